@@ -1,0 +1,98 @@
+# Everything that is run on this project. `make help` lists it.
+# Needs make and a Python >= 3.11; the rest is installed, hash-pinned, into .venv.
+#   PYTHON=python3.12   the interpreter to build .venv from (default: the first one that is new enough)
+#   ARGS="..."          passed on to the demo, to pytest, or to each benchmark
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
+BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+TYPED := src/dwell scripts $(wildcard tests/typing)
+SAY := @printf '\n== %s\n'
+
+# Two pytest workers share the machine: one arithmetic thread each, or they fight for the cores.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: help venv demo test check bench docs size lint types layers links lock clean FORCE
+
+help: ## List what can be run
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---------------------------------------------------------------- set-up
+
+venv: $(VENV)/.has-test $(VENV)/.has-lint $(VENV)/.has-bench ## Create .venv with everything: demo, tests, gates, benchmarks
+
+# A virtual environment knows its folder by absolute path: a copied or moved one, or one whose interpreter is gone, is made anew.
+ifneq ($(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && cat $(VENV)/.home 2>/dev/null),$(CURDIR))
+$(VENV)/.home: FORCE
+endif
+$(VENV)/.home:
+	$(SAY) "set-up: the virtual environment $(VENV)"
+	@PYTHON="$(PYTHON)" sh scripts/make_venv.sh $(VENV)
+
+# One stamp per set of requirements: a second run installs nothing.
+$(VENV)/.has-%: requirements/%.txt pyproject.toml $(VENV)/.home
+	$(SAY) "set-up: installing requirements/$*.txt"
+	@$(PIP) install --require-hashes --requirement requirements/$*.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+FORCE:
+
+# ---------------------------------------------------------------- the main jobs
+
+demo: $(VENV)/.has-demo ## Run the demo: a real corpus, simulated readers, the loop learning
+	@$(BIN)/dwell demo $(ARGS)
+
+test: $(VENV)/.has-test ## Run all tests
+	$(SAY) "test"
+	@$(BIN)/pytest -n 2 $(ARGS)
+
+check: export DWELL_GATES = required
+check: $(VENV)/.has-lint lint types layers size links test ## Run every gate, then all tests: what CI runs
+
+bench: $(VENV)/.has-bench ## Run the benchmarks
+	@set -e; for file in $(BENCHMARKS); do printf '\n== %s\n' "$$file"; $(BIN)/python "$$file" $(ARGS); done
+
+# ---------------------------------------------------------------- the gates, one by one
+
+lint: $(VENV)/.has-lint ## Style: ruff, formatting, house rules
+	$(SAY) "lint: ruff check, ruff format, house rules"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/python scripts/house.py
+
+types: $(VENV)/.has-lint ## Types: mypy --strict
+	$(SAY) "types: mypy --strict"
+	@$(BIN)/mypy --strict $(TYPED)
+
+layers: $(VENV)/.has-lint ## Layers: who may import whom
+	$(SAY) "layers: import-linter"
+	@$(BIN)/lint-imports --no-logo
+
+size: $(VENV)/.has-test ## Size: no file over 600 lines, no function over 80
+	$(SAY) "size: files and functions"
+	@$(BIN)/python scripts/size.py
+
+links: $(VENV)/.has-test ## Docs, quickly: links, anchors, completeness
+	$(SAY) "docs: links, anchors, every command named"
+	@$(BIN)/python scripts/docs.py
+
+docs: links ## Docs, all: the same, and every code block executed
+	$(SAY) "docs: executing the code blocks"
+	@$(BIN)/pytest tests/docs $(ARGS)
+
+# ---------------------------------------------------------------- upkeep
+
+lock: $(VENV)/.home ## Resolve the newest requirements and pin them by hash (needs uv)
+	$(SAY) "lock: requirements/*.txt"
+	@$(BIN)/python scripts/lock.py
+
+clean: ## Remove .venv, caches and builds
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,104 @@
+"""Experience replay for retrieval: keep what was served, learn from what came of it, promote only on evidence.
+
+loop = dwell.open("search.dwell", features=["bm25", "cosine"])
+served = loop.rank("reset 2fa", candidates=[{"id": "kb-12", "bm25": 7.1, "cosine": 0.83}, ...], user="u-77")
+loop.feedback(served.event_id, "click", doc="kb-12")
+report = loop.train()
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from dwell.errors import ConfigError, DwellError, PromotionRefused, RecordError, StorageError
+from dwell.records import (
+    Batch,
+    ColumnSpec,
+    Estimate,
+    Experience,
+    Feedback,
+    GateDecision,
+    Params,
+    Served,
+    UpdateResult,
+)
+from dwell.replay import ReplayBuffer
+
+if TYPE_CHECKING:
+    from dwell.config import Config
+    from dwell.learning.linear import LinearRanker
+    from dwell.learning.predictor_face import RewardPredictor
+    from dwell.loop import Loop, TrainReport
+    from dwell.loop import open_loop as open  # noqa: A004 - the name is public surface: dwell.open
+    from dwell.loop.seed import (
+        add_experience_with_priority,
+        buffer_health_report,
+        compute_priority,
+        temporal_weight,
+        train_from_replay,
+        train_with_temporal_weighting,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Batch",
+    "ColumnSpec",
+    "Config",
+    "ConfigError",
+    "DwellError",
+    "Estimate",
+    "Experience",
+    "Feedback",
+    "GateDecision",
+    "LinearRanker",
+    "Loop",
+    "Params",
+    "PromotionRefused",
+    "RecordError",
+    "ReplayBuffer",
+    "RewardPredictor",
+    "Served",
+    "StorageError",
+    "TrainReport",
+    "UpdateResult",
+    "add_experience_with_priority",
+    "buffer_health_report",
+    "compute_priority",
+    "open",
+    "temporal_weight",
+    "train_from_replay",
+    "train_with_temporal_weighting",
+]
+
+# the store and its database load when one is opened, so that importing dwell costs numpy and little more
+_LAZY = {
+    "Config": ("dwell.config", "Config"),
+    "LinearRanker": ("dwell.learning.linear", "LinearRanker"),
+    "Loop": ("dwell.loop", "Loop"),
+    "RewardPredictor": ("dwell.learning.predictor_face", "RewardPredictor"),
+    "TrainReport": ("dwell.loop", "TrainReport"),
+    "open": ("dwell.loop", "open_loop"),
+    "add_experience_with_priority": ("dwell.loop.seed", "add_experience_with_priority"),
+    "buffer_health_report": ("dwell.loop.seed", "buffer_health_report"),
+    "compute_priority": ("dwell.loop.seed", "compute_priority"),
+    "temporal_weight": ("dwell.loop.seed", "temporal_weight"),
+    "train_from_replay": ("dwell.loop.seed", "train_from_replay"),
+    "train_with_temporal_weighting": ("dwell.loop.seed", "train_with_temporal_weighting"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its room when it is first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'dwell' has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    found = getattr(import_module(module), attribute)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""The demo: a real corpus, queries with known answers, simulated visitors, the report."""

@@ -1,0 +1,587 @@
+"""Real text to search in the demo: the documentation of the Python that runs it, or any folder of text.
+
+Reading is safe. A module written in Python is compiled (or its byte code loaded) and *never run*: its docstrings are
+read from the code object. Only extension modules of a fixed list are imported, because nothing else holds their
+docstrings. Nothing is written, not even byte code.
+"""
+
+import codecs
+import hashlib
+import importlib
+import inspect
+import os
+import re
+import sys
+import sysconfig
+import types
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.machinery import SourceFileLoader
+from itertools import islice
+from pathlib import Path
+
+from dwell.errors import ConfigError
+from dwell.records.checks import MAX_ID_BYTES
+
+#: Folders and modules of the standard library that are no documentation of it (tests, vendored tools, jokes), that
+#: repeat another module in another language (`_pyio` and `_pydecimal` document what `io` and `decimal` export), or
+#: that would drown the rest (`tkinter`: 700 option methods that differ in one word).
+_EXCLUDED = frozenset(
+    {
+        "test",
+        "tests",
+        "idlelib",
+        "idle_test",
+        "lib2to3",
+        "site-packages",
+        "dist-packages",
+        "turtledemo",
+        "turtle",
+        "ensurepip",
+        "encodings",
+        "pydoc_data",
+        "tkinter",
+        "distutils",
+        "this",
+        "antigravity",
+        "__pycache__",
+        "__phello__",
+        "__hello__",
+    }
+)
+
+#: Extension modules whose docstrings stand in no source file, with the public module that exports them. Importing
+#: these opens no window, socket or file and prints nothing.
+_EXTENSIONS: Mapping[str, str] = {
+    "_bisect": "bisect",
+    "_bz2": "bz2",
+    "_codecs": "codecs",
+    "_collections": "collections",
+    "_contextvars": "contextvars",
+    "_csv": "csv",
+    "_datetime": "datetime",
+    "_decimal": "decimal",
+    "_functools": "functools",
+    "_hashlib": "hashlib",
+    "_heapq": "heapq",
+    "_io": "io",
+    "_json": "json",
+    "_lzma": "lzma",
+    "_operator": "operator",
+    "_pickle": "pickle",
+    "_queue": "queue",
+    "_random": "random",
+    "_socket": "socket",
+    "_sqlite3": "sqlite3",
+    "_sre": "re",
+    "_ssl": "ssl",
+    "_struct": "struct",
+    "_thread": "threading",
+    "_tracemalloc": "tracemalloc",
+    "_weakref": "weakref",
+    "array": "array",
+    "atexit": "atexit",
+    "binascii": "binascii",
+    "builtins": "builtins",
+    "cmath": "cmath",
+    "errno": "errno",
+    "fcntl": "fcntl",
+    "gc": "gc",
+    "grp": "grp",
+    "itertools": "itertools",
+    "marshal": "marshal",
+    "math": "math",
+    "mmap": "mmap",
+    "posix": "os",
+    "pwd": "pwd",
+    "resource": "resource",
+    "select": "select",
+    "signal": "signal",
+    "sys": "sys",
+    "termios": "termios",
+    "time": "time",
+    "unicodedata": "unicodedata",
+    "zlib": "zlib",
+}
+
+#: Suffixes that `folder` reads.
+TEXT_SUFFIXES = frozenset({".txt", ".md", ".markdown", ".rst"})
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One entry that can be found.
+
+    Attributes:
+        doc_id: identity, 1 to 512 bytes without control characters, stable between runs.
+        title: what the entry is called; for Python, the dotted name.
+        body: the text to index, without the title.
+        summary: its first sentence, on one line. As read, it also stands in `body`.
+        links: ids of the other entries that `body` names, sorted, each once.
+        modified_at: when it was last changed, UTC epoch seconds; None where that is unknown.
+    """
+
+    doc_id: str
+    title: str
+    body: str
+    summary: str = ""
+    links: tuple[str, ...] = ()
+    modified_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that was not read, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Documents in ascending order of id, no two with the same body, and what was left out."""
+
+    name: str
+    documents: tuple[Document, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A place in a text that names another entry: `text[start:end]` names `doc_id`."""
+
+    start: int
+    end: int
+    doc_id: str
+
+
+# ------------------------------------------------------------------------------------------------ sentences and summary
+
+#: A sentence ends at . ! or ?, closing quotes or brackets included, before white space and a capital, digit or quote;
+#: or at an empty line. "e.g. the" does not end one.
+_SENTENCE_END = re.compile(r"(?<!\b[eEiI]\.[gGeE])[.!?][\"')\]`]*(?=\s+[\"'`(\[]*[A-Z0-9_])|\n[ \t]*\n")
+
+#: `name(...) -> type` on a line of its own: the signature that older extension modules put before their docstring.
+_SIGNATURE = re.compile(r"\A(?:[\w.]+\([^\n]*\)(?:[ ]*->[^\n]*)?[ ]*(?:\n|\Z))+\s*")
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Spans (start, end) of the sentences of `text`, in order, white space trimmed, none empty."""
+    spans: list[tuple[int, int]] = []
+    start = 0
+    for end in [*(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]:
+        piece = text[start:end]
+        stripped = piece.strip()
+        if stripped:
+            first = start + len(piece) - len(piece.lstrip())
+            spans.append((first, first + len(stripped)))
+        start = end
+    return spans
+
+
+def summary_of(text: str) -> str:
+    """The first sentence of `text` on one line, or "" if there is none."""
+    spans = sentences(text)
+    return " ".join(text[spans[0][0] : spans[0][1]].split()) if spans else ""
+
+
+# ----------------------------------------------------------------------------------------------------------- references
+
+_NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_CAMEL = re.compile(r"[A-Z]+[a-z0-9]+[A-Z]|[a-z0-9][A-Z]")
+_MARKDOWN_LINK = re.compile(r"\[(?P<text>[^\]\n]+)\]\((?P<target>[^()\s]+)\)")
+_QUOTES = frozenset("`'\"")
+
+
+def _suffix_names(documents: Iterable[Document]) -> dict[str, str | None]:
+    """Every dotted end of every title, with the id that it names; None where it names several."""
+    names: dict[str, str | None] = {}
+    for document in documents:
+        if _NAME.fullmatch(document.title) is None:
+            continue
+        parts = document.title.split(".")
+        for first in range(len(parts)):
+            name = ".".join(parts[first:])
+            names[name] = None if names.get(name, document.doc_id) != document.doc_id else document.doc_id
+    return names
+
+
+def _is_written_as_code(text: str, match: re.Match[str]) -> bool:
+    name = match.group()
+    after = text[match.end() : match.end() + 1]
+    before = text[match.start() - 1 : match.start()]
+    return (
+        "." in name
+        or after == "("
+        or (before in _QUOTES and after in _QUOTES and before != "" and after != "")
+        or "_" in name.strip("_")
+        or _CAMEL.search(name) is not None
+    )
+
+
+def mention_finder(documents: Sequence[Document]) -> Callable[[Document], list[Mention]]:
+    """A function that gives the places where a document's body names another entry of `documents`.
+
+    A name counts where it is written as code: dotted, called, quoted, with an underscore or in CamelCase; "list" and
+    "open" in running text do not. It is resolved as Python would: in the document's own scope first, outwards, then
+    as the unique end of a dotted title. A Markdown link to a file or section of the corpus counts too.
+    """
+    titles = {document.title: document.doc_id for document in documents if _NAME.fullmatch(document.title)}
+    suffixes = _suffix_names(documents)
+    ids = {document.doc_id for document in documents}
+
+    def resolve(name: str, scope: list[str]) -> str | None:
+        for depth in range(len(scope), 0, -1):
+            found = titles.get(".".join([*scope[:depth], name]))
+            if found is not None:
+                return found
+        return titles.get(name) or suffixes.get(name)
+
+    def find(document: Document) -> list[Mention]:
+        scope = document.title.split(".") if _NAME.fullmatch(document.title) else []
+        found = []
+        for match in _NAME.finditer(document.body):
+            name = match.group()
+            # Whatever resolves in a scope is the end of some title, so this look-up spares the rest nearly always.
+            if name not in suffixes or len(name) < 3 or not _is_written_as_code(document.body, match):
+                continue
+            target = resolve(name, scope)
+            if target is not None and target != document.doc_id:
+                found.append(Mention(match.start(), match.end(), target))
+        for match in _MARKDOWN_LINK.finditer(document.body):
+            target = _link_target(document.doc_id, match["target"])
+            if target in ids and target != document.doc_id:
+                found.append(Mention(match.start(), match.end(), target))
+        return found
+
+    return find
+
+
+def _link_target(doc_id: str, target: str) -> str:
+    path, _, fragment = target.partition("#")
+    source = doc_id.partition("#")[0]
+    joined = os.path.normpath(f"{Path(source).parent.as_posix()}/{path}").replace(os.sep, "/") if path else source
+    return f"{joined}#{fragment}" if fragment else joined
+
+
+def with_links(documents: Sequence[Document]) -> tuple[Document, ...]:
+    """The documents with `links` computed from what their bodies say now."""
+    find = mention_finder(documents)
+    return tuple(
+        replace(document, links=tuple(sorted({mention.doc_id for mention in find(document)}))) for document in documents
+    )
+
+
+# ------------------------------------------------------------------------------------------ the documentation of Python
+
+
+class _ReadOnlyLoader(SourceFileLoader):
+    """Loads byte code where it is fresh and compiles otherwise; never writes byte code back."""
+
+    def set_data(self, path: str, data: object, *, _mode: int = 0o666) -> None:
+        """Writes nothing: reading documentation must not change the installation."""
+
+
+def _compiled(path: Path, module: str) -> types.CodeType | None:
+    """The code object of a source file, not run; None if it does not compile."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an invalid escape in somebody else's source is not our warning
+            if sys.flags.optimize >= 2:  # -OO strips docstrings from byte code, so read the source
+                return compile(path.read_bytes(), str(path), "exec", dont_inherit=True, optimize=0)
+            return _ReadOnlyLoader(module, str(path)).get_code(module)
+    except (SyntaxError, ValueError, OSError, ImportError):
+        return None
+
+
+def _body_docstring(code: types.CodeType) -> str | None:
+    """The docstring of a module or class body: the constant that its first instructions store under `__doc__`."""
+    import dis
+
+    if "__doc__" not in code.co_names:
+        return None
+    value: object = None
+    for instruction in islice(dis.get_instructions(code), 24):  # __module__, __qualname__ and bookkeeping come first
+        if instruction.opname.startswith("LOAD_CONST"):
+            value = instruction.argval
+        elif instruction.opname == "STORE_NAME" and instruction.argval == "__doc__":
+            return value if isinstance(value, str) else None
+    return None
+
+
+def _docstrings(code: types.CodeType, name: str) -> Iterator[tuple[str, str]]:
+    """(dotted name, raw docstring) of a body and of the public classes, methods and functions in it."""
+    own = _body_docstring(code)
+    if own is not None:
+        yield name, own
+    for inner in _definitions(code):
+        child = f"{name}.{inner.co_name}"
+        if inner.co_flags & inspect.CO_OPTIMIZED:
+            cells = tuple(types.CellType() for _ in inner.co_freevars)
+            docstring = types.FunctionType(inner, {}, closure=cells).__doc__  # made, never called
+            if docstring is not None:
+                yield child, docstring
+        else:
+            yield from _docstrings(inner, child)
+
+
+def _definitions(code: types.CodeType) -> Iterator[types.CodeType]:
+    for constant in code.co_consts:
+        if not isinstance(constant, types.CodeType):
+            continue
+        if constant.co_name.startswith("<generic parameters of "):  # class C[T] and def f[T] stand one level down
+            yield from _definitions(constant)
+        elif not constant.co_name.startswith(("_", "<")):
+            yield constant
+
+
+def _source_docstrings(root: Path) -> Iterator[tuple[str, str]]:
+    for folder_name, folder_names, file_names in os.walk(root):
+        folder_names[:] = sorted(n for n in folder_names if n not in _EXCLUDED and n.isidentifier() and n[0] != "_")
+        inside = Path(folder_name).relative_to(root).parts
+        for file_name in sorted(file_names):
+            stem = file_name.removesuffix(".py")
+            if stem == file_name or stem in _EXCLUDED or (stem[0] == "_" and stem != "__init__"):
+                continue
+            module = ".".join([*inside, *([] if stem == "__init__" else [stem])])
+            code = _compiled(Path(folder_name) / file_name, module) if module else None
+            if code is not None:
+                yield from _docstrings(code, module)
+
+
+def _extension_docstrings() -> Iterator[tuple[str, str]]:
+    for extension, public in sorted(_EXTENSIONS.items()):
+        try:
+            module = importlib.import_module(extension)
+        except ImportError:  # not built on this platform
+            continue
+        prefix = "" if public == "builtins" else f"{public}."
+        for name, value in sorted(vars(module).items()):
+            if name.startswith("_") or not callable(value):
+                continue
+            yield from _documented(f"{prefix}{name}", value)
+            members = vars(value) if isinstance(value, type) else {}
+            for member, described in sorted(members.items()):
+                if not member.startswith("_") and callable(described):
+                    yield from _documented(f"{prefix}{name}.{member}", described)
+
+
+def _documented(name: str, value: object) -> Iterator[tuple[str, str]]:
+    docstring = getattr(value, "__doc__", None)
+    # An instance (a constant, an alias) shows its class's docstring, which the class already gave.
+    if isinstance(docstring, str) and docstring != getattr(type(value), "__doc__", None):
+        yield name, docstring
+
+
+def _topic_sections() -> Iterator[tuple[str, str, str]]:
+    """(id, title, text) of the language reference that `help()` shows."""
+    try:
+        topics: Mapping[str, str] = importlib.import_module("pydoc_data.topics").topics
+    except ImportError:  # some distributions leave it out
+        return
+    for topic, text in sorted(topics.items()):
+        yield from _sections(f"topics/{topic}", topic, text)
+
+
+def python_documentation() -> Corpus:
+    """The documentation of the running Python: docstrings of its standard library and the topics of `help()`.
+
+    About 5,000 entries, the same ones in the same order every time on the same installation. No module of the
+    standard library that is written in Python is run. `modified_at` is None throughout: a file's time there says
+    when Python was installed, which is nothing about the text.
+
+    Raises:
+        ConfigError: this installation holds neither sources nor byte code nor topics.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    entries: dict[str, Document] = {}
+    for name, docstring in [*_extension_docstrings(), *_source_docstrings(root)]:
+        text = _SIGNATURE.sub("", inspect.cleandoc(docstring)).strip()
+        if text:
+            entries[name] = Document(_legal_id(name), name, text, summary_of(text))
+    for doc_id, title, text in _topic_sections():
+        entries[doc_id] = Document(_legal_id(doc_id), title, text, summary_of(text))
+    if not entries:
+        raise ConfigError(
+            "this Python installation carries no documentation to read",
+            hint="give a folder of text or Markdown instead: dwell demo --corpus DIR",
+            field="corpus",
+            value=str(root),
+        )
+    return Corpus("the documentation of Python " + sys.version.split()[0], _finished(entries.values()))
+
+
+def _finished(documents: Iterable[Document]) -> tuple[Document, ...]:
+    """In order of id, one of each body, with links. Of equal bodies a whole page is kept rather than a section."""
+    kept: dict[str, Document] = {}
+    for document in sorted(documents, key=lambda entry: ("#" in entry.doc_id, entry.doc_id)):
+        kept.setdefault(" ".join(document.body.split()), document)
+    return with_links(sorted(kept.values(), key=lambda entry: entry.doc_id))
+
+
+def _legal_id(text: str) -> str:
+    """`text` as an id: control characters and unpaired surrogates escaped, and cut, with a digest, at 512 bytes."""
+    escaped = "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode("ascii") for c in text)
+    encoded = escaped.encode()
+    if len(encoded) <= MAX_ID_BYTES:
+        return escaped
+    digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
+    return encoded[: MAX_ID_BYTES - 17].decode(errors="ignore") + "~" + digest
+
+
+# ------------------------------------------------------------------------------------------------------------- sections
+
+_FENCE = re.compile(r"^[ ]{0,3}(```|~~~)")
+_ATX = re.compile(r"^#{1,6}[ \t]+(?P<title>.*?)[ \t]*#*[ \t]*$")
+_UNDERLINE = re.compile(r"^(=|-|~|\*|\^|\"|\+|#){3,}[ \t]*$")
+_SLUG_GAP = re.compile(r"[^\w]+")
+
+#: A section with fewer words stays with the one before it: a heading over one line is no entry of its own.
+_MIN_SECTION_WORDS = 20
+
+
+def _headings(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """(first line, first line after, title) of each heading: `# title`, or a line underlined over its whole width."""
+    fenced = False
+    for index, line in enumerate(lines):
+        if _FENCE.match(line):
+            fenced = not fenced
+        if fenced:
+            continue
+        atx = _ATX.match(line)
+        if atx is not None and atx["title"]:
+            yield index, index + 1, atx["title"]
+        elif index and _underlines(line, lines[index - 1]):
+            yield index - 1, index + 1, lines[index - 1].strip()
+
+
+def _underlines(line: str, above: str) -> bool:
+    if _UNDERLINE.match(line) is None or _UNDERLINE.match(above) is not None:
+        return False
+    return len(line.rstrip()) >= len(above.strip()) > 0 and not above[0].isspace()
+
+
+def _blocks(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(title, text below it) of each heading, what stands before the first heading first, under ""."""
+    marks = [(0, 0, ""), *_headings(lines)]
+    ends = [first for first, _, _ in marks[1:]] + [len(lines)]
+    for (_, after, title), end in zip(marks, ends, strict=True):
+        piece = inspect.cleandoc("\n".join(lines[after:end]))
+        if piece or title:
+            yield title, piece
+
+
+def _sections(doc_id: str, name: str, text: str) -> Iterator[tuple[str, str, str]]:
+    """(id, title, text) of each section under a heading. The first has the id of the whole, the rest `id#slug`."""
+    lines = text.splitlines()
+    merged: list[tuple[str, str]] = []
+    for title, piece in _blocks(lines):
+        if merged and len(piece.split()) < _MIN_SECTION_WORDS:
+            merged[-1] = (merged[-1][0], f"{merged[-1][1]}\n\n{title}\n\n{piece}".strip())
+        elif piece or title:
+            merged.append((title, piece))
+    whole = next((title for title, _ in merged if title), name)
+    taken: set[str] = set()
+    for number, (title, piece) in enumerate(merged):
+        if not piece:
+            continue
+        slug = _SLUG_GAP.sub("-", title.lower()).strip("-") or str(number)
+        slug = slug if slug not in taken else f"{slug}-{number}"
+        taken.add(slug)
+        yield (doc_id if number == 0 else f"{doc_id}#{slug}"), (whole if number == 0 else f"{whole}: {title}"), piece
+
+
+# --------------------------------------------------------------------------------------------------------------- folder
+
+_BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+def _decoded(raw: bytes, encoding: str | None) -> str:
+    """The text of a file. Raises ValueError with the reason why it is none."""
+    name = next((codec for mark, codec in _BYTE_ORDER_MARKS if raw.startswith(mark)), encoding or "utf-8")
+    if b"\0" in raw and not name.startswith("utf-16"):
+        raise ValueError("is binary: it holds NUL bytes")
+    try:
+        return raw.decode(name)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not valid {error.encoding} at byte {error.start}; name its encoding") from error
+
+
+def _text_files(root: Path) -> Iterator[Path]:
+    for folder_name, folder_names, file_names in os.walk(root, followlinks=False):
+        folder_names[:] = sorted(name for name in folder_names if not name.startswith("."))
+        for file_name in sorted(file_names):
+            if Path(file_name).suffix.lower() in TEXT_SUFFIXES and not file_name.startswith("."):
+                yield Path(folder_name) / file_name
+
+
+def _read_file(path: Path, root: Path, *, max_file_bytes: int, encoding: str | None) -> tuple[str, float]:
+    """(text, modified_at). Raises ValueError or OSError with the reason why it was not read."""
+    if not path.resolve().is_relative_to(root):
+        raise ValueError("is a link that leads out of the folder")
+    with path.open("rb") as file:
+        raw = file.read(max_file_bytes + 1)
+        modified_at = os.fstat(file.fileno()).st_mtime
+    if len(raw) > max_file_bytes:
+        raise ValueError(f"is larger than {max_file_bytes} bytes (max_file_bytes)")
+    return _decoded(raw, encoding), modified_at
+
+
+def folder(path: str | Path, *, max_file_bytes: int = 2_000_000, encoding: str | None = None) -> Corpus:
+    """The text, Markdown and reStructuredText files below a folder, one document per section under a heading.
+
+    Hidden files and folders are left out. Links to folders are not followed, links to files only inside the folder.
+    A file that can not be read as text is left out and named in `skipped` with its reason; nothing is replaced or
+    guessed. `modified_at` is the file's.
+
+    Args:
+        path: the folder.
+        max_file_bytes: larger files are skipped.
+        encoding: of files without a byte order mark; None means UTF-8.
+
+    Raises:
+        ConfigError: there is no such folder, the encoding is unknown, or nothing in the folder could be read.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise ConfigError("the corpus is not a folder", hint="give an existing folder", field="corpus", value=str(path))
+    if max_file_bytes < 1:
+        raise ConfigError(
+            "no file would be read", hint="give a positive size", field="max_file_bytes", value=max_file_bytes
+        )
+    if encoding is not None:
+        _require_codec(encoding)
+    root = root.resolve()
+    found: list[Document] = []
+    skipped: list[Skipped] = []
+    for file in _text_files(root):
+        name = _legal_id(os.fsencode(file.relative_to(root)).decode("utf-8", "surrogateescape").replace(os.sep, "/"))
+        try:
+            text, modified_at = _read_file(file, root, max_file_bytes=max_file_bytes, encoding=encoding)
+        except (OSError, ValueError) as error:
+            skipped.append(Skipped(name, error.strerror or str(error) if isinstance(error, OSError) else str(error)))
+            continue
+        for doc_id, title, body in _sections(name, Path(name).stem, text):
+            found.append(Document(_legal_id(doc_id), title, body, summary_of(body), modified_at=modified_at))
+    if not found:
+        raise ConfigError(
+            f"the folder holds no readable text: {len(skipped)} files skipped{_first_reason(skipped)}",
+            hint="put .txt, .md or .rst files there, or leave --corpus out to use the documentation of Python",
+            field="corpus",
+            value=str(path),
+        )
+    return Corpus(root.name, _finished(found), tuple(skipped))
+
+
+def _first_reason(skipped: Sequence[Skipped]) -> str:
+    return f", the first ({skipped[0].name}) because it {skipped[0].reason}" if skipped else ""
+
+
+def _require_codec(encoding: str) -> None:
+    try:
+        codecs.lookup(encoding)
+    except LookupError as error:
+        raise ConfigError(
+            "Python knows no such encoding", hint="for example utf-8 or cp1252", field="encoding", value=encoding
+        ) from error

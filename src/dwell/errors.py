@@ -1,0 +1,261 @@
+"""Every error that dwell raises on purpose, in one tree.
+
+    DwellError(Exception)                      .code  .hint  .field  .value  .retryable
+    + ConfigError(ValueError)                  a setting or an argument of a constructor is unknown or out of range
+    + RecordError(ValueError)                  a value at an entry point is malformed; names field, value and remedy
+    |   + FeatureSchemaError                   feature names differ from the registered ones
+    |   + UnknownEventError(LookupError)       no such event in this store
+    + ReplayError(ValueError)                  a replay call that can not be answered
+    |   + NotEnoughExperienceError             fewer experiences than the call needs
+    + LearningError(ValueError)                learning can not go on
+    |   + DivergedError                        a step produced a value that is not finite
+    + EvaluationError(ValueError)              a policy can not be judged with what was given
+    + PromotionError                           the live params stay as they are
+    |   + PromotionRefused                     the gate did not say "promote"; carries the decision
+    |   + StaleParamsError                     the live params moved since the proposal was made
+    |   + NothingToRollBackError               there is no earlier version to return to
+    + StorageError                             the store could not do what was asked
+    |   + StoreBusyError                       another writer holds the store; trying again is right
+    |   + StoreOwnedError                      another process owns the store
+    |   + StoreClosedError                     the store was closed
+    |   + ForkedError                          the handle was inherited through fork
+    |   + SchemaVersionError                   the file was written by another version
+    |   + CorruptStoreError                    the file is damaged
+    |   + PepperMismatch                       the pepper is not the one this store was made with
+    |   + SnapshotErased                       a snapshot held data that has been erased since
+    + MissingDependencyError(ImportError)      an optional package is absent; prints the extra to install
+
+A test holds the drawing against the classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+__all__ = [
+    "ConfigError",
+    "CorruptStoreError",
+    "DivergedError",
+    "DwellError",
+    "EvaluationError",
+    "FeatureSchemaError",
+    "ForkedError",
+    "LearningError",
+    "MissingDependencyError",
+    "NotEnoughExperienceError",
+    "NothingToRollBackError",
+    "PepperMismatch",
+    "PromotionError",
+    "PromotionRefused",
+    "RecordError",
+    "ReplayError",
+    "SchemaVersionError",
+    "SnapshotErased",
+    "StaleParamsError",
+    "StorageError",
+    "StoreBusyError",
+    "StoreClosedError",
+    "StoreOwnedError",
+    "UnknownEventError",
+]
+
+
+class DwellError(Exception):
+    """What went wrong, with a code for programs and a hint for people.
+
+    Args:
+        message: What happened, in one sentence.
+        code: Short stable identifier; the class's own when not given.
+        hint: What to do about it.
+        field: Name or path of the offending value, where there is one.
+        value: The offending value itself; shown shortened, never more than 80 characters.
+    """
+
+    code: str = "error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, code: str | None = None, hint: str = "", field: str | None = None, value: object = None
+    ) -> None:
+        self.message = message
+        self.hint = hint
+        self.field = field
+        self.value = value
+        if code is not None:
+            self.code = code
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        """Say what happened, where, with which value, and what to do."""
+        text = self.message
+        if self.field is not None:
+            text += f" (field {self.field!r}, value {_shortened(self.value)})"
+        return f"{text}. {self.hint}" if self.hint else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive pickling, keyword-only arguments included."""
+        return (_rebuilt, (type(self), self.message, self.__dict__.copy()))
+
+
+def _rebuilt(cls: type[DwellError], message: str, state: dict[str, Any]) -> DwellError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, message)
+    error.__dict__.update(state)
+    return error
+
+
+def _shortened(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a hostile __repr__, or an int of 5,000 digits, must not hide the error itself
+        text = f"<{type(value).__name__} that can not be shown>"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+class ConfigError(DwellError, ValueError):
+    """A setting is unknown or out of range."""
+
+    code = "config"
+
+
+class RecordError(DwellError, ValueError):
+    """A value at an entry point is malformed."""
+
+    code = "record"
+
+
+class FeatureSchemaError(RecordError):
+    """Feature names differ from the registered ones."""
+
+    code = "feature_schema"
+
+
+class UnknownEventError(RecordError, LookupError):
+    """No such event in this store."""
+
+    code = "unknown_event"
+
+
+class ReplayError(DwellError, ValueError):
+    """A replay call that can not be answered."""
+
+    code = "replay"
+
+
+class NotEnoughExperienceError(ReplayError):
+    """Fewer experiences than the call needs."""
+
+    code = "not_enough_experience"
+
+
+class LearningError(DwellError, ValueError):
+    """Learning can not go on."""
+
+    code = "learning"
+
+
+class DivergedError(LearningError):
+    """A step produced a value that is not finite."""
+
+    code = "diverged"
+
+
+class EvaluationError(DwellError, ValueError):
+    """A policy can not be judged with what was given."""
+
+    code = "evaluation"
+
+
+class PromotionError(DwellError):
+    """The live params stay as they are."""
+
+    code = "promotion"
+
+
+class PromotionRefused(PromotionError):  # noqa: N818 - the name is public surface
+    """The gate did not say "promote".
+
+    Args:
+        message: What happened.
+        decision: The `GateDecision`, with its reasons.
+        hint: What to do about it.
+    """
+
+    code = "promotion_refused"
+
+    def __init__(self, message: str, *, decision: object = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.decision = decision
+
+
+class StaleParamsError(PromotionError):
+    """The live params moved since the proposal was made."""
+
+    code = "stale_params"
+
+
+class NothingToRollBackError(PromotionError):
+    """There is no earlier version to return to."""
+
+    code = "nothing_to_roll_back"
+
+
+class StorageError(DwellError):
+    """The store could not do what was asked."""
+
+    code = "storage"
+
+
+class StoreBusyError(StorageError):
+    """Another writer holds the store; trying again is right."""
+
+    code = "store_busy"
+    retryable: ClassVar[bool] = True
+
+
+class StoreOwnedError(StorageError):
+    """Another process owns the store."""
+
+    code = "store_owned"
+
+
+class StoreClosedError(StorageError):
+    """The store was closed."""
+
+    code = "store_closed"
+
+
+class ForkedError(StorageError):
+    """The handle was inherited through fork; open the store anew in the child."""
+
+    code = "forked"
+
+
+class SchemaVersionError(StorageError):
+    """The file was written by another version."""
+
+    code = "schema_version"
+
+
+class CorruptStoreError(StorageError):
+    """The file is damaged."""
+
+    code = "corrupt_store"
+
+
+class PepperMismatch(StorageError):  # noqa: N818 - the name is public surface
+    """The pepper is not the one this store was made with."""
+
+    code = "pepper_mismatch"
+
+
+class SnapshotErased(StorageError):  # noqa: N818 - the name is public surface
+    """A snapshot held data that has been erased since."""
+
+    code = "snapshot_erased"
+
+
+class MissingDependencyError(DwellError, ImportError):
+    """An optional package is absent."""
+
+    code = "missing_dependency"

@@ -1,0 +1,15 @@
+"""Judge a policy off-line: estimators, anytime-valid bounds, the gate's decision."""
+
+from dwell.evaluation.gate import Evidence, GateSettings, decide, spent_alpha
+from dwell.evaluation.judging import EventPolicy, JudgedEvent, differences, judge_event
+
+__all__ = [
+    "EventPolicy",
+    "Evidence",
+    "GateSettings",
+    "JudgedEvent",
+    "decide",
+    "differences",
+    "judge_event",
+    "spent_alpha",
+]

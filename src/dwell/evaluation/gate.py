@@ -1,0 +1,286 @@
+"""The gate: promote what the evidence shows to be better, hold what it does not show yet, reject what is not.
+
+The default looks as often as it is asked and stays valid (betting); "block" judges once on a fresh block of events by a
+one-sided fixed-n test, with more power and without the right to look again. Both spend alpha over successive proposals
+against the same live params, alpha_j = 6 alpha / (pi^2 j^2), so that the chance of ever promoting one that is no
+better, between two promotions, stays below alpha. Differences beyond the bound are cut, which assumes that cut losses
+do not outweigh cut gains; the share that was cut is among the diagnostics.
+
+Source: Waudby-Smith and Ramdas 2024 (betting); Ramdas et al. 2018 on spending alpha over a stream of tests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from dwell.errors import ConfigError
+from dwell.evaluation.betting import log_wealth, lower_bound, upper_bound
+from dwell.evaluation.judging import JudgedEvent, differences, kish, prefix_difference
+from dwell.learning.transform import normal_quantile
+from dwell.records import Estimate, GateDecision
+from dwell.records.arrays import FloatArray
+from dwell.records.decision import DecisionKind, Verdict
+
+__all__ = ["Evidence", "GateKind", "GateSettings", "decide", "spent_alpha"]
+
+GateKind = Literal["anytime", "block", "off"]
+
+_Z_VETO: Final = 1.645  # one-sided 5 %: the second estimate and the hold-out are vetoes, not proofs
+_FEW: Final = 2  # a variance needs two values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateSettings:
+    """When a proposal goes live.
+
+    Attributes:
+        kind: "anytime" (betting, looks are free), "block" (one look at a fresh block) or "off" (everything goes live).
+        alpha: Chance of promoting what is no better between two promotions, in (0, 0.5].
+        max_importance_weight: Clip of the exposure difference over logged exposure, in [0.1, 100].
+        bound: Differences are cut at +-bound, in (0, 100], reward per list.
+        block_events: Events that the block gate waits for, >= 100.
+        min_events: Fewest judged events for a promotion, >= 2.
+        min_users: Fewest distinct users behind a promotion, >= 1, where users are known.
+        futility_events: After so many judged events an estimate at or below zero rejects, >= 100.
+        unsupported_warn: Share of unsupported exposure that is reported, in [0, 1].
+        unsupported_refuse: Share from which a promotion is held, in [0, 1].
+        max_judged_events: After so many judged events an undecided proposal is replaced, >= 100.
+    """
+
+    kind: GateKind = "anytime"
+    alpha: float = 0.05
+    max_importance_weight: float = 2.0  # gated-loop study: W = 2 instead of 10, with pessimism
+    bound: float = 3.0  # the same study: x clipped below at -3
+    block_events: int = 1_000
+    min_events: int = 200
+    min_users: int = 20
+    futility_events: int = 1_000
+    unsupported_warn: float = 0.10
+    unsupported_refuse: float = 0.30  # refusing at 10 % blocked half of the good proposals there
+    max_judged_events: int = 20_000
+
+    def __post_init__(self) -> None:
+        if self.kind not in {"anytime", "block", "off"}:
+            raise ConfigError(
+                "unknown gate", field="gate.kind", value=self.kind, hint="Use 'anytime', 'block' or 'off'."
+            )
+        for name, low, high in (
+            ("alpha", 1e-6, 0.5),
+            ("max_importance_weight", 0.1, 100.0),
+            ("bound", 0.01, 100.0),
+            ("block_events", 100, 2**31),
+            ("min_events", 2, 2**31),
+            ("min_users", 1, 2**31),
+            ("futility_events", 100, 2**31),
+            ("unsupported_warn", 0.0, 1.0),
+            ("unsupported_refuse", 0.0, 1.0),
+            ("max_judged_events", 100, 2**31),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(
+                    f"a gate setting is outside [{low:g}, {high:g}]", field=f"gate.{name}", value=getattr(self, name)
+                )
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Evidence:
+    """What the gate may know of one proposal.
+
+    Attributes:
+        events: Judged events in close order, none of them learned from.
+        rewards: Per event, float64 (kept,).
+        n_users: Distinct users behind them, or None where no event names one.
+        is_caller_ordered_only: Whether every event was ordered by the caller.
+        held_out: Differences on users that are never learned from, for the guard.
+        attempt: How many proposals have been judged against these live params, this one included; >= 1.
+    """
+
+    events: Sequence[JudgedEvent]
+    rewards: Sequence[FloatArray]
+    n_users: int | None
+    is_caller_ordered_only: bool
+    held_out: FloatArray
+    attempt: int
+
+
+def spent_alpha(alpha: float, attempt: int) -> float:
+    """Return what the j-th proposal may spend, 6 alpha / (pi^2 j^2); all of them together spend alpha."""
+    return alpha * 6.0 / (math.pi**2 * attempt**2)
+
+
+def _fixed_estimate(x: FloatArray, weights: FloatArray | None = None) -> Estimate:
+    """Return a mean with its two-sided 95 % normal interval."""
+    if x.size < _FEW:
+        return Estimate(float(x.sum()), -math.inf, math.inf, x.size, float(x.size))
+    half = 1.959963984540054 * float(x.std(ddof=1)) / math.sqrt(x.size)
+    mean = float(x.mean())
+    return Estimate(mean, mean - half, mean + half, x.size, float(x.size) if weights is None else kish(weights))
+
+
+def _estimates(evidence: Evidence, x: FloatArray, importance: FloatArray) -> dict[str, Estimate]:
+    found = {"doubly_robust": _fixed_estimate(x, importance)}
+    prefix = prefix_difference(evidence.events, evidence.rewards)
+    if prefix is not None:
+        value, error, n, effective = prefix
+        half = 1.959963984540054 * error
+        found["prefix"] = Estimate(value, value - half, value + half, n, effective)
+    if evidence.held_out.size:
+        found["held_out_users"] = _fixed_estimate(evidence.held_out)
+    return found
+
+
+def _significantly_negative(estimate: Estimate) -> bool:
+    error = (estimate.high - estimate.low) / (2.0 * 1.959963984540054)
+    return math.isfinite(error) and estimate.n >= _FEW and estimate.value + _Z_VETO * error < 0.0
+
+
+def _objections(
+    evidence: Evidence, estimates: dict[str, Estimate], unsupported: float, settings: GateSettings
+) -> list[str]:
+    """Return why a proposal that looks better must still wait."""
+    n = len(evidence.events)
+    reasons = []
+    if n < settings.min_events:
+        reasons.append(f"too_few_events: {n} events judge it, {settings.min_events} are needed")
+    if evidence.n_users is not None and evidence.n_users < settings.min_users:
+        reasons.append(
+            f"too_few_users: {evidence.n_users} distinct users stand behind it, {settings.min_users} are needed"
+        )
+    if evidence.is_caller_ordered_only and n:
+        reasons.append(
+            "unsupported: every event was ordered by the caller, who drew nothing: use mode 'canary' or 'live'"
+        )
+    elif unsupported > settings.unsupported_refuse:
+        reasons.append(
+            f"unsupported: {unsupported:.0%} of its exposure goes to documents that were hardly ever shown"
+            f" (at most {settings.unsupported_refuse:.0%}): explore with a higher temperature"
+        )
+    if "prefix" in estimates and _significantly_negative(estimates["prefix"]):
+        reasons.append(f"disagreement: the prefix estimate says it is worse, {estimates['prefix'].value:+.4f}")
+    if "held_out_users" in estimates and _significantly_negative(estimates["held_out_users"]):
+        value = estimates["held_out_users"].value
+        reasons.append(f"disagreement: users that are never learned from say it is worse, {value:+.4f}")
+    return reasons
+
+
+def _notes(evidence: Evidence, unsupported: float, settings: GateSettings) -> list[str]:
+    notes = []
+    if evidence.n_users is None and len(evidence.events):
+        notes.append("users_unknown: no event names a user, so distinct users can not be counted")
+    if settings.unsupported_warn < unsupported <= settings.unsupported_refuse:
+        notes.append(f"weak_support: {unsupported:.0%} of its exposure goes to documents that were hardly ever shown")
+    return notes
+
+
+def _is_better(x: FloatArray, alpha: float, settings: GateSettings) -> bool:
+    if settings.kind == "block":
+        if x.size < max(settings.block_events, _FEW):
+            return False
+        error = float(x.std(ddof=1)) / math.sqrt(x.size)
+        # the normal upper quantile by bisection would hide it: erfc is monotone, so compare probabilities
+        z = float(x.mean()) / error if error > 0.0 else 0.0
+        return 0.5 * math.erfc(z / math.sqrt(2.0)) <= alpha
+    return bool(x.size) and float(log_wealth(x, 0.0, floor=-settings.bound).max()) >= -math.log(alpha)
+
+
+def _difference(x: FloatArray, alpha: float, importance: FloatArray, settings: GateSettings) -> Estimate:
+    """Return the mean difference with the interval that decides: by betting, or of a full block's normal test."""
+    value = float(x.mean()) if x.size else 0.0
+    if settings.kind == "block" and x.size >= settings.block_events:
+        half = float(-normal_quantile(np.array(alpha))) * float(x.std(ddof=1)) / math.sqrt(x.size)
+        return Estimate(value, value - half, value + half, x.size, kish(importance))
+    return Estimate(
+        value=value,
+        low=lower_bound(x, alpha, floor=-settings.bound),
+        high=upper_bound(x, alpha, ceiling=settings.bound),
+        n=x.size,
+        effective_sample_size=kish(importance),
+    )
+
+
+def _verdict(
+    x: FloatArray, difference: Estimate, objections: list[str], alpha: float, settings: GateSettings
+) -> tuple[Verdict, list[str]]:
+    n = x.size
+    if n == 0:
+        return "hold", ["too_few_events: no event has been served and closed since it was made"]
+    if _is_better(x, alpha, settings):
+        gain = f"{difference.value:+.4f} reward per list, at least {difference.low:+.4f} with error {alpha:.4f}"
+        return ("hold", objections) if objections else ("promote", [f"better: {gain}, on {n} events"])
+    rejection = _rejection(n, difference, settings)
+    if rejection is not None:
+        return "reject", [rejection]
+    pending = f"not_yet: {difference.value:+.4f} reward per list, at least {difference.low:+.4f}, on {n} events"
+    return "hold", [pending, *objections]
+
+
+def _rejection(n: int, difference: Estimate, settings: GateSettings) -> str | None:
+    """Return why a proposal that is not shown to be better is given up now, or None while it may still be."""
+    per_list = f"{difference.value:+.4f} reward per list"
+    if difference.high < 0.0:
+        return f"worse: {per_list}, at most {difference.high:+.4f}, on {n} events"
+    if settings.kind == "block" and n >= settings.block_events:
+        return f"no_gain: {per_list} on its block of {n} events is not significant"
+    if n >= settings.futility_events and difference.value <= 0.0:
+        return f"no_gain: {per_list} after {n} events"
+    if n >= settings.max_judged_events:
+        return f"undecided: {n} events did not decide, {per_list}"
+    return None
+
+
+def decide(
+    evidence: Evidence,
+    settings: GateSettings,
+    *,
+    proposed_version: int,
+    safe_version: int,
+    now: float,
+    kind: DecisionKind = "judged",
+) -> GateDecision:
+    """Return the verdict on a proposal, with every number that led to it.
+
+    Args:
+        evidence: What is known of it.
+        settings: When a proposal goes live.
+        proposed_version: Version judged.
+        safe_version: Version that it is judged against.
+        now: UTC epoch seconds.
+        kind: What led to the judgement.
+    """
+    x = differences(evidence.events, evidence.rewards)
+    cut = float((np.abs(x) > settings.bound).mean()) if x.size else 0.0
+    x = np.clip(x, -settings.bound, settings.bound)
+    alpha = spent_alpha(settings.alpha, evidence.attempt)
+    importance = np.array([e.importance for e in evidence.events])
+    unsupported = float(np.mean([e.unsupported for e in evidence.events])) if len(evidence.events) else 0.0
+    estimates = _estimates(evidence, x, importance)
+    difference = _difference(x, alpha, importance, settings)
+    objections = _objections(evidence, estimates, unsupported, settings)
+    if settings.kind == "off":
+        verdict: Verdict = "promote"
+        reasons = ["gate_off: the configuration lets every proposal go live"]
+    else:
+        verdict, reasons = _verdict(x, difference, objections, alpha, settings)
+    return GateDecision(
+        verdict=verdict,
+        reasons=reasons + _notes(evidence, unsupported, settings),
+        difference=difference,
+        estimates=estimates,
+        diagnostics={
+            "unsupported_exposure": unsupported,
+            "cut_share": cut,
+            "max_weight_share": float(importance.max() / importance.sum()) if importance.sum() > 0.0 else 0.0,
+            "n_users": float(evidence.n_users) if evidence.n_users is not None else -1.0,
+            "attempt": float(evidence.attempt),
+        },
+        proposed_version=proposed_version,
+        safe_version=safe_version,
+        kind=kind,
+        alpha=alpha,
+        decided_at=now,
+    )

@@ -1,0 +1,207 @@
+"""What one event says about a proposal: its estimated difference to the safe policy, before and after the reward.
+
+    x = sum over d of (omega_d^new - omega_d^safe) mu_d min(1, rho_d / .05)
+      + sum over shown d of clip((omega_d^new - omega_d^safe) / rho_d, +-W) (c_d - theta_k mu_d)
+
+The first sum is the direct method, pessimistic where the logging policy gave no support; the second corrects it with
+what users did. Everything but c is fixed when the event is served, so a late reward changes x without drawing again.
+
+Beside it stands an estimate with other assumptions, which holds for users who read from the top and stop anywhere:
+prefix weights  w_k = prod over j <= k of pi(y_j | above) / mu(y_j | above).
+
+Source: Jeunen and Ustimenko 2024, "Delta-OPE"; Oosterhuis 2023 (doubly robust); McInerney et al. 2020, "Counterfactual
+Evaluation of Slate Recommendations with Sequential Reward Interactions" (prefix weights).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from dwell.learning.relevance import examination_at
+from dwell.ranking import named_generator, policy_scores, score_spread
+from dwell.records.arrays import FloatArray
+from dwell.records.rows import EventRow
+
+__all__ = ["SUPPORT", "EventPolicy", "JudgedEvent", "differences", "judge_event", "kish", "prefix_difference"]
+
+SUPPORT: Final = 0.05  # gated-loop study: below it a document's exposure counts as no support
+_N_DRAWS: Final = 200  # as for the logged exposure: the same Monte Carlo error on both sides of the ratio
+_MIN_EXPOSURE: Final = 1e-3  # below one draw in 200 at the last position: only the clip W decides there
+_TINY: Final = np.float32(1e-30)
+_MAX_LOG_WEIGHT: Final = 50.0  # e^50: such a weight leaves no information, and its square must not overflow
+
+
+class EventPolicy(NamedTuple):
+    """A policy on the documents of one event.
+
+    Attributes:
+        scores: float64 (l,).
+        temperature: >= 0; at 0 the order is a stable sort.
+    """
+
+    scores: FloatArray
+    temperature: float
+
+
+class JudgedEvent(NamedTuple):
+    """What an event contributes once its rewards are known.
+
+    Attributes:
+        seq: The event.
+        direct: The direct method's difference.
+        slope: float64 (kept,), clipped exposure difference over logged exposure, per served document.
+        expected: float64 (kept,), theta_k mu_d per served document.
+        prefix: float64 (kept,), prefix weights of the proposal, or None where the logging policy drew nothing.
+        safe_prefix: The same for the safe policy, or None.
+        importance: Mean exposure ratio new / logged over served documents, the event's weight for its sample size.
+        unsupported: Share of the proposal's exposure gained by documents without support, in [0, 1].
+    """
+
+    seq: int
+    direct: float
+    slope: FloatArray
+    expected: FloatArray
+    prefix: FloatArray | None
+    safe_prefix: FloatArray | None
+    importance: float
+    unsupported: float
+
+
+def _log_weights(policy: EventPolicy, row: EventRow) -> FloatArray:
+    stand_in = 1.0 / row.inclusion
+    spread = score_spread(policy.scores, stand_in)
+    return policy_scores(policy.scores, policy.temperature, spread=spread) + np.log(stand_in)
+
+
+def _exposure(
+    policy: EventPolicy, row: EventRow, theta: FloatArray, noise: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+) -> FloatArray:
+    n = policy.scores.size
+    if policy.temperature == 0.0:
+        order = np.argsort(-policy.scores, kind="stable")
+        # who stands in for c candidates takes up c positions, as under a drawn order: exposures always sum to theta's
+        below = np.cumsum(1.0 / row.inclusion[order])
+        reached = np.interp(below, np.arange(theta.size + 1), np.concatenate([[0.0], np.cumsum(theta)]))
+        value = np.zeros(n)
+        value[order] = np.diff(reached, prepend=0.0)
+        return value
+    k = min(theta.size, n)
+    order = np.argsort(noise - _log_weights(policy, row).astype(np.float32), axis=1)[:, :k]
+    placed: FloatArray = np.bincount(order.ravel(), weights=np.tile(theta[:k], len(noise)), minlength=n) / len(noise)
+    return placed
+
+
+def _log_steps(policy: EventPolicy, row: EventRow) -> FloatArray | None:
+    """Return log P(document i | those above it) of the served documents, or None under a deterministic policy."""
+    if policy.temperature == 0.0:
+        return None
+    z = _log_weights(policy, row)
+    # as logarithms: whatever is far below what was placed first would underflow
+    remaining = np.logaddexp.accumulate(z[::-1])[::-1][: row.n_kept]
+    own = z[: row.n_kept] + np.log(row.inclusion[: row.n_kept])  # a served document stands for itself alone
+    steps: FloatArray = np.minimum(own - remaining, 0.0)
+    return steps
+
+
+def _prefix_weights(steps: FloatArray, row: EventRow) -> FloatArray:
+    """Return the product of the ratios to the logged propensities down to each served document."""
+    log_weight = np.cumsum(steps - np.log(row.propensities))
+    weights: FloatArray = np.exp(np.minimum(log_weight, _MAX_LOG_WEIGHT))
+    return weights
+
+
+def judge_event(
+    row: EventRow,
+    proposed: EventPolicy,
+    safe: EventPolicy,
+    predicted: FloatArray,
+    theta: FloatArray,
+    *,
+    max_importance_weight: float,
+) -> JudgedEvent:
+    """Return what one event contributes to the judgement of a proposal; the same for the same arguments.
+
+    Args:
+        row: A closed event that the proposal never learned from; its rewards are not read.
+        proposed: The proposal on this event's documents.
+        safe: What users get without it.
+        predicted: float64 (l,), relevance predicted by a predictor that never saw this event.
+        theta: (k,) examination per position, cut to the length of the list.
+        max_importance_weight: Clip W of the exposure difference over logged exposure, > 0.
+    """
+    shown = theta[: row.n_shown]
+    rng = named_generator(b"", "judge", row.event_id)
+    noise = rng.standard_exponential((_N_DRAWS, len(row.inclusion)), dtype=np.float32)
+    noise = np.log(np.maximum(noise, _TINY, out=noise), out=noise)
+    new = _exposure(proposed, row, shown, noise)
+    old = _exposure(safe, row, shown, noise)
+    gain = new - old
+    supported = np.minimum(1.0, row.exposure / SUPPORT)
+    kept = row.n_kept
+    logged = np.maximum(row.exposure[:kept], _MIN_EXPOSURE)
+    prefix: FloatArray | None = None
+    safe_prefix: FloatArray | None = None
+    if not row.is_deterministic:
+        steps, safe_steps = _log_steps(proposed, row), _log_steps(safe, row)
+        if steps is not None and safe_steps is not None:
+            prefix, safe_prefix = _prefix_weights(steps, row), _prefix_weights(safe_steps, row)
+    total = float(new.sum())
+    return JudgedEvent(
+        seq=row.seq,
+        direct=float((gain * predicted * supported).sum()),
+        slope=np.clip(gain[:kept] / logged, -max_importance_weight, max_importance_weight),
+        expected=examination_at(np.arange(1, kept + 1), shown) * predicted[:kept],
+        prefix=prefix,
+        safe_prefix=safe_prefix,
+        importance=float((new[:kept] / logged).mean()),
+        unsupported=float(np.maximum(gain, 0.0)[row.exposure < SUPPORT].sum()) / total if total > 0.0 else 0.0,
+    )
+
+
+def differences(events: Sequence[JudgedEvent], rewards: Sequence[FloatArray]) -> FloatArray:
+    """Return the estimated difference of each event, float64 (n,), from the rewards of its served documents."""
+    return np.array([e.direct + float(e.slope @ (c - e.expected)) for e, c in zip(events, rewards, strict=True)])
+
+
+def kish(weights: FloatArray) -> float:
+    """Return how many equally weighted values these are worth, in [0, n].
+
+    Source:
+        Kish 1965, "Survey Sampling", section 8.2.
+    """
+    square = float((weights**2).sum())
+    return float(weights.sum()) ** 2 / square if square > 0.0 else 0.0
+
+
+def prefix_difference(
+    events: Sequence[JudgedEvent], rewards: Sequence[FloatArray]
+) -> tuple[float, float, int, float] | None:
+    """Return (difference, standard error, n, effective sample size) by self-normalised prefix weights.
+
+    Per position k the value is sum w_k c_k / sum w_k; the error is that of the linearised ratio. None where fewer than
+    two events were drawn.
+    """
+    usable = [
+        (e, c) for e, c in zip(events, rewards, strict=True) if e.prefix is not None and e.safe_prefix is not None
+    ]
+    if len(usable) < 2:
+        return None
+    n, k = len(usable), max(len(c) for _, c in usable)
+    weight, safe, credit, is_shown = np.zeros((n, k)), np.zeros((n, k)), np.zeros((n, k)), np.zeros((n, k))
+    for i, (event, c) in enumerate(usable):
+        m = len(c)
+        weight[i, :m], safe[i, :m], credit[i, :m], is_shown[i, :m] = event.prefix, event.safe_prefix, c, 1.0
+    # lists of different length: a position's mean counts as often as the position was shown
+    frequency = is_shown.mean(axis=0)
+    effect = np.zeros(n)
+    value = 0.0
+    for w, sign in ((weight, 1.0), (safe, -1.0)):
+        total = w.sum(axis=0)
+        share = np.divide((w * credit).sum(axis=0), total, out=np.zeros(k), where=total > 0.0)
+        value += sign * float((share * frequency).sum())
+        scaled = np.divide(w * (credit - share), total / n, out=np.zeros_like(w), where=total > 0.0)
+        effect += sign * (scaled * frequency + share * (is_shown - frequency)).sum(axis=1)
+    return value, float(effect.std(ddof=1) / np.sqrt(n)), n, kish(weight[:, 0])

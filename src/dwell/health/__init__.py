@@ -1,0 +1,6 @@
+"""How a loop is: what it holds, whether users answer, whether it learns, and what to do about it."""
+
+from dwell.health.report import Alert, HealthReport, report_health
+from dwell.health.snapshot import HealthSnapshot
+
+__all__ = ["Alert", "HealthReport", "HealthSnapshot", "report_health"]

@@ -1,0 +1,1 @@
+"""Learn better ranking params from logged experience, off-policy."""

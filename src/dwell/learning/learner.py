@@ -1,0 +1,275 @@
+"""Move the weights: doubly robust relevance, the Plackett-Luce gradient, a trust region, Adam.
+
+One step takes a sample of lists, estimates the relevance of every document in them, withdraws credit at the edge of the
+trust region, and follows the gradient of the expected list reward through the standardised policy, pulled back towards
+the live params.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from dwell.errors import ConfigError, DivergedError
+from dwell.learning.pl_rank import exposure_of, full_rankings, pl_rank_gradient
+from dwell.learning.predictor import DEFAULT_RIDGE, Predictor
+from dwell.learning.relevance import exposure_clip, relevance_estimates
+from dwell.learning.trust import trust_radius, trusted_rewards
+from dwell.ranking import policy_scores, score_spread
+from dwell.ranking.policy import MIN_SPREAD
+from dwell.records.arrays import FloatArray
+from dwell.records.rows import RowBatch
+
+__all__ = ["Learned", "LearnerSettings", "Lists", "learn", "log_weights_of", "position_values", "spread_chain"]
+
+_ADAM_BETA1: Final = 0.9  # Kingma and Ba 2015, section 2: the paper's own defaults
+_ADAM_BETA2: Final = 0.999
+_ADAM_EPSILON: Final = 1e-8
+# A list whose scores hardly differ has a gradient of order 1 / spread: one with equal scores among 50 froze Adam for
+# good, since its square stays in the second moment. Below this spread a list weighs less, in proportion. Simulated (the
+# world of tests/statistical/test_gradient.py), 10 % of such lists, cosine to the best weights from .50: .51
+# without, .75 / .81 / .83 with .03 / .1 / .3, and .84 where there are none, with each of them.
+_FULL_SPREAD: Final = 0.3
+_HALVINGS: Final = 30  # of an angle: beyond them it is no step at all
+_POLE: Final = 1e-7  # sine of the angle to the opposite pole below which rounding alone would choose the direction
+_TINY: Final = np.float32(1e-30)  # a float32 exponential draw can be 0: its log would be -inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerSettings:
+    """What the learner may do.
+
+    Attributes:
+        step_size: Adam's step, in (0, 1], in units of weights at norm 1.
+        n_samples: Rankings sampled per list and step, 1 to 1,024.
+        l2: Pull towards the live params, >= 0.
+        ridge: Ridge of the reward predictor, >= 0.
+        max_step_norm: Largest distance of a proposal from the live params, both at norm 1, in (0, 2].
+        max_weight: Bound on every weight at norm 1, in (0, 1]; one that is beyond it in the live params may not grow.
+    """
+
+    step_size: float = 0.003  # gated-loop study: Adam .003 did no harm from 500 to 10,000 events
+    n_samples: int = 16
+    l2: float = 0.01
+    ridge: float = DEFAULT_RIDGE
+    max_step_norm: float = 1.0  # 60 degrees on the unit sphere; docs/experiments.md has the distances seen
+    max_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "step_size": (0.0, 1.0),
+            "n_samples": (0.0, 1024.0),
+            "max_step_norm": (0.0, 2.0),
+            "max_weight": (0.0, 1.0),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not low < value <= high:
+                raise ConfigError(f"a learner setting is outside ({low:g}, {high:g}]", field=name, value=value)
+        for name in ("l2", "ridge"):
+            if not 0.0 <= getattr(self, name) < np.inf:
+                raise ConfigError("a learner setting is negative or not finite", field=name, value=getattr(self, name))
+
+
+class Lists(NamedTuple):
+    """A sample of lists to learn from.
+
+    Attributes:
+        batch: The events.
+        phi: float64 (b, d, p), features in the learner's space.
+        safe_scores: float64 (b, d), scores of the safe policy.
+        weights: float64 (b,), sampling weights, mean 1.
+    """
+
+    batch: RowBatch
+    phi: FloatArray
+    safe_scores: FloatArray
+    weights: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """Where learning ended.
+
+    Attributes:
+        vector: float64 (p,), the proposed weights at norm 1.
+        n_steps: Steps taken.
+        step_norm: Distance from the live params, both at norm 1.
+        was_bounded: Whether the distance was cut to the largest allowed.
+        curves: Per step: "objective" (estimated reward per list, above that of its mean document), "gradient_norm",
+            "withdrawn" (share of credit withdrawn by the trust region).
+    """
+
+    vector: FloatArray
+    n_steps: int
+    step_norm: float
+    was_bounded: bool
+    curves: dict[str, list[float]]
+
+
+def position_values(batch: RowBatch, theta: FloatArray) -> FloatArray:
+    """Return the examination of every rank of every list, (b, d), 0 beyond the end of the list as shown."""
+    d = batch.is_document.shape[1]
+    table = np.zeros(d)
+    table[: min(d, theta.size)] = theta[:d]
+    return np.where(np.arange(d)[None, :] < batch.n_shown[:, None], table[None, :], 0.0)
+
+
+def log_weights_of(scores: FloatArray, batch: RowBatch, temperature: float) -> FloatArray:
+    """Return Plackett-Luce log weights of the kept documents, each counted as often as it stands in for, (b, d)."""
+    spread = score_spread(np.where(batch.is_document, scores, 0.0), batch.stand_in)
+    masked = np.where(batch.is_document, scores, -np.inf)
+    return policy_scores(masked, temperature, spread=spread) + batch.log_stand_in
+
+
+def spread_chain(gradient: FloatArray, scores: FloatArray, batch: RowBatch, temperature: float) -> FloatArray:
+    """Return dJ/ds from dJ/dz, (b, d), where z = s / (temperature * max(spread, 1e-9)) and the spread depends on s."""
+    counts = batch.stand_in
+    total = counts.sum(axis=1, keepdims=True)
+    centred = np.where(batch.is_document, scores - (counts * scores).sum(axis=1, keepdims=True) / total, 0.0)
+    spread = np.sqrt((counts * centred**2).sum(axis=1, keepdims=True) / total)
+    safe = np.maximum(spread, MIN_SPREAD)
+    direct = gradient / (temperature * safe)
+    # z is unchanged when all scores move together, so scores may be centred before they meet the gradient
+    through = (
+        (gradient * centred).sum(axis=1, keepdims=True) / (temperature * safe**2) * counts * centred / (total * safe)
+    )
+    return np.where(batch.is_document, direct - np.where(spread > MIN_SPREAD, through, 0.0), 0.0)
+
+
+def _centred(relevance: FloatArray, batch: RowBatch) -> FloatArray:
+    """Return relevance less its mean per list: a baseline, since the exposure of a list sums to a constant."""
+    counts = batch.stand_in
+    mean = (counts * relevance).sum(axis=1, keepdims=True) / counts.sum(axis=1, keepdims=True)
+    return np.where(batch.is_document, relevance - mean, 0.0)
+
+
+def _predicted(lists: Lists, predictors: tuple[Predictor, Predictor]) -> FloatArray:
+    """Return cross-fitted predictions (b, d): each query is predicted by the fold that never saw it."""
+    fold = (lists.batch.query_hash % np.uint64(2)).astype(np.int64)
+    both = np.stack([predictors[1].predict(lists.phi), predictors[0].predict(lists.phi)])
+    return np.where(lists.batch.is_document, both[fold, np.arange(len(fold))], 0.0)
+
+
+def learn(
+    start: FloatArray,
+    samples: Iterable[Lists],
+    predictors: tuple[Predictor, Predictor],
+    *,
+    theta: FloatArray,
+    temperature: float,
+    n_events: float,
+    settings: LearnerSettings,
+    rng: np.random.Generator,
+) -> Learned:
+    """Return proposed weights after one step per sample.
+
+    Args:
+        start: (p,) the live params at norm 1.
+        samples: One sample of lists per step.
+        predictors: The direct method, fitted to queries of fold 0 and of fold 1.
+        theta: (k,) examination per position.
+        temperature: Exploration temperature of the policy being learned, > 0.
+        n_events: Effective number of events behind the log: sets the clip and the trust region.
+        settings: What the learner may do.
+        rng: Source of the sampled rankings.
+
+    Raises:
+        DivergedError: A gradient was not finite.
+    """
+    clip, eps = exposure_clip(n_events), trust_radius(n_events)
+    w = start.copy()
+    first, second = np.zeros_like(w), np.zeros_like(w)
+    curves: dict[str, list[float]] = {"objective": [], "gradient_norm": [], "withdrawn": []}
+    n_steps = 0
+    for lists in samples:
+        n_steps += 1
+        batch = lists.batch
+        values = position_values(batch, theta)
+        credit = _centred(relevance_estimates(batch, _predicted(lists, predictors), theta, clip=clip), batch)
+        b, d = batch.is_document.shape
+        noise = rng.standard_exponential((b, settings.n_samples, d), dtype=np.float32)
+        noise = np.log(np.maximum(noise, _TINY, out=noise), out=noise)
+        scores = lists.phi @ w
+        rankings = full_rankings(log_weights_of(scores, batch, temperature), noise)
+        safe = full_rankings(log_weights_of(lists.safe_scores, batch, temperature), noise)
+        exposure = exposure_of(rankings, values)
+        trusted = trusted_rewards(credit, exposure, exposure_of(safe, values), eps=eps)
+        gradient = spread_chain(pl_rank_gradient(rankings, trusted, values), scores, batch, temperature)
+        gradient *= _flatness_weight(scores, batch)[:, None]
+        slope = np.einsum("b,bd,bdp->p", lists.weights, gradient, lists.phi, optimize=True) / b - settings.l2 * (
+            w - start
+        )
+        if not np.isfinite(slope).all():
+            raise DivergedError(
+                "the gradient is not finite", value=n_steps, field="step", hint="Look for events with huge features."
+            )
+        first = _ADAM_BETA1 * first + (1.0 - _ADAM_BETA1) * slope
+        second = _ADAM_BETA2 * second + (1.0 - _ADAM_BETA2) * slope**2
+        scale = np.sqrt(second / (1.0 - _ADAM_BETA2**n_steps)) + _ADAM_EPSILON
+        w = w + settings.step_size * (first / (1.0 - _ADAM_BETA1**n_steps)) / scale
+        size = float(np.abs(credit).sum())
+        curves["objective"].append(float((lists.weights * (credit * exposure).sum(axis=1)).mean()))
+        curves["gradient_norm"].append(float(np.linalg.norm(slope)))
+        curves["withdrawn"].append(1.0 - float(np.abs(trusted).sum()) / size if size > 0.0 else 0.0)
+    vector, step_norm, was_bounded = _bounded(w, start, settings)
+    return Learned(vector, n_steps, step_norm, was_bounded, curves)
+
+
+def _flatness_weight(scores: FloatArray, batch: RowBatch) -> FloatArray:
+    """Return what each list's gradient counts, (b,), in (0, 1]: less where its scores hardly differ."""
+    spread = score_spread(np.where(batch.is_document, scores, 0.0), batch.stand_in)
+    return np.minimum(np.maximum(spread, MIN_SPREAD) / _FULL_SPREAD, 1.0)
+
+
+def _bounded(w: FloatArray, start: FloatArray, settings: LearnerSettings) -> tuple[FloatArray, float, bool]:
+    """Return w at norm 1, each weight and the distance from the start cut to what is allowed."""
+    norm = float(np.linalg.norm(w))
+    limit = np.maximum(settings.max_weight, np.abs(start))
+    unit = _boxed(w / norm, start, limit) if norm > 0.0 else start
+    distance = float(np.linalg.norm(unit - start))
+    if distance <= settings.max_step_norm:
+        return unit, distance, False
+    # along the great circle: a chord of length c spans the angle 2 arcsin(c / 2)
+    sideways = unit - (unit @ start) * start
+    length = float(np.linalg.norm(sideways))
+    if length < _POLE:
+        return start, 0.0, True  # the opposite pole: no direction leads there more than another
+    sideways /= length
+    most = 2.0 * np.arcsin(settings.max_step_norm / 2.0)
+    # an arc between two points inside the bounds may bulge out of them; boxed again, it may end too far: then halve
+    angle = most
+    for _ in range(_HALVINGS):
+        cut = _boxed(np.cos(angle) * start + np.sin(angle) * sideways, start, limit)
+        distance = float(np.linalg.norm(cut - start))
+        if distance <= settings.max_step_norm * (1.0 + 1e-12):
+            return cut, min(distance, settings.max_step_norm), True
+        angle *= 0.5
+    return start, 0.0, True
+
+
+def _boxed(unit: FloatArray, start: FloatArray, limit: FloatArray) -> FloatArray:
+    """Return a vector at norm 1 whose weights stay within their limits, the others scaled up to make good the norm.
+
+    Since `start` has norm 1 within the same limits, there always is one.
+    """
+    is_cut = np.abs(unit) > limit
+    if not is_cut.any():
+        return unit
+    result = unit.copy()
+    for _ in range(unit.size):
+        result[is_cut] = np.copysign(limit, unit)[is_cut]
+        due = max(1.0 - float((result[is_cut] ** 2).sum()), 0.0) ** 0.5
+        free = np.where(is_cut, 0.0, unit)
+        if not free.any():
+            free = np.where(is_cut, 0.0, start)
+        size = float(np.linalg.norm(free))
+        result = np.where(is_cut, result, free * (due / size) if size > 0.0 else 0.0)
+        newly = (np.abs(result) > limit) & ~is_cut
+        if not newly.any():
+            break
+        is_cut |= newly
+    return result

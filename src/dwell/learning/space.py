@@ -1,0 +1,119 @@
+"""The space in which weights are learned: standardised features, and the starting ranker's own score.
+
+The policy divides by the spread of the scores, so only the direction of the weights means anything: params are kept at
+norm 1 here, and steps and trust regions are measured on that sphere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dwell.learning.transform import fit_transform
+from dwell.records import Params, RawScore, Transform
+from dwell.records.arrays import FloatArray
+
+__all__ = ["Space", "equal_weights", "space_for"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Space:
+    """A frozen map from raw features to what weights are learned on.
+
+    Attributes:
+        feature_names: Names of the raw columns.
+        transform: The feature map.
+        raw_weights: float64 (f,), the starting ranker's raw weights, or None where there was none.
+        raw_mean: Mean of its score where the space was fitted.
+        raw_sd: Standard deviation of its score there, > 0.
+    """
+
+    feature_names: tuple[str, ...]
+    transform: Transform
+    raw_weights: FloatArray | None = None
+    raw_mean: float = 0.0
+    raw_sd: float = 1.0
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return len(self.feature_names) + (self.raw_weights is not None)
+
+    def phi(self, features: npt.NDArray[np.floating]) -> FloatArray:
+        """Return standardised features (..., p), the starting ranker's score last, for raw features (..., f)."""
+        mapped = self.transform.apply(features)
+        if self.raw_weights is None:
+            return mapped
+        raw = np.nan_to_num(np.asarray(features, dtype=np.float64)) @ self.raw_weights
+        return np.concatenate([mapped, ((raw - self.raw_mean) / self.raw_sd)[..., None]], axis=-1)
+
+    def vector(self, params: Params) -> FloatArray:
+        """Return params of this space as a unit vector, float64 (p,).
+
+        Given raw weights are the starting ranker itself; where there is nothing yet, all features count the same.
+        """
+        if self.raw_weights is not None and params.raw_score is None:
+            start = np.zeros(self.size)
+            start[-1] = 1.0
+            return start
+        tail = [] if params.raw_score is None else [params.raw_score.coefficient]
+        vector = np.concatenate([params.vector, tail])
+        norm = float(np.linalg.norm(vector))
+        return vector / norm if norm > 0.0 else np.full(self.size, self.size**-0.5)
+
+    def params(self, vector: FloatArray, *, version: int, parent: Params, created_at: float) -> Params:
+        """Return a learned version at norm 1 from weights (p,) that are not all zero."""
+        unit = vector / np.linalg.norm(vector)
+        weights = unit[: len(self.feature_names)]
+        raw = None
+        if self.raw_weights is not None:
+            raw = RawScore(tuple(self.raw_weights.tolist()), self.raw_mean, self.raw_sd, float(unit[-1]))
+        return Params(
+            version=version,
+            weights=dict(zip(self.feature_names, weights.tolist(), strict=True)),
+            temperature=parent.temperature,
+            transform=self.transform,
+            raw_score=raw,
+            origin="learned",
+            parent=parent.version,
+            created_at=created_at,
+        )
+
+
+def space_for(live: Params, features: npt.NDArray[np.floating]) -> Space:
+    """Return the space in which successors of the live params are learned.
+
+    A version that carries a transform keeps it, so that the successor starts exactly where the live params are; else
+    one is fitted to these rows.
+
+    Args:
+        live: The params in force.
+        features: (n, f) raw features of documents seen, n >= 1.
+    """
+    if live.transform is not None:
+        raw = live.raw_score
+        if raw is None:
+            return Space(live.feature_names, live.transform)
+        return Space(live.feature_names, live.transform, np.array(raw.weights), raw.mean, raw.sd)
+    transform = fit_transform(features)
+    if live.origin != "given":
+        return Space(live.feature_names, transform)
+    scores = np.nan_to_num(np.asarray(features, dtype=np.float64)) @ live.vector
+    sd = float(scores.std())
+    return Space(live.feature_names, transform, live.vector, float(scores.mean()), sd if sd > 0.0 else 1.0)
+
+
+def equal_weights(feature_names: tuple[str, ...], transform: Transform, *, parent: Params, created_at: float) -> Params:
+    """Return equal weights of norm 1 in standardised units: what is served when nobody gave a starting formula."""
+    n = len(feature_names)
+    return Params(
+        version=parent.version + 1,
+        weights=dict.fromkeys(feature_names, n**-0.5),
+        temperature=parent.temperature,
+        transform=transform,
+        origin="standardised",
+        parent=parent.version,
+        created_at=created_at,
+    )

@@ -1,0 +1,453 @@
+"""The facade: one object that ranks, takes feedback, learns, judges, and answers for itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dwell.errors import DwellError
+from dwell.health import HealthReport, report_health
+from dwell.loop.activate import activate
+from dwell.loop.experiences import read_experience
+from dwell.loop.export import export_experiences
+from dwell.loop.ingest import checked_signal, signals_of, submit_signals
+from dwell.loop.keep import close_events, ensure_rebuilt, erase
+from dwell.loop.learn import train
+from dwell.loop.opening import Start, build_state
+from dwell.loop.promote import evaluate, promote, restore_proposal, rollback
+from dwell.loop.rank import log_external, rank
+from dwell.loop.snapshot import health_snapshot
+from dwell.loop.state import Limits, LoopState
+from dwell.loop.train import TrainReport
+from dwell.loop.warm_up import recall_warm_up, warm_up
+from dwell.records import Experience, Feedback, GateDecision, Params, Served, checks
+from dwell.storage import Role
+
+__all__ = ["Loop", "open_loop"]
+
+
+class Loop:
+    """A retrieval system's memory of what it served and what came of it, and what it learned.
+
+    Made by `dwell.open`. `rank`, `feedback` and `health` are safe from any thread; `close_events`, `train`, `evaluate`,
+    `promote`, `rollback` and `erase` exclude each other and never hold what `rank` needs. Every `now` is UTC epoch
+    seconds, any finite value >= 0, and defaults to the wall clock of that call; nothing happens between calls.
+    """
+
+    def __init__(self, state: LoopState) -> None:
+        self._state = state
+        self._history: list[GateDecision] = []
+
+    # ---- serve and record
+
+    def rank(
+        self,
+        query: str,
+        candidates: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        ids: Sequence[str] | None = None,
+        features: object = None,
+        k: int = 10,
+        user: str | None = None,
+        segment: str | None = None,
+        query_embedding: object = None,
+        event_id: str | None = None,
+        activate: bool = True,
+        now: float | None = None,
+    ) -> Served:
+        """Return which documents to show, in which order; never raises into a search unless the loop is strict.
+
+        Args:
+            query: The request, at most 64 KB.
+            candidates: Mappings with "id" and every registered feature, in the caller's own order.
+            ids: Document ids, in the caller's own order, in place of `candidates`.
+            features: With `ids`, an (n, f) array; columns in the order of `dwell.open(features=...)`.
+            k: Documents to show, >= 1; may exceed the number of candidates.
+            user: Who asks; only a pseudonym is kept.
+            segment: Group of queries.
+            query_embedding: The request's vector, of the store's dimension.
+            event_id: The caller's id; a known one answers with what was recorded under it.
+            activate: False where it is not known yet whether the list will be shown: see `activate`.
+            now: When it is served.
+
+        Raises:
+            RecordError: No ids can be read or `k` is no positive integer; with strict=True, on any bad value.
+        """
+        state = self._state
+        state.refresh()
+        warm_up(state, time.time() if now is None else now)
+        return rank(
+            state,
+            query,
+            candidates,
+            ids=ids,
+            features=features,
+            k=k,
+            user=user,
+            segment=segment,
+            query_embedding=query_embedding,
+            event_id=event_id,
+            activate=activate,
+            now=now,
+            wall_clock=time.time(),
+        )
+
+    def log_retrieval(
+        self,
+        query: str,
+        results: Sequence[Mapping[str, Any]],
+        *,
+        user: str | None = None,
+        segment: str | None = None,
+        query_embedding: object = None,
+        event_id: str | None = None,
+        now: float | None = None,
+    ) -> str:
+        """Record a list that another ranker ordered and return its event id, for `feedback`.
+
+        Results are mappings with "id" (or "memory_id") and optionally "rank", "score" and features. Without every
+        registered feature the event is recorded, joined and counted as `no_features`, and not learned from.
+
+        Raises:
+            RecordError: A malformed value.
+        """
+        return log_external(
+            self._state,
+            query,
+            results,
+            user=user,
+            segment=segment,
+            query_embedding=query_embedding,
+            event_id=event_id,
+            now=self._now(now),
+        )
+
+    def feedback(
+        self,
+        event_id: str,
+        signal: str,
+        *,
+        doc: str | None = None,
+        value: float = 1.0,
+        at: float | None = None,
+        idempotency_key: str | None = None,
+        now: float | None = None,
+    ) -> Feedback:
+        """Return what became of one reaction, once its commit is durable; never raises on data or storage.
+
+        Args:
+            event_id: The served list.
+            signal: Name of the signal, as the reward preset declares it.
+            doc: The document that it is about, or None for the whole list.
+            value: Its value, in the unit and range of the signal's declaration.
+            at: When the user acted; `now` when not given.
+            idempotency_key: The caller's key for retries.
+            now: When it is received.
+        """
+        return self.submit_feedback(
+            event_id, signal, doc=doc, value=value, at=at, idempotency_key=idempotency_key, now=now
+        ).result()
+
+    def submit_feedback(
+        self,
+        event_id: str,
+        signal: str,
+        *,
+        doc: str | None = None,
+        value: float = 1.0,
+        at: float | None = None,
+        idempotency_key: str | None = None,
+        now: float | None = None,
+    ) -> Future[Feedback]:
+        """Return a future of what `feedback` would answer, without waiting for the disk."""
+        try:
+            signals: list[Any] = [
+                checked_signal(
+                    self._state, event_id, signal, doc=doc, value=value, at=at, key=idempotency_key, now=self._now(now)
+                )
+            ]
+        except DwellError as error:
+            signals = [Feedback("rejected", f"{error.code}: {error}")]
+        answer: Future[Feedback] = Future()
+        submit_signals(self._state, signals).add_done_callback(lambda done: answer.set_result(done.result()[0]))
+        return answer
+
+    def feedback_many(self, items: Sequence[Mapping[str, Any]], *, now: float | None = None) -> list[Feedback]:
+        """Return what became of many reactions, in their order, after one commit.
+
+        Each item is a mapping with "event_id" and "signal", and optionally "doc", "value", "at" and "idempotency_key".
+        """
+        return submit_signals(self._state, signals_of(self._state, items, self._now(now))).result()
+
+    def activate(self, event_id: str, *, shown: Sequence[str] | None = None, now: float | None = None) -> None:
+        """Record that a deferred event was shown.
+
+        Args:
+            event_id: The event.
+            shown: The ids rendered, in order, where they differ from what was served. A shorter list from the top is
+                learned from as shown; any other order marks the event "altered": kept, not learned from.
+            now: When.
+
+        Raises:
+            RecordError: An unknown event, or ids that were not served.
+            StorageError: The store could not.
+        """
+        activate(self._state, event_id, shown=shown, now=self._now(now))
+
+    # ---- learn and judge
+
+    def close_events(self, now: float | None = None) -> int:
+        """Turn events whose attribution window is over into experiences; return how many."""
+        with self._state.training:
+            return close_events(self._state, self._now(now))
+
+    def train(self, *, steps: int | None = None, now: float | None = None) -> TrainReport:
+        """Close events, judge the standing proposal, learn a new one where none stands, and say why.
+
+        Args:
+            steps: Learning steps; one pass over unseen events plus as many replayed, at most 200, when not given.
+            now: The instant against which windows are over.
+
+        Raises:
+            StorageError: The store could not.
+        """
+        if steps is not None:
+            checks.positive_integer(steps, "steps", most=100_000)
+        with self._state.training:
+            return train(self._state, steps=steps, now=self._now(now), clock=time.monotonic)
+
+    def evaluate(self, params: Params, *, now: float | None = None) -> GateDecision:
+        """Return the gate's verdict on any params from the evidence at hand; nothing moves.
+
+        Raises:
+            RecordError: The params do not fit this loop.
+        """
+        with self._state.training:
+            ensure_rebuilt(self._state)
+            return evaluate(self._state, params, self._now(now))
+
+    def promote(self, params: Params, *, force: bool = False, now: float | None = None) -> Params:
+        """Make params live if the evidence says so, and return them.
+
+        Raises:
+            PromotionRefused: The gate did not say "promote"; with force=True it is recorded as forced instead.
+            RecordError: The params do not fit this loop.
+        """
+        with self._state.training:
+            ensure_rebuilt(self._state)
+            return promote(self._state, params, self._now(now), force=checks.boolean(force, "force"))
+
+    def rollback(self, to: int | None = None, *, now: float | None = None) -> Params:
+        """Return to the params that were live before, or to a version, bit for bit as they were.
+
+        Raises:
+            NothingToRollBackError: There is no such version.
+        """
+        with self._state.training:
+            return rollback(self._state, to, self._now(now))
+
+    # ---- look
+
+    @property
+    def params(self) -> Params:
+        """The params in force; readable after `close`."""
+        if not self._state.is_closed:
+            self._state.refresh()
+        return self._state.live
+
+    @property
+    def proposed(self) -> Params | None:
+        """The standing proposal, or None."""
+        return self._state.proposed
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Registered feature names, in the order of `Params.weights`."""
+        return self._state.feature_names
+
+    def version(self, version: int) -> Params:
+        """Return any stored version.
+
+        Raises:
+            RecordError: code `unknown_version`.
+        """
+        found = self._state.params(version)
+        if found is None:
+            from dwell.errors import RecordError
+
+            raise RecordError(
+                "no such version", code="unknown_version", field="version", value=version, hint="See history()."
+            )
+        return found
+
+    def history(self) -> list[GateDecision]:
+        """Return every gate decision, oldest first; readable after `close`."""
+        if not self._state.is_closed:
+            with self._state.store.snapshot() as reader:
+                self._history = reader.decisions()
+        return list(self._history)
+
+    def experiences(self, *, since: float | None = None, limit: int | None = None) -> Iterator[Experience]:
+        """Yield experiences in the order served, open ones included.
+
+        Args:
+            since: Only those served at or after this instant.
+            limit: At most so many, the newest ones.
+        """
+        state = self._state
+        if state.writer is not None:
+            state.writer.flush()
+        with state.store.snapshot() as reader:
+            seqs = reader.seqs(since=since, limit=limit, newest_first=True)[::-1]
+        for seq in seqs:
+            with state.store.snapshot() as reader:
+                if not reader.outcomes([seq]):
+                    continue
+                yield read_experience(
+                    reader, seq, preset=state.rules.preset, examination=state.rules.examination, params=reader.params
+                )
+
+    def health(self, now: float | None = None) -> HealthReport:
+        """Return how the loop is, with alerts in plain words and what to do about each."""
+        return report_health(health_snapshot(self._state, self._now(now)))
+
+    def export(self, path: str | Path, format: str = "jsonl") -> int:  # noqa: A002 - the name is public surface
+        """Write every experience to a new file and return how many.
+
+        Raises:
+            ConfigError: Another format than "jsonl", or a file that is there already.
+        """
+        return export_experiences(self.experiences(), Path(path), format)
+
+    # ---- end
+
+    def erase(self, user: str, *, now: float | None = None) -> int:
+        """Remove everything of a user for good, and return how many events went.
+
+        Raises:
+            StorageError: It could not be done; nothing is half erased.
+        """
+        checks.identifier(user, "user")
+        with self._state.training:
+            return erase(self._state, user, self._now(now))
+
+    def close(self) -> None:
+        """Write what is queued and release the store; closing twice is legal."""
+        state = self._state
+        if state.is_closed:
+            return
+        if state.writer is not None:
+            state.writer.flush()
+        self.history()
+        state.is_closed = True
+        if state.writer is not None:
+            state.writer.close()
+        state.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = self._state
+        return f"<dwell.Loop {state.store.where!r} mode={state.mode} params=v{state.live.version}>"
+
+    def _now(self, now: float | None) -> float:
+        return time.time() if now is None else checks.timestamp(now, "now")
+
+
+def open_loop(
+    where: str | Path,
+    *,
+    features: Sequence[str] | None = None,
+    weights: Mapping[str, float] | None = None,
+    capacity: int = 100_000,
+    max_results: int = 20,
+    embedding_dim: int | None = None,
+    mode: str = "live",
+    temperature: float = 0.3,
+    rewards: object = None,
+    attribution_window_s: float = 1800.0,
+    durability: str = "full",
+    seed: int = 0,
+    config: object = None,
+    strict: bool = False,
+    learner: str = "replay",
+    max_candidates: int = 64,
+    canary_share: float = 0.05,
+    holdout: float = 0.3,
+    pepper: bytes | str | None = None,
+    tenant: str = "",
+    late_window_s: float = 604_800.0,
+    retention_s: float | None = None,
+    max_store_bytes: int = 10_000_000_000,
+    drop_features: Sequence[str] = (),
+    _role: Role = "owner",
+) -> Loop:
+    """Open a loop on a store, made where it is not there yet.
+
+    Args:
+        where: A path, or ":memory:".
+        features: Names of the features of every candidate; the stored ones when not given.
+        weights: The weights of today's formula, acting on raw feature values. Without them the caller's order is
+            served for the first 200 events, explored a little, then equal weights in standardised units.
+        capacity: Closed events kept for learning and judging.
+        max_results: Served documents that are learned from.
+        embedding_dim: Dimension of query embeddings; else fixed by the first one.
+        mode: "log-only", "shadow", "canary" or "live".
+        temperature: Exploration; 0 serves a stable sort and learns from nothing new.
+        rewards: None ("search"), "rag", "memory", "support", {signal: weight}, or a `RewardPreset`.
+        attribution_window_s: How long reactions are waited for.
+        durability: "full", or "relaxed": a power cut may lose the last commits.
+        seed: Seeds the draws, together with the store's secret.
+        config: A `Config`, a mapping, or the path of a TOML file.
+        strict: Whether `rank` raises on bad values instead of serving the caller's order.
+        learner: "replay".
+        max_candidates: Documents whose features are kept per event.
+        canary_share: Share of users who are served the proposal in mode "canary".
+        holdout: Share of users whose events only judge.
+        pepper: Pseudonymises users; else DWELL_PEPPER, else a file beside the store.
+        tenant: Whose data it is.
+        late_window_s: How long after the close a reaction still counts.
+        retention_s: Age after which facts are removed; None keeps them.
+        max_store_bytes: Size from which evicted facts are removed, oldest first.
+        drop_features: Features to retire.
+
+    Raises:
+        ConfigError: An argument is out of range, by name.
+        FeatureSchemaError: The features differ from the stored ones.
+        PepperMismatch: The pepper is missing or not this store's.
+        StoreOwnedError: Another process has it open.
+        StorageError: It can not be opened.
+    """
+    state = build_state(
+        str(where),
+        start=Start(features, weights, drop_features),
+        limits=Limits(
+            capacity, max_results, max_candidates, embedding_dim, retention_s, max_store_bytes, canary_share, holdout
+        ),
+        mode=mode,
+        temperature=temperature,
+        rewards=rewards,
+        attribution_window_s=attribution_window_s,
+        late_window_s=late_window_s,
+        durability=durability,
+        config=config,
+        strict=strict,
+        learner=learner,
+        pepper=pepper,
+        tenant=tenant,
+        seed=seed,
+        role=_role,
+    )
+    restore_proposal(state)
+    recall_warm_up(state)
+    return Loop(state)

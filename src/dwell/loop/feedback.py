@@ -1,0 +1,79 @@
+"""The second arrow: a signal finds the list that it belongs to, inside the transaction that makes it durable."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+from dwell.loop.close import Rules, reopen
+from dwell.records import Feedback, Impression, Signal
+from dwell.reward.lifecycle import credited_at, join_status
+from dwell.storage import Transaction
+
+__all__ = ["ORPHAN_WINDOW_S", "Joined", "join", "record_impression"]
+
+ORPHAN_WINDOW_S = 86_400.0  # a signal that came before its impression waits for a day
+
+
+class Joined(NamedTuple):
+    """What became of a signal, and what must be looked at again.
+
+    Attributes:
+        feedback: The answer.
+        reopened: Seq of the event whose reward changed, or None.
+        is_skewed: Whether its clock ran before the served time.
+        is_future: Whether its clock ran ahead of the receiver's.
+    """
+
+    feedback: Feedback
+    reopened: int | None = None
+    is_skewed: bool = False
+    is_future: bool = False
+
+
+def join(tx: Transaction, signal: Signal, rules: Rules) -> Joined:
+    """Store a checked signal where it belongs and say what became of it."""
+    event = tx.event(signal.event_id)
+    if event is None:
+        quarantined = tx.quarantined(event_id=signal.event_id, limit=1)
+        if quarantined:
+            return Joined(Feedback("rejected", f"quarantined: the event was not recorded ({quarantined[0].reason})"))
+        status = tx.add_orphan(signal)
+        if status == "conflict":
+            return Joined(_conflict())
+        return Joined(
+            Feedback("duplicate") if status == "duplicate" else Feedback("orphan", "unknown_event: parked for 24 hours")
+        )
+    if signal.doc is not None and signal.doc not in event.shown:
+        return Joined(
+            Feedback("rejected", f"not_served: document {signal.doc!r:.80} was not in the list of this event")
+        )
+    answer = join_status(event.state, event.closed_at, signal.received_at, late_window_s=rules.late_window_s)
+    if answer.status == "rejected":
+        return Joined(answer)
+    credited = credited_at(signal.at, event.served_at, signal.received_at)
+    status = tx.add_signal(event.seq, dataclasses.replace(signal, at=credited.at))
+    if status == "conflict":
+        return Joined(_conflict())
+    if status == "duplicate":
+        return Joined(Feedback("duplicate"))
+    reopened = event.seq if answer.status == "late" and reopen(tx, event, rules) else None
+    return Joined(answer, reopened, credited.is_skewed, credited.is_future)
+
+
+def _conflict() -> Feedback:
+    return Feedback("rejected", "idempotency_conflict: this key was used for another signal")
+
+
+def record_impression(
+    tx: Transaction, impression: Impression, rules: Rules, on_joined: Callable[[Joined], None]
+) -> int | None:
+    """Store an impression and join the signals that waited for it; return its seq, or None where it is already known."""
+    if tx.event(impression.event_id) is not None:
+        return None
+    seq = tx.add_impression(impression)
+    for orphan in tx.take_orphans(impression.event_id):
+        if impression.served_at - orphan.received_at <= ORPHAN_WINDOW_S:
+            on_joined(join(tx, orphan, rules))
+    return seq

@@ -1,0 +1,171 @@
+"""What enters through rank and feedback, and how it reaches the one writer without anybody waiting who should not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from dwell.errors import DwellError, RecordError, StorageError, StoreClosedError
+from dwell.loop.feedback import Joined, join, record_impression
+from dwell.loop.state import LoopState
+from dwell.records import Feedback, Impression, Signal, checks
+from dwell.reward.signals import check_signal
+from dwell.storage import Quarantined, Transaction
+
+__all__ = ["checked_signal", "quarantine", "signals_of", "submit_impression", "submit_signals"]
+
+_SIGNAL_BYTES = 512  # a signal in the queue: ids, name and the job around it
+
+
+def submit_impression(state: LoopState, impression: Impression) -> bool:
+    """Queue an impression for the next commit without waiting; return False where a full queue dropped it."""
+    if state.writer is None:
+        raise StorageError("this loop was opened without ingesting", hint="Open it as the owner of the store.")
+
+    def job(tx: Transaction) -> int | None:
+        return record_impression(tx, impression, state.rules, lambda joined: _count(state, joined))
+
+    n_bytes = (
+        impression.features.nbytes + impression.scores.nbytes + 64 * len(impression.documents) + len(impression.query)
+    )
+    try:
+        state.writer.submit(job, n_bytes=n_bytes, event_ids=(impression.event_id,)).add_done_callback(lambda done: _note_failure(state, done))
+    except StorageError as error:
+        if error.code != "overloaded":
+            raise
+        state.counters["dropped_impressions"] += 1
+        return False
+    state.counters["impressions"] += 1
+    return True
+
+
+def _note_failure(state: LoopState, done: Future[Any]) -> None:
+    if done.exception() is not None:
+        state.counters["failed_impressions"] += 1
+
+
+def _count(state: LoopState, joined: Joined) -> None:
+    state.counters[f"feedback_{joined.feedback.status}"] += 1
+    state.counters["feedback_skewed"] += joined.is_skewed
+    state.counters["feedback_future"] += joined.is_future
+    if joined.reopened is not None:
+        state.reopened.add(joined.reopened)
+
+
+def checked_signal(
+    state: LoopState,
+    event_id: object,
+    signal: object,
+    *,
+    doc: object,
+    value: object,
+    at: object,
+    key: object,
+    now: float,
+) -> Signal:
+    """Return a signal that can be stored.
+
+    Raises:
+        RecordError: By field, see `records.checks` and `reward.signals.check_signal`.
+    """
+    event = checks.event_id(event_id)
+    document = checks.optional_identifier(doc, "doc")
+    if not isinstance(signal, str):
+        raise RecordError("a signal's name is text", code="type", field="signal", value=signal, hint="Pass 'click'.")
+    number = checks.finite(value, "value")
+    check_signal(state.rules.preset.signals, signal, document, number)
+    return Signal(
+        event_id=event,
+        name=signal,
+        doc=document,
+        value=number,
+        at=now if at is None else checks.timestamp(at, "at"),
+        received_at=now,
+        idempotency_key=checks.optional_identifier(key, "idempotency_key"),
+    )
+
+
+def signals_of(state: LoopState, items: Sequence[object], now: float) -> list[Signal | Feedback]:
+    """Return, per item, a signal that can be stored or the answer that refuses it.
+
+    Each item is a mapping with "event_id" and "signal", and optionally "doc", "value", "at" and "idempotency_key".
+    """
+    found: list[Signal | Feedback] = []
+    known = {"event_id", "signal", "doc", "value", "at", "idempotency_key"}
+    for item in items:
+        if not isinstance(item, Mapping) or not {"event_id", "signal"} <= item.keys() or item.keys() - known:
+            found.append(
+                Feedback("rejected", f"type: an item is a mapping with event_id and signal, and of {sorted(known)}")
+            )
+            continue
+        try:
+            found.append(
+                checked_signal(
+                    state,
+                    item["event_id"],
+                    item["signal"],
+                    doc=item.get("doc"),
+                    value=item.get("value", 1.0),
+                    at=item.get("at"),
+                    key=item.get("idempotency_key"),
+                    now=now,
+                )
+            )
+        except DwellError as error:
+            found.append(Feedback("rejected", f"{error.code}: {error}"))
+    return found
+
+
+def submit_signals(state: LoopState, signals: Sequence[Signal | Feedback]) -> Future[list[Feedback]]:
+    """Queue signals for one commit; the future answers, item by item, once the commit is durable. Never raises."""
+    wanted = [signal for signal in signals if isinstance(signal, Signal)]
+
+    def job(tx: Transaction) -> list[Joined]:
+        return [join(tx, signal, state.rules) for signal in wanted]
+
+    answer: Future[list[Feedback]] = Future()
+    answer.set_running_or_notify_cancel()
+
+    def resolve(answers: Callable[[int], Feedback]) -> None:
+        position = iter(range(len(wanted)))
+        answer.set_result([s if isinstance(s, Feedback) else answers(next(position)) for s in signals])
+
+    def done(written: Future[list[Joined]]) -> None:
+        error = written.exception()
+        if error is not None:
+            state.counters["feedback_failed"] += len(wanted)
+            resolve(lambda _: Feedback("rejected", f"storage: {error}"))
+            return
+        joined = written.result()
+        for one in joined:
+            _count(state, one)
+        resolve(lambda i: joined[i].feedback)
+
+    if not wanted:
+        resolve(lambda _: Feedback("rejected"))
+        return answer
+    try:
+        if state.writer is None or state.is_closed:
+            raise StoreClosedError("the loop does not take feedback: it is closed or read-only")
+        state.writer.submit(
+            job, n_bytes=_SIGNAL_BYTES * len(wanted), event_ids=[signal.event_id for signal in wanted]
+        ).add_done_callback(done)
+    except StorageError as error:
+        refusal = Feedback(
+            "rejected", "overloaded: try again" if error.code == "overloaded" else f"{error.code}: {error}"
+        )
+        state.counters["feedback_rejected"] += len(wanted)
+        resolve(lambda _: refusal)
+    return answer
+
+
+def quarantine(state: LoopState, event_id: str, reason: str, *, user: str | None, now: float) -> None:
+    """Record that an event can not be learned from; a full queue or a failed store is counted, never raised."""
+    state.counters["quarantined"] += 1
+    entry = Quarantined(event_id, reason, now, user)
+    try:
+        if state.writer is not None:
+            state.writer.submit(lambda tx: tx.add_quarantined(entry), n_bytes=_SIGNAL_BYTES)
+    except StorageError:
+        state.counters["dropped_impressions"] += 1

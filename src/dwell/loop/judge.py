@@ -1,0 +1,139 @@
+"""Judge a proposal on events that it never learned from, one event at a time, each computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from dwell.evaluation import EventPolicy, Evidence, JudgedEvent, differences, judge_event
+from dwell.learning.predictor import Predictor
+from dwell.learning.space import Space
+from dwell.ranking import expected_exposure, named_generator, policy_scores, score_spread
+from dwell.records import Params
+from dwell.records.arrays import FloatArray
+from dwell.records.impression import Mode
+from dwell.records.rows import EventRow
+
+__all__ = ["Bench", "Judgement", "caller_policy", "evidence_of", "policy_on", "safe_policy"]
+
+
+class Bench(NamedTuple):
+    """What a judgement stands on.
+
+    Attributes:
+        proposed: The params judged.
+        safe: The live params.
+        mode: Mode of the loop: it decides what users get without the proposal.
+        space: The space in which the predictor lives.
+        predictors: Fitted to queries of fold 0 and of fold 1, or the same twice where it was fitted before the events.
+        theta: float64 (k,), examination per position.
+        max_importance_weight: Clip of the exposure difference over logged exposure.
+    """
+
+    proposed: Params
+    safe: Params
+    mode: Mode
+    space: Space
+    predictors: tuple[Predictor, Predictor]
+    theta: FloatArray
+    max_importance_weight: float
+
+
+def caller_policy(row: EventRow, temperature: float) -> EventPolicy:
+    """Return the caller's own order as a policy on one event."""
+    return EventPolicy(-row.caller_rank, temperature)
+
+
+def policy_on(row: EventRow, params: Params) -> EventPolicy:
+    """Return params as a policy on one event."""
+    if params.origin == "caller-order":
+        return caller_policy(row, params.temperature)
+    return EventPolicy(params.score(row.features), params.temperature)
+
+
+def safe_policy(row: EventRow, safe: Params, mode: Mode) -> EventPolicy:
+    """Return what users get without the proposal: the caller's order in log-only and shadow, else the live params."""
+    return caller_policy(row, 0.0) if mode in {"log-only", "shadow"} else policy_on(row, safe)
+
+
+@dataclass(slots=True)
+class Judgement:
+    """The judged events of one proposal; each is computed once, rewards are read anew at every look."""
+
+    bench: Bench
+    events: dict[int, JudgedEvent]
+
+    def judged(self, row: EventRow, exposure: FloatArray | None = None) -> JudgedEvent:
+        """Return what one event says, from memory where it was asked before."""
+        found = self.events.get(row.seq)
+        if found is None:
+            bench = self.bench
+            at = row if exposure is None else replace(row, exposure=exposure)
+            predictor = bench.predictors[1 - row.query_hash % 2]
+            found = judge_event(
+                at,
+                policy_on(row, bench.proposed),
+                safe_policy(row, bench.safe, bench.mode),
+                predictor.predict(bench.space.phi(row.features)),
+                bench.theta,
+                max_importance_weight=bench.max_importance_weight,
+            )
+            self.events[row.seq] = found
+        return found
+
+
+def _averaged_exposure(row: EventRow, shares: Sequence[tuple[Params, float]], theta: FloatArray) -> FloatArray:
+    """Return exposure averaged over the versions that served, each with its share of the events."""
+    total = np.zeros(len(row.inclusion))
+    stand_in = 1.0 / row.inclusion
+    for params, share in shares:
+        policy = policy_on(row, params)
+        spread = score_spread(policy.scores, stand_in)
+        z = policy_scores(policy.scores, max(policy.temperature, 1e-6), spread=spread) + np.log(stand_in)
+        rng = named_generator(b"", "averaged", row.event_id)
+        total += share * expected_exposure(z, theta[: row.n_shown], rng).value
+    return total
+
+
+def evidence_of(
+    judgement: Judgement,
+    rows: Sequence[EventRow],
+    *,
+    held_out: Sequence[EventRow],
+    versions: Mapping[int, Params],
+    attempt: int,
+) -> Evidence:
+    """Return what the gate may know, from closed events in close order.
+
+    Args:
+        judgement: The proposal's judged events so far.
+        rows: Events that the proposal never learned from, in close order.
+        held_out: Events of users that are never learned from, before and after the proposal was made.
+        versions: Params by version, for events that several versions served.
+        attempt: Count of proposals against these live params.
+    """
+    served_by: dict[int, int] = {}
+    for row in rows:
+        if not row.is_caller_ordered:
+            served_by[row.params_version] = served_by.get(row.params_version, 0) + 1
+    n = sum(served_by.values())
+    is_mixed = len(served_by) > 1 and all(version in versions for version in served_by)
+    shares = [(versions[version], count / n) for version, count in sorted(served_by.items())] if is_mixed else []
+    events = []
+    for row in rows:
+        mixed = bool(shares) and not row.is_caller_ordered and row.seq not in judgement.events
+        exposure = _averaged_exposure(row, shares, judgement.bench.theta) if mixed else None
+        events.append(judgement.judged(row, exposure))
+    users = {row.user_hash for row in rows if row.user_hash is not None}
+    held = [judgement.judged(row) for row in held_out]
+    return Evidence(
+        events=events,
+        rewards=[row.rewards for row in rows],
+        n_users=len(users) if users else None,
+        is_caller_ordered_only=all(row.is_caller_ordered for row in rows),
+        held_out=differences(held, [row.rewards for row in held_out]),
+        attempt=attempt,
+    )

@@ -1,0 +1,161 @@
+"""What stays, what goes and what is forgotten on purpose: closing, eviction, retention, erasure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from dwell.loop.close import close_one, logged_exposure
+from dwell.loop.feedback import ORPHAN_WINDOW_S
+from dwell.loop.rows import query_digest
+from dwell.loop.state import LoopState
+from dwell.records import Impression
+from dwell.storage import EventState, Outcome, PairStatistics, Reader, Transaction, pseudonym, user_mark
+from dwell.storage.protocol import chunks
+
+__all__ = ["close_events", "erase", "evict", "refresh_reopened"]
+
+_AT_ONCE: Final = 200  # events per commit: the writer must come back to feedback within tens of milliseconds
+MAX_PAIRS: Final = 1_000_000  # design, section 4: statistics of evicted events are bounded
+_STATISTICS_HALF_LIFE_S: Final = 2_592_000.0  # 30 days: longer than learning looks back, shorter than content lives
+_SIZE_BATCH: Final = 1_000
+
+
+def close_events(state: LoopState, now: float) -> int:
+    """Turn events whose window is over into experiences; return how many were closed.
+
+    Late rewards are taken into memory, what no longer fits is evicted, and what is past its retention is removed.
+    """
+    ensure_rebuilt(state)
+    n_closed = 0
+    while True:
+        if state.writer is not None:
+            state.writer.flush()
+        with state.store.snapshot() as reader:
+            due = reader.due(now - state.rules.attribution_window_s, limit=_AT_ONCE)
+            impressions = {i.seq: i for i in reader.impressions([event.seq for event in due])}
+        if not due:
+            break
+        n_closed += _close(state, [(event, impressions[event.seq]) for event in due if event.seq in impressions])
+    refresh_reopened(state)
+    _retain(state, now)
+    return n_closed
+
+
+def _close(state: LoopState, due: Sequence[tuple[EventState, Impression]]) -> int:
+    # exposure depends on what was logged alone, so it is computed before the writer is asked for its time
+    exposed = [(event, impression, logged_exposure(impression, state.rules.examination)) for event, impression in due]
+
+    def job(tx: Transaction) -> list[tuple[Impression, Outcome]]:
+        closed = []
+        for event, impression, exposure in exposed:
+            outcome = close_one(tx, event, impression, exposure, state.rules)
+            if outcome is not None:
+                closed.append((impression, outcome))
+        return closed
+
+    closed = state.write(job)
+    gone: list[int] = []
+    for impression, outcome in closed:
+        gone += state.replayed.admit(impression, outcome, state.feature_names)
+    evict(state, gone)
+    return len(closed)
+
+
+def ensure_rebuilt(state: LoopState) -> None:
+    """Fill the memory from the facts, once."""
+    if not state.is_rebuilt:
+        with state.store.snapshot() as reader:
+            state.replayed.rebuild(reader, state.feature_names)
+        state.is_rebuilt = True
+
+
+def refresh_reopened(state: LoopState) -> None:
+    """Take late rewards into memory."""
+    seqs = sorted(state.reopened)
+    if not seqs:
+        return
+    state.reopened.difference_update(seqs)
+    with state.store.snapshot() as reader:
+        outcomes = {outcome.seq: outcome for outcome in reader.outcomes(seqs)}
+        impressions = reader.impressions(seqs)
+    for impression in impressions:
+        if impression.seq in outcomes:
+            evict(state, state.replayed.admit(impression, outcomes[impression.seq], state.feature_names))
+
+
+def evict(state: LoopState, seqs: Sequence[int]) -> None:
+    """Mark events as no longer learned from, and keep what can be said of them without any user."""
+    if not seqs:
+        return
+
+    def job(tx: Transaction) -> int:
+        tx.merge_statistics(_statistics(tx, seqs), half_life_s=_STATISTICS_HALF_LIFE_S, most=MAX_PAIRS)
+        return tx.evict(seqs)
+
+    state.counters["evicted"] += state.write(job)
+
+
+def _statistics(reader: Reader, seqs: Sequence[int]) -> list[PairStatistics]:
+    """Return the sums that evicted events leave behind, one per event and document."""
+    outcomes = {outcome.seq: outcome for outcome in reader.outcomes(seqs)}
+    pairs = []
+    for impression in reader.impressions(seqs):
+        outcome = outcomes.get(impression.seq)
+        if outcome is None or outcome.exposure is None or outcome.document_rewards is None:
+            continue
+        credit = dict(zip(impression.served, outcome.document_rewards.tolist(), strict=False))
+        user = () if impression.user is None else (bytes.fromhex(impression.user)[:8],)
+        pairs += [
+            PairStatistics(
+                query_hash=query_digest(impression.query),
+                segment=impression.segment or "",
+                doc=doc,
+                n=1.0,
+                exposure=float(exposure),
+                credit=credit.get(doc, 0.0),
+                users=user,
+                at=impression.served_at,
+            )
+            for doc, exposure in zip(impression.documents, outcome.exposure, strict=True)
+        ]
+    return pairs
+
+
+def _retain(state: LoopState, now: float) -> None:
+    """Remove facts that are past their retention, or that the store has no room for, and orphans nobody claimed."""
+
+    def remove(seqs: Sequence[int]) -> None:
+        for part in chunks(seqs, _AT_ONCE):
+            state.counters["removed"] += state.write(lambda tx, part=part: tx.delete_events(part))  # type: ignore[misc]
+        state.replayed.drop(seqs)
+
+    state.write(lambda tx: tx.drop_orphans(now - ORPHAN_WINDOW_S))
+    if state.limits.retention_s is not None:
+        with state.store.snapshot() as reader:
+            old = reader.seqs(until=now - state.limits.retention_s)
+        remove(old)
+    while state.store_size() > state.limits.max_store_bytes:
+        with state.store.snapshot() as reader:
+            evicted = reader.seqs(states=("evicted",), limit=_SIZE_BATCH)
+        if not evicted:
+            return
+        remove(evicted)
+        state.store.scrub()
+
+
+def erase(state: LoopState, user: str, now: float) -> int:
+    """Remove everything of a user from store and memory, leave a tombstone, and return how many events went.
+
+    Raises:
+        StorageError: It could not be done; nothing is half erased.
+    """
+    who = pseudonym(state.identity.pepper, state.identity.tenant, user)
+    gone = state.write(lambda tx: tx.erase_user(who, at=now))
+    state.replayed.drop(gone)
+    with state.serving:
+        state.recent.clear()
+    state.judgement = None
+    state.store.scrub()
+    state.counters["erased_events"] += len(gone)
+    return len(gone)

@@ -1,0 +1,148 @@
+"""One call of `train`: close, judge what stands, learn what comes next, and let it go live only on the gate's word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+
+from dwell.loop.keep import close_events
+from dwell.loop.promote import judge_standing, make_live, next_attempt, put_proposal
+from dwell.loop.state import LoopState
+from dwell.loop.train import Learning, Proposal, TrainReport, plan_steps, propose
+from dwell.ranking import named_generator
+from dwell.records import Estimate, GateDecision
+from dwell.records.rows import EventRow
+from dwell.storage import Transaction
+
+__all__ = ["train"]
+
+_NOTHING: Final = Estimate(0.0, -float("inf"), float("inf"), 0, 0.0)
+_PRIORITIES_AT_ONCE: Final = 10_000
+
+
+def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[], float]) -> TrainReport:
+    """Return what was judged, learned and decided.
+
+    Args:
+        state: The loop; its training lock is held.
+        steps: Learning steps, or None for one pass over unseen events plus as many replayed.
+        now: UTC epoch seconds.
+        clock: Monotonic seconds, for the time limit alone.
+    """
+    n_closed = close_events(state, now)
+    live = state.live
+    if state.mode == "log-only":
+        decision = GateDecision("hold", ["log_only: this mode records and does not learn"], _NOTHING, decided_at=now)
+        return TrainReport(decision, live, live, n_closed=n_closed)
+    judged = _judge(state, now)
+    if state.proposal is not None and state.proposed is not None and judged is not None:
+        return TrainReport(judged, state.live, state.proposed, ended_by="standing", n_closed=n_closed)
+    unseen = state.replayed.trainable(after=_learned_until(state))
+    plan = plan_steps(len(unseen), state.config, steps=steps)
+    if not plan.n_steps or not state.feature_names:
+        words = "too_few_events: no closed event can be learned from"
+        decision = judged or GateDecision("hold", [words], _NOTHING, safe_version=live.version, decided_at=now)
+        return TrainReport(decision, state.live, state.live, n_closed=n_closed)
+    learning = _learn(state, unseen, steps=steps, now=now, clock=clock)
+    decision = judged or _settle(state, judge_standing(state, now))
+    return TrainReport(
+        decision=decision,
+        live=state.live,
+        proposed=state.proposed or state.live,
+        curves=learning.learned.curves,
+        ended_by=learning.ended_by,
+        n_steps=learning.learned.n_steps,
+        n_closed=n_closed,
+        n_learned_from=len(state.replayed.trainable()),
+        step_norm=learning.learned.step_norm,
+    )
+
+
+def _judge(state: LoopState, now: float) -> GateDecision | None:
+    """Return the verdict on the standing proposal, acted upon, or None where there is none."""
+    if state.proposal is None or state.proposed is None:
+        return None
+    if state.proposal.safe_version != state.live.version:
+        # the live params moved by hand: a proposal learned from others is judged against nothing that still serves
+        state.write(lambda tx: put_proposal(tx, None))
+        state.proposal = state.proposed = state.judgement = None
+        return None
+    return _settle(state, judge_standing(state, now))
+
+
+def _settle(state: LoopState, decision: GateDecision) -> GateDecision:
+    """Carry out a verdict: promote, reject, or keep the proposal standing; always in the ledger."""
+    proposed = state.proposed
+    if proposed is not None and decision.verdict == "promote" and state.mode != "shadow":
+        make_live(state, proposed, decision, expected=state.live.version)
+        return decision
+    if decision.verdict == "promote":
+        decision = replace(
+            decision,
+            verdict="hold",
+            reasons=["shadow: it would be promoted, but this mode serves the caller's order", *decision.reasons],
+        )
+
+    def job(tx: Transaction) -> None:
+        tx.add_decision(decision)
+        if decision.verdict == "reject":
+            put_proposal(tx, None)
+
+    state.write(job)
+    if decision.verdict == "reject":
+        state.proposal = state.proposed = state.judgement = None
+    return decision
+
+
+def _learned_until(state: LoopState) -> int:
+    """Return the newest event that the live params have learned from, 0 where they learned from none."""
+    with state.store.snapshot() as reader:
+        body = reader.setting(f"learned:{state.live.version}")
+    return int(msgspec.msgpack.decode(body, type=int)) if body else 0
+
+
+def _learn(
+    state: LoopState, unseen: list[EventRow], *, steps: int | None, now: float, clock: Callable[[], float]
+) -> Learning:
+    """Learn a new proposal, make it the standing one, and write back how surprising the replayed events are."""
+    with state.store.snapshot() as reader:
+        versions, decisions, last_seq = reader.params_versions(), reader.decisions(), reader.last_seq()
+    version = max(versions) + 1
+    rng = named_generator(state.identity.secret, "train", state.identity.seed, version)
+    learning = propose(
+        state.live,
+        state.replayed,
+        unseen=unseen,
+        plan=plan_steps(len(unseen), state.config, steps=steps),
+        version=version,
+        mode=state.mode,
+        theta=state.theta(),
+        config=state.config,
+        now=now,
+        rng=rng,
+        clock=clock,
+    )
+    proposal = Proposal(
+        version=version,
+        safe_version=state.live.version,
+        after_seq=last_seq,
+        attempt=next_attempt(decisions),
+        beta=learning.predictor.beta.tolist(),
+    )
+    seqs = sorted(learning.priorities)
+    values = [learning.priorities[seq] for seq in seqs]
+
+    def job(tx: Transaction) -> None:
+        tx.add_params(learning.params)
+        tx.put_setting(f"learned:{version}", msgspec.msgpack.encode(last_seq))
+        put_proposal(tx, proposal)
+        for start in range(0, len(seqs), _PRIORITIES_AT_ONCE):
+            tx.set_priorities(seqs[start : start + _PRIORITIES_AT_ONCE], values[start : start + _PRIORITIES_AT_ONCE])
+
+    state.write(job)
+    state.replayed.prioritise(seqs, values)
+    state.proposal, state.proposed, state.judgement = proposal, learning.params, None
+    return learning

@@ -1,0 +1,313 @@
+"""Open a loop: check the arguments, take the store, meet its features, and have params in force."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, cast, get_args
+
+import msgspec
+import numpy as np
+
+from dwell.config import read_config
+from dwell.errors import ConfigError, FeatureSchemaError
+from dwell.loop.close import Rules
+from dwell.loop.experiences import read_experience
+from dwell.loop.replayed import Replayed
+from dwell.loop.state import Identity, Limits, LoopState
+from dwell.records import Estimate, Experience, GateDecision, Params, Transform, checks
+from dwell.records.impression import Mode
+from dwell.reward.examination import PositionBased
+from dwell.reward.presets import resolve_rewards
+from dwell.storage import (
+    Durability,
+    Role,
+    Store,
+    Transaction,
+    Writer,
+    check_pepper,
+    open_store,
+    resolve_pepper,
+    split_salt,
+    store_secret,
+)
+
+__all__ = ["Start", "build_state", "check_limits"]
+
+_FEATURES: Final = "features"
+_NOTHING: Final = Estimate(0.0, -np.inf, np.inf, 0, 0.0)
+_MODES: Final = get_args(Mode)
+_DURABILITIES: Final = get_args(Durability)
+
+
+class Start(NamedTuple):
+    """What the caller says of features and weights.
+
+    Attributes:
+        features: Names, or None for the stored ones.
+        weights: Starting weights on raw values, or None.
+        drop_features: Names to retire.
+    """
+
+    features: Sequence[str] | None
+    weights: Mapping[str, float] | None
+    drop_features: Sequence[str]
+
+
+def _number(name: str, value: object, low: float, high: float) -> float:
+    number = checks.finite(value, name)
+    if not low <= number <= high:
+        raise ConfigError(f"an argument is outside [{low:g}, {high:g}]", field=name, value=value, hint="Correct it.")
+    return number
+
+
+def _choice(name: str, value: object, among: Sequence[str]) -> None:
+    if value not in among:
+        raise ConfigError(f"an argument is none of {list(among)}", field=name, value=value, hint="Choose one of them.")
+
+
+def check_limits(limits: Limits) -> Limits:
+    """Return limits that are in range.
+
+    Raises:
+        ConfigError: One is not, by name.
+    """
+    checks.positive_integer(limits.capacity, "capacity", most=100_000_000)
+    checks.positive_integer(limits.max_results, "max_results", most=1_000)
+    checks.positive_integer(limits.max_candidates, "max_candidates", most=1_000)
+    if limits.max_candidates < limits.max_results:
+        raise ConfigError(
+            "max_candidates is below max_results",
+            field="max_candidates",
+            value=limits.max_candidates,
+            hint="Served documents are kept first: give room for them.",
+        )
+    if limits.embedding_dim is not None:
+        checks.positive_integer(limits.embedding_dim, "embedding_dim", most=checks.MAX_EMBEDDING_DIM)
+    checks.positive_integer(limits.max_store_bytes, "max_store_bytes", most=2**60)
+    if limits.retention_s is not None:
+        _number("retention_s", limits.retention_s, 1.0, 1e11)
+    _number("canary_share", limits.canary_share, 0.0, 1.0)
+    _number("holdout", limits.holdout, 0.0, 0.9)
+    return limits
+
+
+def build_state(
+    where: str,
+    *,
+    start: Start,
+    limits: Limits,
+    mode: str,
+    temperature: float,
+    rewards: object,
+    attribution_window_s: float,
+    late_window_s: float,
+    durability: str,
+    config: object,
+    strict: bool,
+    learner: str,
+    pepper: bytes | str | None,
+    tenant: str,
+    seed: int,
+    role: Role = "owner",
+) -> LoopState:
+    """Return an open loop's state.
+
+    Raises:
+        ConfigError: An argument is out of range, by name.
+        FeatureSchemaError: The features differ from the stored ones in a way that was not asked for.
+        StorageError: The store can not be opened so.
+    """
+    settings = read_config(config, os.environ)
+    check_limits(limits)
+    _choice("mode", mode, _MODES)
+    _choice("durability", durability, _DURABILITIES)
+    if learner != "replay":
+        raise ConfigError(
+            "this version learns by replay only", field="learner", value=learner, hint="Use learner='replay'."
+        )
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ConfigError("a seed is a whole number in [0, 2^63)", field="seed", value=seed, hint="Give another one.")
+    temperature = _number("temperature", temperature, 0.0, 100.0)
+    rules = Rules(
+        preset=resolve_rewards(cast("Any", rewards)),
+        examination=PositionBased(settings.training.examination_eta),
+        attribution_window_s=_number("attribution_window_s", attribution_window_s, 0.0, 1e9),
+        late_window_s=_number("late_window_s", late_window_s, 0.0, 1e9),
+    )
+    store = open_store(where, tenant=tenant, durability=cast("Durability", durability), role=role)
+    try:
+        identity = _identity(store, where, pepper, tenant, seed)
+        names, live = _meet(store, start, temperature)
+    except BaseException:
+        store.close()
+        raise
+    with store.snapshot() as reader:
+        n_served, n_erased = reader.last_seq(), reader.counts().get("erased_users", 0)
+    state = LoopState(
+        store=store,
+        writer=Writer(store) if role == "owner" else None,
+        config=settings,
+        rules=rules,
+        feature_names=names,
+        caller_names=tuple(start.features) if start.features is not None else names,
+        identity=identity,
+        limits=limits,
+        mode=cast("Mode", mode),
+        temperature=temperature,
+        is_strict=checks.boolean(strict, "strict"),
+        live=replace(live, temperature=temperature),
+        replayed=Replayed(
+            capacity=limits.capacity,
+            holdout=limits.holdout,
+            salt=identity.salt,
+            half_life_s=settings.replay.half_life_s,
+            alpha=settings.replay.alpha,
+            read_experience=lambda seq: _read(store, rules, seq),
+        ),
+        n_served=n_served,
+    )
+    state.counters["erased_users_seen"] = n_erased
+    return state
+
+
+def _read(store: Store, rules: Rules, seq: int) -> Experience:
+    with store.snapshot() as reader:
+        return read_experience(reader, seq, preset=rules.preset, examination=rules.examination, params=reader.params)
+
+
+def _identity(store: Store, where: str, pepper: bytes | str | None, tenant: str, seed: int) -> Identity:
+    if tenant:
+        checks.identifier(tenant, "tenant")
+    resolved = resolve_pepper(where, pepper, os.environ)
+    check_pepper(store, resolved)
+    return Identity(tenant, store_secret(store), split_salt(store), resolved, seed)
+
+
+def _meet(store: Store, start: Start, temperature: float) -> tuple[tuple[str, ...], Params]:
+    """Return the loop's features and live params, written where the store is new or the features evolved."""
+    with store.snapshot() as reader:
+        body, version = reader.setting(_FEATURES), reader.live_version()
+        live = None if version is None else reader.params(version)
+        first = reader.params(0)
+        versions = reader.params_versions()
+    if body is None or live is None:
+        return _begin(store, start, temperature)
+    stored = tuple(msgspec.msgpack.decode(body, type=list[str]))
+    _refuse_other_weights(start, first)
+    given = stored if start.features is None else checks.feature_names(start.features)
+    dropped = set(start.drop_features)
+    if dropped - set(stored):
+        raise FeatureSchemaError(
+            "a feature to drop is not registered",
+            field="drop_features",
+            value=sorted(dropped - set(stored)),
+            hint=f"Registered are {list(stored)}.",
+        )
+    missing = [name for name in stored if name not in given and name not in dropped]
+    if missing:
+        raise FeatureSchemaError(
+            f"registered features are missing: {missing}; additional: {[n for n in given if n not in stored]}",
+            field="features",
+            value=list(given),
+            hint="Name them all, or retire some with drop_features=[...].",
+        )
+    added = [name for name in given if name not in stored and name not in dropped]
+    if not added and not dropped:
+        return stored, live
+    names = (*(name for name in stored if name not in dropped), *added)
+    evolved = _evolved(live, names, version=max(versions) + 1)
+    decision = _initial(evolved, live.version, f"features: added {added}, dropped {sorted(dropped)}; new weights are 0")
+    _write_live(store, names, evolved, decision)
+    return names, evolved
+
+
+def _begin(store: Store, start: Start, temperature: float) -> tuple[tuple[str, ...], Params]:
+    if start.drop_features:
+        raise FeatureSchemaError(
+            "a new store has no feature to drop", field="drop_features", value=list(start.drop_features)
+        )
+    if start.features is None and start.weights is not None:
+        names = checks.feature_names(start.weights)
+    else:
+        names = () if start.features is None else checks.feature_names(start.features)
+    if start.weights is not None and set(start.weights) != set(names):
+        raise FeatureSchemaError(
+            "starting weights and features differ",
+            field="weights",
+            value=sorted(start.weights),
+            hint=f"Give one weight for each of {list(names)}.",
+        )
+    weights = dict.fromkeys(names, 0.0) if start.weights is None else {name: start.weights[name] for name in names}
+    if start.weights is not None and not any(weights.values()):
+        raise ConfigError("all starting weights are zero", field="weights", value=weights, hint="Give at least one.")
+    live = Params(
+        version=0, weights=weights, temperature=temperature, origin="caller-order" if start.weights is None else "given"
+    )
+    words = "the caller's order is served first" if start.weights is None else "the given weights are served as given"
+    _write_live(store, names, live, _initial(live, 0, words))
+    return names, live
+
+
+def _refuse_other_weights(start: Start, first: Params | None) -> None:
+    if start.weights is None or first is None:
+        return
+    known = {name: first.weights.get(name) for name in start.weights}
+    if first.origin != "given" or any(known[name] not in {None, weight} for name, weight in start.weights.items()):
+        raise ConfigError(
+            "the store was begun with other weights",
+            field="weights",
+            value=dict(start.weights),
+            hint="Leave weights out: the store has params of its own. To serve other ones use Loop.promote.",
+        )
+
+
+def _initial(params: Params, safe_version: int, words: str) -> GateDecision:
+    return GateDecision(
+        "promote",
+        [f"initial: {words}"],
+        _NOTHING,
+        proposed_version=params.version,
+        safe_version=safe_version,
+        kind="initial",
+        decided_at=time.time(),
+    )
+
+
+def _write_live(store: Store, names: Sequence[str], params: Params, decision: GateDecision) -> None:
+    def job(tx: Transaction) -> None:
+        tx.put_setting(_FEATURES, msgspec.msgpack.encode(list(names)))
+        tx.put_setting("proposal", b"")
+        tx.add_params(params)
+        tx.set_live(params.version)
+        tx.add_decision(decision)
+
+    with store.transaction() as tx:
+        job(tx)
+
+
+def _evolved(live: Params, names: Sequence[str], *, version: int) -> Params:
+    """Return the live params for other features: kept weights as they are, additional ones 0."""
+    transform = live.transform
+    if transform is not None:
+        at = {name: i for i, name in enumerate(live.feature_names)}
+        nothing = np.zeros(1)
+        transform = Transform(
+            tuple(transform.knots[at[name]] if name in at else nothing for name in names),
+            tuple(transform.levels[at[name]] if name in at else nothing for name in names),
+            transform.kind,
+        )
+    raw = live.raw_score
+    if raw is not None:
+        known = dict(zip(live.feature_names, raw.weights, strict=True))
+        raw = replace(raw, weights=tuple(known.get(name, 0.0) for name in names))
+    return replace(
+        live,
+        version=version,
+        weights={name: live.weights.get(name, 0.0) for name in names},
+        transform=transform,
+        raw_score=raw,
+        parent=live.version,
+    )

@@ -1,0 +1,327 @@
+"""The fourth arrow: judge what stands, let it go live on evidence, and go back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from dwell.errors import FeatureSchemaError, NothingToRollBackError, PromotionRefused, RecordError, StaleParamsError
+from dwell.evaluation import decide
+from dwell.learning.predictor import Predictor
+from dwell.learning.space import space_for
+from dwell.loop.judge import Bench, Judgement, evidence_of
+from dwell.loop.state import LoopState
+from dwell.loop.train import Proposal, fit_predictors
+from dwell.records import Estimate, GateDecision, Params
+from dwell.records.decision import DecisionKind
+from dwell.records.rows import EventRow
+from dwell.storage import Transaction
+
+__all__ = [
+    "check_params",
+    "evaluate",
+    "judge_standing",
+    "make_live",
+    "next_attempt",
+    "promote",
+    "restore_proposal",
+    "rollback",
+]
+
+_PROPOSAL: Final = "proposal"
+_NOTHING: Final = Estimate(0.0, -np.inf, np.inf, 0, 0.0)
+_SAME: Final = 1e-9  # two versions closer than this, at norm 1, are the same params
+MAX_WEIGHT: Final = 1e6  # a weight beyond it is a mistake of unit, not a preference
+
+
+def check_params(state: LoopState, params: object) -> Params:
+    """Return params that this loop could serve.
+
+    Raises:
+        RecordError: Not params, other features, all weights zero, or a weight beyond +-1e6.
+    """
+    if not isinstance(params, Params):
+        raise RecordError(
+            "Params are due here", code="type", field="params", value=params, hint="Use dwell.Params or Loop.params."
+        )
+    if set(params.feature_names) != set(state.feature_names):
+        raise FeatureSchemaError(
+            "the params weigh other features",
+            field="params.weights",
+            value=sorted(params.feature_names),
+            hint=f"Give one weight for each of {sorted(state.feature_names)}.",
+        )
+    if params.feature_names != state.feature_names:
+        if params.transform is not None:
+            raise FeatureSchemaError(
+                "learned params follow the loop's feature order", field="params.weights", value=params.feature_names
+            )
+        params = replace(params, weights={name: params.weights[name] for name in state.feature_names})
+    if params.norm() == 0.0 and params.origin != "caller-order":
+        raise RecordError(
+            "all weights are zero",
+            code="params_bounds",
+            field="params.weights",
+            value=dict(params.weights),
+            hint="Give at least one weight.",
+        )
+    for name, weight in params.weights.items():
+        if abs(weight) > MAX_WEIGHT:
+            raise RecordError(
+                f"a weight is outside +-{MAX_WEIGHT:g}",
+                code="params_bounds",
+                field=f"params.weights.{name}",
+                value=weight,
+                hint="Scale the feature instead.",
+            )
+    return params
+
+
+def next_attempt(decisions: Sequence[GateDecision]) -> int:
+    """Return the number of the next proposal: rejections and requests since the live params went live, plus one."""
+    n = 1
+    for decision in reversed(decisions):
+        if decision.verdict == "promote" or decision.kind in {"forced", "rollback"}:
+            break
+        if decision.verdict == "reject" or decision.kind == "requested":
+            n += 1
+    return n
+
+
+def restore_proposal(state: LoopState) -> None:
+    """Take up the standing proposal that an earlier run left."""
+    with state.store.snapshot() as reader:
+        body = reader.setting(_PROPOSAL)
+    if not body:
+        return
+    proposal = msgspec.msgpack.decode(body, type=Proposal)
+    params = state.params(proposal.version)
+    if params is not None and proposal.safe_version == state.live.version:
+        state.proposal, state.proposed = proposal, params
+
+
+def put_proposal(tx: Transaction, proposal: Proposal | None) -> None:
+    """Keep the standing proposal, or that there is none."""
+    tx.put_setting(_PROPOSAL, b"" if proposal is None else msgspec.msgpack.encode(proposal))
+
+
+def _bench(
+    state: LoopState, proposed: Params, predictors: tuple[Predictor, Predictor], rows: Sequence[EventRow]
+) -> Bench:
+    features = (
+        np.concatenate([row.features for row in rows]) if rows else np.zeros((1, len(state.feature_names)), np.float32)
+    )
+    return Bench(
+        proposed=proposed,
+        safe=state.live,
+        mode=state.mode,
+        space=space_for(proposed if proposed.transform is not None else state.live, features[:1000]),
+        predictors=predictors,
+        theta=state.theta(),
+        max_importance_weight=state.config.gate.max_importance_weight,
+    )
+
+
+def _versions(state: LoopState, rows: Sequence[EventRow]) -> dict[int, Params]:
+    found = {version: state.params(version) for version in {row.params_version for row in rows}}
+    return {version: params for version, params in found.items() if params is not None}
+
+
+def judge_standing(state: LoopState, now: float) -> GateDecision:
+    """Return the verdict on the standing proposal, from events served after it was made. Nothing moves."""
+    proposal, proposed = state.proposal, state.proposed
+    if proposal is None or proposed is None:
+        return GateDecision("hold", ["no_proposal: nothing has been learned yet"], _NOTHING, decided_at=now)
+    rows = state.replayed.rows.in_close_order(after=proposal.after_seq)
+    if state.judgement is None:
+        predictor = proposal.predictor()
+        state.judgement = Judgement(_bench(state, proposed, (predictor, predictor), rows), {})
+    evidence = evidence_of(
+        state.judgement,
+        rows,
+        held_out=state.replayed.held_out(),
+        versions=_versions(state, rows),
+        attempt=proposal.attempt,
+    )
+    return decide(
+        evidence, state.config.gate, proposed_version=proposed.version, safe_version=state.live.version, now=now
+    )
+
+
+def evaluate(state: LoopState, params: object, now: float, *, kind: DecisionKind = "evaluated") -> GateDecision:
+    """Return the gate's verdict on any params, from every closed event that they did not learn from. Nothing moves.
+
+    Raises:
+        RecordError: See `check_params`.
+    """
+    proposed = check_params(state, params)
+    after = _learned_until(state, proposed)
+    rows = state.replayed.rows.in_close_order(after=after)[-state.config.gate.max_judged_events :]
+    if not rows:
+        return GateDecision(
+            "hold",
+            ["too_few_events: no closed event can judge these params"],
+            _NOTHING,
+            proposed_version=proposed.version,
+            safe_version=state.live.version,
+            kind=kind,
+            decided_at=now,
+        )
+    bench = _bench(state, proposed, (Predictor(np.zeros(1)), Predictor(np.zeros(1))), rows)
+    fold0, fold1, _ = fit_predictors(rows, bench.space, bench.theta, ridge=state.config.learner.ridge)
+    judgement = Judgement(bench._replace(predictors=(fold0, fold1)), {})
+    with state.store.snapshot() as reader:
+        attempt = next_attempt(reader.decisions())
+    evidence = evidence_of(judgement, rows, held_out=[], versions=_versions(state, rows), attempt=attempt)
+    return decide(
+        evidence,
+        state.config.gate,
+        proposed_version=proposed.version,
+        safe_version=state.live.version,
+        now=now,
+        kind=kind,
+    )
+
+
+def _learned_until(state: LoopState, params: Params) -> int:
+    """Return the newest event that these params, or a rolled-back version like them, may not be judged on."""
+    until = 0
+    with state.store.snapshot() as reader:
+        body = reader.setting(f"learned:{params.version}")
+        if body and params.origin == "learned":
+            until = int(msgspec.msgpack.decode(body, type=int))
+        for decision in reader.decisions():
+            if decision.kind == "rollback" and _is_same(params, reader.params(int(decision.diagnostics["from"]))):
+                until = max(until, int(decision.diagnostics["after_seq"]))
+    return until
+
+
+def _is_same(left: Params, right: Params | None) -> bool:
+    if (
+        right is None
+        or (left.transform is None) != (right.transform is None)
+        or left.feature_names != right.feature_names
+    ):
+        return False
+    if left.norm() == 0.0 or right.norm() == 0.0:
+        return left.norm() == right.norm()
+    return float(np.linalg.norm(left.vector / left.norm() - right.vector / right.norm())) <= _SAME
+
+
+def make_live(state: LoopState, params: Params, decision: GateDecision, *, expected: int) -> Params:
+    """Store params if they are new, move the live pointer and write the ledger, in one commit; return what is live.
+
+    Raises:
+        StaleParamsError: The live params moved since `expected`.
+    """
+
+    def job(tx: Transaction) -> None:
+        found = tx.live_version()
+        if found is not None and found != expected:
+            raise StaleParamsError(
+                f"version {found} is live, {expected} was expected", hint="Judge the proposal again."
+            )
+        if tx.params(params.version) is None:
+            tx.add_params(params)
+        tx.set_live(params.version)
+        tx.add_decision(decision)
+        put_proposal(tx, None)
+
+    state.write(job)
+    state.live = replace(params, temperature=state.temperature)
+    state.proposal = state.proposed = state.judgement = None
+    return state.live
+
+
+def _as_new_version(state: LoopState, params: Params, now: float) -> Params:
+    """Return params under a number of their own, unless they are a stored version already."""
+    with state.store.snapshot() as reader:
+        stored = reader.params(params.version)
+        versions = reader.params_versions()
+    if stored is not None and _is_same(params, stored):
+        return stored
+    return replace(
+        params,
+        version=max(versions, default=-1) + 1,
+        parent=state.live.version,
+        created_at=now,
+        temperature=state.temperature,
+    )
+
+
+def promote(state: LoopState, params: object, now: float, *, force: bool) -> Params:
+    """Return the new live params, if the evidence says so or the caller forces it; both are in the ledger.
+
+    Raises:
+        PromotionRefused: The gate did not say "promote".
+        RecordError: See `check_params`.
+    """
+    decision = evaluate(state, params, now, kind="requested")
+    proposed = _as_new_version(state, check_params(state, params), now)
+    decision = replace(decision, proposed_version=proposed.version)
+    if force:
+        forced = replace(
+            decision, verdict="promote", kind="forced", reasons=["forced: promoted by hand", *decision.reasons]
+        )
+        return make_live(state, proposed, forced, expected=state.live.version)
+    if decision.verdict != "promote":
+
+        def job(tx: Transaction) -> None:
+            if tx.params(proposed.version) is None:
+                tx.add_params(proposed)
+            tx.add_decision(decision)
+
+        state.write(job)
+        raise PromotionRefused(
+            f"the gate says {decision.verdict}: {decision.reasons[0]}",
+            decision=decision,
+            hint="Collect more evidence, or promote with force=True, which the ledger records.",
+        )
+    return make_live(state, proposed, decision, expected=state.live.version)
+
+
+def rollback(state: LoopState, to: int | None, now: float) -> Params:
+    """Return the params of an earlier version, live again, bit for bit as they were.
+
+    Args:
+        state: The loop.
+        to: Version to return to; the one that was live before, when not given.
+        now: UTC epoch seconds.
+
+    Raises:
+        NothingToRollBackError: There is no such version, or it is live already.
+    """
+    with state.store.snapshot() as reader:
+        live = reader.live_version()
+        if to is None:
+            to = _previous(reader.decisions(), live)
+        found = None if to is None else reader.params(to)
+        last_seq = reader.last_seq()
+    if to is None or found is None or to == live:
+        raise NothingToRollBackError(
+            "there is no earlier version to return to" if to is None else f"version {to} is not an earlier version",
+            hint="Loop.history() lists what was live.",
+        )
+    decision = GateDecision(
+        verdict="promote",
+        reasons=[f"rollback: from version {live} to version {to}, by hand"],
+        difference=_NOTHING,
+        diagnostics={"from": float(live or 0), "after_seq": float(last_seq)},
+        proposed_version=to,
+        safe_version=live or 0,
+        kind="rollback",
+        decided_at=now,
+    )
+    return make_live(state, found, decision, expected=live or 0)
+
+
+def _previous(decisions: Sequence[GateDecision], live: int | None) -> int | None:
+    """Return the version that was in force before the live one went live."""
+    for decision in reversed(decisions):
+        if decision.verdict == "promote" and decision.proposed_version == live:
+            return decision.safe_version
+    return None

@@ -1,0 +1,356 @@
+"""The whole of one ranking call: check, answer retries, serve, record, and fall back rather than fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from dwell.errors import DwellError, FeatureSchemaError, RecordError
+from dwell.loop.candidates import Candidates, read_array, read_dicts, readable_ids
+from dwell.loop.ids import new_event_id
+from dwell.loop.ingest import quarantine, submit_impression
+from dwell.loop.rows import hold_out_share
+from dwell.loop.serve import Request, Serving, caller_scores, serve
+from dwell.loop.state import MAX_RECENT, LoopState
+from dwell.ranking import score_spread
+from dwell.records import Impression, Params, Served, checks
+from dwell.records.arrays import Float32Array
+from dwell.records.impression import MAX_LOGGED_SCORES, Arm
+from dwell.storage import pseudonym
+
+__all__ = ["log_external", "rank"]
+
+_CANARY_SALT: Final = b"canary"
+
+
+def rank(
+    state: LoopState,
+    query: object,
+    candidates: object,
+    *,
+    ids: object,
+    features: object,
+    k: object,
+    user: object,
+    segment: object,
+    query_embedding: object,
+    event_id: object,
+    activate: object,
+    now: float | None,
+    wall_clock: float,
+) -> Served:
+    """Return what to show; with a bad value or an internal error, the caller's own order and the reason as a code.
+
+    Raises:
+        RecordError: No ids can be read, or `k` is no positive integer; with a strict loop, any bad value.
+    """
+    n_shown = checks.positive_integer(k, "k")
+    moment = wall_clock
+    try:
+        moment = wall_clock if now is None else checks.timestamp(now, "now")
+        request = _request(
+            state,
+            query,
+            event_id,
+            n_shown,
+            user=user,
+            segment=segment,
+            query_embedding=query_embedding,
+            activate=activate,
+            now=moment,
+        )
+        found = _candidates(state, candidates, ids, features)
+        if event_id is not None:
+            recorded = _recorded(state, request, found)
+            if recorded is not None:
+                return recorded
+        return _serve(state, found, request)
+    except DwellError as error:
+        if state.is_strict:
+            raise
+        return _fall_back(state, error, error.code, _Call(candidates, ids, event_id, n_shown, user, moment))
+    except Exception as error:
+        if state.is_strict:
+            raise
+        return _fall_back(
+            state, error, f"internal:{type(error).__name__}", _Call(candidates, ids, event_id, n_shown, user, moment)
+        )
+
+
+def _request(
+    state: LoopState,
+    query: object,
+    event_id: object,
+    k: int,
+    *,
+    user: object,
+    segment: object,
+    query_embedding: object,
+    activate: object,
+    now: float,
+) -> Request:
+    return Request(
+        event_id=new_event_id() if event_id is None else checks.event_id(event_id),
+        query=checks.query_text(query),
+        query_embedding=_embedding(state, query_embedding),
+        user=_pseudonym(state, user),
+        segment=checks.optional_identifier(segment, "segment"),
+        k=k,
+        is_shown=checks.boolean(activate, "activate"),
+        now=now,
+    )
+
+
+def _pseudonym(state: LoopState, user: object) -> str | None:
+    raw = checks.optional_identifier(user, "user")
+    return None if raw is None else pseudonym(state.identity.pepper, state.identity.tenant, raw)
+
+
+def _embedding(state: LoopState, given: object) -> Float32Array | None:
+    if given is None:
+        return None
+    dim = state.limits.embedding_dim
+    vector = checks.embedding(given, dim=dim).astype(np.float32)
+    if dim is None:
+        state.limits = state.limits._replace(embedding_dim=vector.size)
+    return vector
+
+
+def _candidates(state: LoopState, candidates: object, ids: object, features: object) -> Candidates:
+    if not state.feature_names:
+        raise FeatureSchemaError(
+            "no features are registered",
+            field="features",
+            value=(),
+            hint="Open the store with features=[...], or use log_retrieval.",
+        )
+    if ids is None:
+        if candidates is None:
+            raise RecordError(
+                "there are no candidates", code="results_shape", field="candidates", value=None, hint="Pass them."
+            )
+        return read_dicts(candidates, state.feature_names)
+    if candidates is not None:
+        raise RecordError(
+            "candidates come as mappings or as ids with an array, not both",
+            code="results_shape",
+            field="ids",
+            value="both",
+            hint="Leave one of them out.",
+        )
+    if isinstance(ids, str | bytes) or not isinstance(ids, Sequence | np.ndarray):
+        raise RecordError(
+            "ids are a sequence of text", code="type", field="ids", value=type(ids).__name__, hint="Pass a list."
+        )
+    found = read_array(list(ids), features, state.caller_names)
+    if state.caller_names == state.feature_names:
+        return found
+    columns = [state.caller_names.index(name) for name in state.feature_names]
+    return Candidates(found.ids, np.ascontiguousarray(found.features[:, columns]))
+
+
+def _recorded(state: LoopState, request: Request, found: Candidates) -> Served | None:
+    """Return the recorded answer to a known event id, or None where it is new.
+
+    Raises:
+        RecordError: code `conflict`: the id was used for another query or other candidates.
+    """
+    with state.serving:
+        recent = state.recent.get(request.event_id)
+    if recent is not None:
+        served, query, known = recent
+        is_same = query == request.query and known == tuple(found.ids)
+    else:
+        with state.store.snapshot() as reader:
+            event = reader.event(request.event_id)
+            impressions = [] if event is None else reader.impressions([event.seq])
+        if not impressions:
+            return None
+        impression = impressions[0]
+        served = _served_again(impression)
+        is_same = (
+            impression.query == request.query
+            and impression.n_candidates == len(found.ids)
+            and set(impression.documents) <= set(found.ids)
+        )
+    if not is_same:
+        raise RecordError(
+            "this event id was used for another query or other candidates",
+            code="conflict",
+            field="event_id",
+            value=request.event_id,
+            hint="Use a new id for a new list; the same id only for a retry.",
+        )
+    state.counters["retried"] += 1
+    return served
+
+
+def _served_again(impression: Impression) -> Served:
+    where = dict(zip(impression.documents, impression.document_scores.tolist(), strict=True))
+    scores = [float(impression.scores[where[doc]]) if doc in where else np.nan for doc in impression.served]
+    return Served(
+        event_id=impression.event_id,
+        ids=list(impression.served),
+        scores=np.array(scores),
+        propensities=impression.propensities[: len(impression.served)],
+        params_version=impression.params_version,
+    )
+
+
+def _arm(state: LoopState, request: Request) -> tuple[Arm, Params]:
+    """Return which arm a user is served: in mode "canary" a stable share of them gets the standing proposal."""
+    proposed = state.proposed
+    if state.mode != "canary" or proposed is None or request.user is None:
+        return "live", state.live
+    share = hold_out_share(request.user, "", _CANARY_SALT)
+    return ("canary", proposed) if share < state.limits.canary_share else ("live", state.live)
+
+
+def _serve(state: LoopState, found: Candidates, request: Request) -> Served:
+    arm, params = _arm(state, request)
+    served, impression = serve(found, request, state.how_to_serve(arm, params))
+    is_kept = submit_impression(state, impression)
+    state.n_served += 1
+    if is_kept:
+        _remember(state, served, request.query, found)
+    return served
+
+
+def _remember(state: LoopState, served: Served, query: str, found: Candidates) -> None:
+    with state.serving:
+        state.recent[served.event_id] = (served, query, tuple(found.ids))
+        while len(state.recent) > MAX_RECENT:
+            state.recent.popitem(last=False)
+
+
+class _Call(NamedTuple):
+    """What was asked for, unchecked."""
+
+    candidates: object
+    ids: object
+    event_id: object
+    k: int
+    user: object
+    now: float
+
+
+def _fall_back(state: LoopState, error: Exception, code: str, call: _Call) -> Served:
+    """Return the caller's own order: somebody's search must not fail because of us."""
+    readable = readable_ids(call.candidates, list(call.ids) if isinstance(call.ids, np.ndarray) else call.ids)
+    if readable is None:
+        raise error
+    try:
+        event = new_event_id() if call.event_id is None else checks.event_id(call.event_id)
+    except RecordError:
+        event = new_event_id()
+    try:
+        who = _pseudonym(state, call.user)
+    except DwellError:
+        who = None
+    if code != "conflict":  # the recorded event of that id stays what it is
+        quarantine(state, event, f"{code}: {error}"[:1000], user=who, now=call.now)
+    state.counters["fallback"] += 1
+    shown = readable[: call.k]
+    return Served(
+        event_id=event,
+        ids=shown,
+        scores=caller_scores(len(shown)),
+        propensities=np.ones(len(shown)),
+        params_version=state.live.version,
+        fallback=code,
+    )
+
+
+def log_external(
+    state: LoopState,
+    query: object,
+    results: object,
+    *,
+    user: object,
+    segment: object,
+    query_embedding: object,
+    event_id: object,
+    now: float,
+) -> str:
+    """Record a list that somebody else's ranker ordered, and return its event id.
+
+    Raises:
+        RecordError: A malformed value; nothing was served by us, so nothing falls back.
+    """
+    ordered = _ordered(results)
+    ids = [item.get("id", item.get("memory_id")) for item in ordered]
+    request = _request(
+        state,
+        query,
+        event_id,
+        max(len(ids), 1),
+        user=user,
+        segment=segment,
+        query_embedding=query_embedding,
+        activate=True,
+        now=now,
+    )
+    has_features = bool(state.feature_names) and all(name in item for item in ordered for name in state.feature_names)
+    named = [
+        {"id": doc} | ({n: item[n] for n in state.feature_names} if has_features else {})
+        for doc, item in zip(ids, ordered, strict=True)
+    ]
+    found = read_dicts(named, state.feature_names if has_features else ())
+    given = [item.get("score") for item in ordered]
+    scores = caller_scores(len(ids))
+    if all(score is not None for score in given):
+        scores = np.array([checks.finite(score, f"results[{i}].score") for i, score in enumerate(given)])
+    serving = _as_external(state.how_to_serve("baseline", state.live))
+    _, impression = serve(found, request, serving)
+    n = min(len(ids), MAX_LOGGED_SCORES)
+    impression = replace(impression, scores=scores[:n].astype(np.float32), score_sd=float(score_spread(scores)))
+    if event_id is not None:
+        with state.store.snapshot() as reader:
+            if reader.event(request.event_id) is not None:
+                state.counters["retried"] += 1
+                return request.event_id
+    if not has_features:
+        state.counters["no_features"] += 1
+    submit_impression(state, impression)
+    return request.event_id
+
+
+def _as_external(serving: Serving) -> Serving:
+    """Return the same serving for a list that somebody else ordered: nothing is drawn."""
+    return serving._replace(policy="external", temperature=0.0)
+
+
+def _ordered(results: object) -> list[Mapping[str, Any]]:
+    """Return the results in the order shown: by "rank" where all have one, else as given."""
+    if isinstance(results, str | bytes | Mapping) or not isinstance(results, Sequence) or not results:
+        raise RecordError(
+            "results are a list of mappings, at least one",
+            code="results_shape",
+            field="results",
+            value=type(results).__name__,
+            hint="Pass [{'id': ..., 'rank': 1, 'score': ...}, ...].",
+        )
+    for i, item in enumerate(results):
+        if not isinstance(item, Mapping) or item.get("id", item.get("memory_id")) is None:
+            raise RecordError(
+                "a result is a mapping with 'id' or 'memory_id'",
+                code="results_shape",
+                field=f"results[{i}]",
+                value=item,
+                hint="Name the document.",
+            )
+    if not all("rank" in item for item in results):
+        return list(results)
+    ranks = [checks.positive_integer(item["rank"], f"results[{i}].rank") for i, item in enumerate(results)]
+    if sorted(ranks) != list(range(1, len(ranks) + 1)):
+        raise RecordError(
+            "ranks are not 1 to n, each once",
+            code="results_shape",
+            field="results",
+            value=ranks,
+            hint="Number them from 1.",
+        )
+    return [item for _, item in sorted(zip(ranks, results, strict=True), key=lambda pair: pair[0])]

@@ -1,0 +1,177 @@
+"""The first arrow: candidates in, a ranking out, and an impression that says how likely it was."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dwell.loop.candidates import Candidates
+from dwell.ranking import draw_ranking, named_generator, policy_scores, score_spread
+from dwell.ranking.policy import MIN_SPREAD, Drawn
+from dwell.records import Impression, Params, Served
+from dwell.records.arrays import Float32Array, FloatArray, IntArray
+from dwell.records.impression import MAX_LOGGED_SCORES, Arm, Mode, Policy
+
+__all__ = ["Request", "Serving", "caller_scores", "serve"]
+
+
+class Request(NamedTuple):
+    """What one call asks for, checked.
+
+    Attributes:
+        event_id: Identity.
+        query: The request.
+        query_embedding: float32 (d,) or None.
+        user: Pseudonym or None.
+        segment: Group of queries or None.
+        k: Documents to show, >= 1; may exceed the number of candidates.
+        is_shown: False for a deferred event.
+        now: UTC epoch seconds.
+    """
+
+    event_id: str
+    query: str
+    query_embedding: Float32Array | None
+    user: str | None
+    segment: str | None
+    k: int
+    is_shown: bool
+    now: float
+
+
+class Serving(NamedTuple):
+    """How lists are ordered now.
+
+    Attributes:
+        params: The params in force.
+        policy: "params", "caller" or "external".
+        mode: Mode of the loop.
+        arm: "live", "canary" or "baseline".
+        temperature: Exploration temperature; 0 draws nothing.
+        max_results: Served documents whose features are kept.
+        max_candidates: Documents whose features are kept in all.
+        secret: Makes draws unpredictable from outside.
+        seed: The loop's seed.
+    """
+
+    params: Params
+    policy: Policy
+    mode: Mode
+    arm: Arm
+    temperature: float
+    max_results: int
+    max_candidates: int
+    secret: bytes
+    seed: int
+
+
+def caller_scores(n: int) -> FloatArray:
+    """Return scores that reproduce the caller's own order, minus the rank, float64 (n,)."""
+    return -np.arange(n, dtype=np.float64)
+
+
+def serve(candidates: Candidates, request: Request, serving: Serving) -> tuple[Served, Impression]:
+    """Return what to show and the record of it; the same for the same arguments.
+
+    Args:
+        candidates: The candidates of the call.
+        request: What is asked for.
+        serving: How lists are ordered now.
+    """
+    ids, features = candidates
+    n = len(ids)
+    k = min(request.k, n)
+    raw = serving.params.score(features) if serving.policy == "params" else caller_scores(n)
+    # the policy is defined on what is logged: with float64 scores the logged float32 ones would give other propensities
+    logged = raw.astype(np.float32)
+    scores = logged.astype(np.float64)
+    rng = named_generator(serving.secret, "serve", serving.seed, request.event_id)
+    drawn = draw_ranking(scores, serving.temperature, k, rng)
+    impression = _impression(candidates, request, serving, drawn, logged, rng)
+    served = Served(
+        event_id=request.event_id,
+        ids=list(impression.served),
+        scores=scores[drawn.order],
+        propensities=drawn.propensities,
+        params_version=serving.params.version,
+    )
+    return served, impression
+
+
+def _impression(
+    candidates: Candidates,
+    request: Request,
+    serving: Serving,
+    drawn: Drawn,
+    scores: Float32Array,
+    rng: np.random.Generator,
+) -> Impression:
+    ids, features = candidates
+    n = len(ids)
+    kept, inclusion = _kept_documents(n, drawn.order, serving, rng)
+    where, logged, rest = _logged_scores(scores, kept, serving.temperature)
+    return Impression(
+        event_id=request.event_id,
+        served_at=request.now,
+        query=request.query,
+        query_embedding=request.query_embedding,
+        user=request.user,
+        segment=request.segment,
+        mode=serving.mode,
+        policy=serving.policy,
+        params_version=serving.params.version,
+        arm=serving.arm,
+        temperature=serving.temperature,
+        is_deterministic=serving.temperature == 0.0,
+        is_shown=request.is_shown,
+        served=tuple(ids[i] for i in drawn.order),
+        propensities=drawn.propensities,
+        n_candidates=n,
+        scores=logged,
+        score_sd=float(score_spread(scores)),
+        rest_logsumexp=rest,
+        documents=tuple(ids[i] for i in kept),
+        document_scores=where,
+        inclusion=inclusion,
+        features=features[kept],
+        feature_names=serving.params.feature_names if features.shape[1] else (),
+    )
+
+
+def _kept_documents(n: int, order: IntArray, serving: Serving, rng: np.random.Generator) -> tuple[IntArray, FloatArray]:
+    """Return which documents' features are kept, served ones first, and the probability with which each was."""
+    served = order[: serving.max_results]
+    is_other = np.ones(n, dtype=bool)
+    is_other[served] = False
+    others = np.flatnonzero(is_other)  # documents shown deeper than max_results compete like unserved ones
+    room = max(serving.max_candidates - len(served), 0)
+    if others.size <= room:
+        sample, probability = others, 1.0
+    else:
+        sample, probability = np.sort(rng.choice(others, size=room, replace=False)), room / others.size
+    kept = np.concatenate([served, sample])
+    inclusion = np.ones(len(kept))
+    inclusion[len(served) :] = probability
+    return kept, inclusion
+
+
+def _logged_scores(scores: Float32Array, kept: IntArray, temperature: float) -> tuple[IntArray, Float32Array, float]:
+    """Return where each kept document's score stands, the logged scores, and the log mass of those left out."""
+    n = scores.size
+    if n <= MAX_LOGGED_SCORES:
+        return kept.astype(np.int64), scores, -np.inf
+    must = np.zeros(n, dtype=bool)
+    must[kept] = True
+    # the heaviest documents carry the partition sum: keep those, after the ones whose features are kept
+    priority = np.where(must, np.inf, scores.astype(np.float64))
+    chosen = np.sort(np.argsort(-priority, kind="stable")[:MAX_LOGGED_SCORES])
+    where = np.searchsorted(chosen, kept)
+    left_out = np.ones(n, dtype=bool)
+    left_out[chosen] = False
+    if temperature == 0.0:
+        return where, scores[chosen], -np.inf
+    spread = max(float(score_spread(scores)), MIN_SPREAD)
+    z = policy_scores(scores, temperature, spread=spread)[left_out]
+    top = float(scores.max()) / (temperature * spread)
+    return where, scores[chosen], float(np.logaddexp.reduce(z)) + top

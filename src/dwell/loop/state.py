@@ -1,0 +1,192 @@
+"""What one open loop holds: its store, its rules, the params in force and the experience in memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple, TypeVar
+
+from dwell.config import Config
+from dwell.errors import StorageError, StoreClosedError
+from dwell.loop.close import Rules
+from dwell.loop.judge import Judgement
+from dwell.loop.replayed import Replayed
+from dwell.loop.serve import Serving
+from dwell.loop.train import Proposal
+from dwell.records import Params, Served
+from dwell.records.arrays import Float32Array, FloatArray
+from dwell.records.impression import Arm, Mode
+from dwell.storage import Store, Transaction, Writer
+
+__all__ = ["Identity", "Limits", "LoopState"]
+
+T = TypeVar("T")
+
+_POLL_S: Final = 0.5  # another process's promotion is seen within 1 s: design, section 4
+MAX_RECENT: Final = 10_000  # answers kept for retries; older ones are read from the store
+
+
+class Identity(NamedTuple):
+    """What makes this store's answers its own.
+
+    Attributes:
+        tenant: Tenant, "" by default.
+        secret: Seeds the draws, 32 bytes, never shown.
+        salt: Salt of the hold-out split.
+        pepper: Pseudonymises users; kept outside the store.
+        seed: The caller's seed.
+    """
+
+    tenant: str
+    secret: bytes
+    salt: bytes
+    pepper: bytes
+    seed: int
+
+
+class Limits(NamedTuple):
+    """Bounds of one loop.
+
+    Attributes:
+        capacity: Closed events kept for learning and judging.
+        max_results: Served documents that are learned from.
+        max_candidates: Documents whose features are kept per event.
+        embedding_dim: Dimension of query embeddings, or None until the first.
+        retention_s: Age after which facts are removed, or None.
+        max_store_bytes: Size from which evicted facts are removed, oldest first.
+        canary_share: Share of users who are served the proposal in mode "canary".
+        holdout: Share of users whose events only judge.
+    """
+
+    capacity: int
+    max_results: int
+    max_candidates: int
+    embedding_dim: int | None
+    retention_s: float | None
+    max_store_bytes: int
+    canary_share: float
+    holdout: float
+
+
+@dataclass(slots=True, eq=False)
+class LoopState:
+    """Everything that changes while a loop is open; each field has one writer.
+
+    `live` is swapped by one reference. `training` is held by close, train, promote, erase; never by rank or feedback.
+    """
+
+    store: Store
+    writer: Writer | None
+    config: Config
+    rules: Rules
+    feature_names: tuple[str, ...]
+    caller_names: tuple[str, ...]
+    identity: Identity
+    limits: Limits
+    mode: Mode
+    temperature: float
+    is_strict: bool
+    live: Params
+    replayed: Replayed
+    is_rebuilt: bool = False
+    proposal: Proposal | None = None
+    proposed: Params | None = None
+    judgement: Judgement | None = None
+    params_by_version: dict[int, Params] = field(default_factory=dict)
+    recent: OrderedDict[str, tuple[Served, str, tuple[str, ...]]] = field(default_factory=OrderedDict)
+    reopened: set[int] = field(default_factory=set)
+    warm_up: list[Float32Array] = field(default_factory=list)
+    n_served: int = 0
+    counters: Counter[str] = field(default_factory=Counter)
+    training: threading.RLock = field(default_factory=threading.RLock)
+    serving: threading.Lock = field(default_factory=threading.Lock)
+    is_closed: bool = False
+    _seen_version: int = -1
+    _polled_at: float = 0.0
+
+    def write(self, job: Callable[[Transaction], T]) -> T:
+        """Return what a job returns once its commit is durable.
+
+        Raises:
+            StorageError: The store could not, or this process may only read.
+        """
+        if self.is_closed:
+            raise StoreClosedError("the loop is closed", hint="Open it again.")
+        if self.writer is not None:
+            return self.writer.submit(job).result()
+        if self.store.role == "reader":
+            raise StorageError("this loop was opened for reading", hint="Open it without read-only.")
+        with self.store.transaction() as tx:
+            return job(tx)
+
+    def params(self, version: int) -> Params | None:
+        """Return a version, from memory where it was asked for before."""
+        if version == self.live.version:
+            return self.live
+        found = self.params_by_version.get(version)
+        if found is None:
+            with self.store.snapshot() as reader:
+                found = reader.params(version)
+            if found is not None:
+                found = replace(found, temperature=self.temperature)
+                self.params_by_version[version] = found
+        return found
+
+    def store_size(self) -> int:
+        """Return the bytes that the facts take."""
+        with self.store.snapshot() as reader:
+            return reader.size_bytes()
+
+    def theta(self) -> FloatArray:
+        """Return the examination of every position that is learned from, float64 (max_results,)."""
+        return self.rules.examination.theta(self.limits.max_results)
+
+    def refresh(self) -> None:
+        """Take over what another process committed: promotions and rollbacks, at most twice a second."""
+        now = time.monotonic()
+        if now - self._polled_at < _POLL_S or self.is_closed:
+            return
+        self._polled_at = now
+        version = self.store.data_version()
+        if version == self._seen_version:
+            return
+        is_first, self._seen_version = self._seen_version == -1, version
+        if is_first:
+            return
+        with self.store.snapshot() as reader:
+            live_version = reader.live_version()
+            erased = reader.counts().get("erased_users", 0)
+        if live_version is not None and live_version != self.live.version:
+            found = self.params(live_version)
+            if found is not None:
+                self.live = found
+        if erased != self.counters["erased_users_seen"]:
+            self.counters["erased_users_seen"] = erased
+            self.drop_erased()
+
+    def drop_erased(self) -> None:
+        """Forget events in memory whose facts are gone."""
+        seqs = [row.seq for row in self.replayed.rows.in_close_order()]
+        with self.store.snapshot() as reader:
+            there = {outcome.seq for outcome in reader.outcomes(seqs)}
+        self.replayed.drop(seq for seq in seqs if seq not in there)
+        with self.serving:
+            self.recent.clear()
+
+    def how_to_serve(self, arm: Arm, params: Params) -> Serving:
+        """Return how a list is ordered now for one arm."""
+        by_caller = self.mode in {"log-only", "shadow"}
+        return Serving(
+            params=params,
+            policy="caller" if by_caller or params.origin == "caller-order" else "params",
+            mode=self.mode,
+            arm=arm,
+            temperature=0.0 if by_caller else self.temperature,
+            max_results=self.limits.max_results,
+            max_candidates=self.limits.max_candidates,
+            secret=self.identity.secret,
+            seed=self.identity.seed,
+        )

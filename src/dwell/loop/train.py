@@ -1,0 +1,269 @@
+"""The third arrow: sample experience, learn, and hand over a proposal. Nothing here makes anything live."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from dwell.config import Config
+from dwell.learning.learner import Learned, Lists, learn
+from dwell.learning.predictor import Predictor, PredictorSums, fit_predictor
+from dwell.learning.relevance import examination_at
+from dwell.learning.space import Space, space_for
+from dwell.loop.judge import safe_policy
+from dwell.loop.replayed import Replayed
+from dwell.records import GateDecision, Params
+from dwell.records.arrays import Float32Array, FloatArray
+from dwell.records.impression import Mode
+from dwell.records.rows import EventRow, stack_rows
+from dwell.replay.priority import priority_of
+
+__all__ = ["Learning", "Plan", "Proposal", "TrainReport", "fit_predictors", "plan_steps", "propose"]
+
+_FITTING_ROWS = 1_000  # as `learning.transform`: more rows do not move 64 knots
+_LEARNER_TEMPERATURE = 0.3  # where serving draws nothing there is still a policy to differentiate: the default one
+_CACHE_BYTES = 256_000_000  # standardised features kept while one proposal is learned; beyond it they are made anew
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainReport:
+    """What one call of `train` did.
+
+    Attributes:
+        decision: The gate's verdict on the standing proposal.
+        live: Params in force after the call.
+        proposed: The standing proposal, or the live params where there is none.
+        curves: Per learning step: "objective", "gradient_norm", "withdrawn"; empty where nothing was learned.
+        ended_by: "steps", "time", "standing" (the standing proposal is still being judged) or "no_events".
+        n_steps: Learning steps taken.
+        n_closed: Events closed by the call.
+        n_learned_from: Events that could be learned from.
+        step_norm: Distance of the new proposal from the live params, both at norm 1.
+    """
+
+    decision: GateDecision
+    live: Params
+    proposed: Params
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    ended_by: str = "no_events"
+    n_steps: int = 0
+    n_closed: int = 0
+    n_learned_from: int = 0
+    step_norm: float = 0.0
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """The standing proposal as it is kept between calls.
+
+    Attributes:
+        version: Version proposed.
+        safe_version: Live version that it was learned from.
+        after_seq: Newest event when it was made: only later ones judge it.
+        attempt: Count of proposals against these live params.
+        beta: The reward predictor fitted with it.
+    """
+
+    version: int
+    safe_version: int
+    after_seq: int
+    attempt: int
+    beta: list[float]
+
+    def predictor(self) -> Predictor:
+        """Return the predictor, which saw nothing that judges this proposal."""
+        return Predictor(np.array(self.beta))
+
+
+class Plan(NamedTuple):
+    """How one pass over the events is spread over steps.
+
+    Attributes:
+        n_steps: Steps, 0 where there is too little to learn from.
+        batch: Lists per step.
+    """
+
+    n_steps: int
+    batch: int
+
+
+class Learning(NamedTuple):
+    """What learning produced.
+
+    Attributes:
+        params: The proposed version.
+        learned: Curves and distances.
+        predictor: The reward predictor over all events learned from.
+        ended_by: "steps" or "time".
+        priorities: New priorities by seq: how surprising each replayed event is to the new predictor.
+    """
+
+    params: Params
+    learned: Learned
+    predictor: Predictor
+    ended_by: str
+    priorities: dict[int, float]
+
+
+def plan_steps(n_unseen: int, config: Config, *, steps: int | None) -> Plan:
+    """Return how many steps of how many lists make one pass over unseen events plus as many replayed.
+
+    Args:
+        n_unseen: Events that the live params have not learned from.
+        config: Settings.
+        steps: Number of steps asked for, or None.
+    """
+    training = config.training
+    n_lists = 2 * n_unseen
+    if n_unseen == 0:
+        return Plan(0, 0)
+    n_steps = steps if steps is not None else min(training.target_steps, max(1, n_lists // training.min_batch))
+    n_steps = min(n_steps, training.max_steps)
+    return Plan(n_steps, min(max(math.ceil(n_lists / n_steps), training.min_batch), training.max_batch))
+
+
+def fit_predictors(
+    rows: Sequence[EventRow], space: Space, theta: FloatArray, *, ridge: float
+) -> tuple[Predictor, Predictor, Predictor]:
+    """Return predictors fitted to queries of fold 0, of fold 1, and to all of them."""
+    sums = [PredictorSums.empty(space.size), PredictorSums.empty(space.size)]
+    for fold in (0, 1):
+        part = [row for row in rows if row.query_hash % 2 == fold]
+        for start in range(0, len(part), 256):
+            some = part[start : start + 256]
+            phi = space.phi(np.concatenate([row.features[: row.n_kept] for row in some]))
+            rewards = np.concatenate([row.rewards for row in some])
+            examined = np.concatenate([examination_at(np.arange(1, row.n_kept + 1), theta) for row in some])
+            sums[fold] = sums[fold].plus(phi, rewards, examined, np.ones(len(rewards)))
+    both = PredictorSums(sums[0].gram + sums[1].gram, sums[0].moment + sums[1].moment, sums[0].n + sums[1].n)
+    return fit_predictor(sums[0], ridge=ridge), fit_predictor(sums[1], ridge=ridge), fit_predictor(both, ridge=ridge)
+
+
+def _fitting_features(rows: Sequence[EventRow], rng: np.random.Generator) -> Float32Array:
+    """Return up to 1,000 documents' raw features, spread over the events."""
+    chosen = rng.permutation(len(rows))[:_FITTING_ROWS]
+    found = np.concatenate([rows[i].features for i in chosen])
+    return found[rng.permutation(len(found))[:_FITTING_ROWS]]
+
+
+def _samples(
+    unseen: Sequence[EventRow],
+    replayed: Replayed,
+    plan: Plan,
+    config: Config,
+    rng: np.random.Generator,
+) -> Iterator[tuple[list[EventRow], FloatArray]]:
+    """Yield rows and sampling weights per step: half unseen events, each once, half replayed ones."""
+    fresh = math.ceil(plan.batch / 2)
+    order = np.concatenate([rng.permutation(len(unseen)) for _ in range(math.ceil(plan.n_steps * fresh / len(unseen)))])
+    for step in range(plan.n_steps):
+        rows = [unseen[i] for i in order[step * fresh : (step + 1) * fresh]]
+        weights = np.ones(len(rows))
+        n_old = plan.batch - len(rows)
+        if n_old > 0:
+            batch = replayed.buffer.sample(n_old, strategy=config.replay.strategy, beta=config.replay.beta, rng=rng)
+            drawn = {row.seq: row for row in replayed.rows.rows(batch.seqs.tolist())}
+            kept = [i for i, seq in enumerate(batch.seqs.tolist()) if seq in drawn]
+            rows += [drawn[int(batch.seqs[i])] for i in kept]
+            weights = np.concatenate([weights, batch.sampling_weights[kept]])
+        yield rows, weights / weights.mean()
+
+
+class _Standardised:
+    """Standardised features per event, kept up to a budget of bytes: a proposal reads most events more than once."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._kept: dict[int, Float32Array] = {}
+        self._n_bytes = 0
+
+    def __call__(self, row: EventRow) -> Float32Array:
+        found = self._kept.get(row.seq)
+        if found is None:
+            found = self._space.phi(row.features).astype(np.float32)
+            if self._n_bytes + found.nbytes <= _CACHE_BYTES:
+                self._kept[row.seq] = found
+                self._n_bytes += found.nbytes
+        return found
+
+
+def propose(
+    live: Params,
+    replayed: Replayed,
+    *,
+    unseen: Sequence[EventRow],
+    plan: Plan,
+    version: int,
+    mode: Mode,
+    theta: FloatArray,
+    config: Config,
+    now: float,
+    rng: np.random.Generator,
+    clock: Callable[[], float],
+) -> Learning:
+    """Return a proposal learned from the live params on.
+
+    Args:
+        live: Params in force.
+        replayed: Closed events.
+        unseen: Rows that the live params have not learned from, at least one.
+        plan: Steps and lists per step.
+        version: Number of the new version.
+        mode: Mode of the loop: it decides what the trust region is measured against.
+        theta: (k,) examination per position.
+        config: Settings.
+        now: UTC epoch seconds.
+        rng: Source of sampling and rankings.
+        clock: Monotonic seconds, for the time limit alone.
+    """
+    rows = replayed.trainable()
+    space = space_for(live, _fitting_features(rows, rng))
+    fold0, fold1, both = fit_predictors(rows, space, theta, ridge=config.learner.ridge)
+    standardised = _Standardised(space)
+    start = space.vector(live)
+    deadline = clock() + config.training.max_seconds
+    state = {"ended_by": "steps"}
+    seen: dict[int, EventRow] = {}
+
+    def lists() -> Iterator[Lists]:
+        for some, weights in _samples(unseen, replayed, plan, config, rng):
+            if clock() > deadline:
+                state["ended_by"] = "time"
+                return
+            seen.update((row.seq, row) for row in some)
+            batch = stack_rows(some)
+            phi = np.zeros((*batch.is_document.shape, space.size))
+            safe = np.zeros(batch.is_document.shape)
+            for i, row in enumerate(some):
+                phi[i, : len(row.inclusion)] = standardised(row)
+                if mode in {"log-only", "shadow"} or live.origin == "caller-order":
+                    safe[i, : len(row.inclusion)] = safe_policy(row, live, mode).scores
+            if mode not in {"log-only", "shadow"} and live.origin != "caller-order":
+                safe = phi @ start
+            yield Lists(batch, phi, safe, weights)
+
+    learned = learn(
+        start,
+        lists(),
+        (fold0, fold1),
+        theta=theta,
+        temperature=live.temperature or _LEARNER_TEMPERATURE,
+        n_events=float(len(rows)),
+        settings=config.learner,
+        rng=rng,
+    )
+    params = space.params(learned.vector, version=version, parent=live, created_at=now)
+    priorities = {seq: _surprise(row, standardised(row), both, theta) for seq, row in seen.items()}
+    return Learning(params, learned, both, state["ended_by"], priorities)
+
+
+def _surprise(row: EventRow, phi: Float32Array, predictor: Predictor, theta: FloatArray) -> float:
+    """Return an event's new priority: how far its reward is from what the predictor expected of the list."""
+    examined = examination_at(np.arange(1, row.n_kept + 1), theta)
+    expected = float(examined @ predictor.predict(phi[: row.n_kept].astype(np.float64)))
+    reward = float(np.clip(row.rewards.sum(), -1.0, 1.0))
+    return priority_of(reward, float(np.clip(expected, -1.0, 1.0)))

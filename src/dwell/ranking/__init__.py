@@ -1,0 +1,18 @@
+"""Score documents, draw a ranking, and say how likely it was."""
+
+from dwell.ranking.exposure import Exposure, deterministic_exposure, expected_exposure, sampled_rankings
+from dwell.ranking.policy import Drawn, conditional_propensities, draw_ranking, policy_scores, score_spread
+from dwell.ranking.seeds import named_generator
+
+__all__ = [
+    "Drawn",
+    "Exposure",
+    "conditional_propensities",
+    "deterministic_exposure",
+    "draw_ranking",
+    "expected_exposure",
+    "named_generator",
+    "policy_scores",
+    "sampled_rankings",
+    "score_spread",
+]

@@ -1,0 +1,26 @@
+"""What happened, as frozen values: impressions, signals, experiences, params, batches and decisions."""
+
+from dwell.records.batch import Batch, Columns, ColumnSpec, UpdateResult
+from dwell.records.decision import Estimate, GateDecision
+from dwell.records.experience import Experience
+from dwell.records.impression import Impression
+from dwell.records.params import Params, RawScore, Transform
+from dwell.records.served import Served
+from dwell.records.signal import Feedback, Signal
+
+__all__ = [
+    "Batch",
+    "ColumnSpec",
+    "Columns",
+    "Estimate",
+    "Experience",
+    "Feedback",
+    "GateDecision",
+    "Impression",
+    "Params",
+    "RawScore",
+    "Served",
+    "Signal",
+    "Transform",
+    "UpdateResult",
+]

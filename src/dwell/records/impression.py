@@ -1,0 +1,95 @@
+"""What was served: the fact that everything else is joined to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+
+from dwell.records.arrays import Float32Array, FloatArray, IntArray
+
+__all__ = ["MAX_LOGGED_SCORES", "Arm", "Impression", "Mode", "Policy"]
+
+Mode = Literal["log-only", "shadow", "canary", "live"]
+Policy = Literal["params", "caller", "external"]
+Arm = Literal["live", "canary", "baseline"]
+
+MAX_LOGGED_SCORES: Final = 1_000  # design, section 5: what is logged of the candidates
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Impression:
+    r"""One served list, with all that a counterfactual needs; never changed once written.
+
+    Attributes:
+        event_id: Identity, matches `[\w.:/@-]{1,128}`.
+        served_at: UTC epoch seconds, >= 0.
+        query: The request, at most 64 KB.
+        query_embedding: float32 (d,), or None.
+        user: Pseudonym (32 hex digits) or None; the raw id is never kept.
+        segment: Group of queries, or None.
+        mode: "log-only", "shadow", "canary" or "live".
+        policy: What ordered the list: "params", "caller" (the caller's own order, explored or not) or "external"
+            (somebody else's ranker, through `log_retrieval`).
+        params_version: Version of the params in force, >= 0.
+        arm: "live", "canary" or "baseline".
+        temperature: Exploration temperature, >= 0; 0 is a stable sort.
+        is_deterministic: Whether the order was no draw: then every propensity is 1.
+        is_shown: False while a deferred event waits for `activate`.
+        is_altered: Whether what was shown is an order that this policy did not choose.
+        served: Document ids in the order shown; k of them.
+        propensities: float64 (k,), P(document i | those above it), in (0, 1].
+        n_candidates: Number of candidates of the call, >= k.
+        scores: float32 (m,), raw scores of min(n_candidates, 1000) candidates in the caller's order.
+        score_sd: Population standard deviation of the scores over *all* candidates, >= 0.
+        rest_logsumexp: log sum exp of score / (temperature * max(score_sd, 1e-9)) over the candidates whose scores are
+            not logged; -inf where all are.
+        documents: Ids of the documents whose features are kept: served ones first, in served order, up to
+            `max_results`, then a uniform sample of the unserved.
+        document_scores: int64 (l,), index of each kept document into `scores`.
+        inclusion: float64 (l,), probability with which the document was kept; 1 for served ones.
+        features: float32 (l, f), raw feature values in the order of `feature_names`; NaN marks a feature that did not
+            exist when the event was served. (0, 0) where none were given.
+        feature_names: Names of the columns.
+        keep_probability: Probability with which an event like this one was kept at all, in (0, 1].
+        seq: Position in the store's order, >= 1; 0 before it is stored.
+    """
+
+    event_id: str
+    served_at: float
+    query: str
+    mode: Mode
+    policy: Policy
+    params_version: int
+    temperature: float
+    is_deterministic: bool
+    served: tuple[str, ...]
+    propensities: FloatArray
+    n_candidates: int
+    scores: Float32Array
+    score_sd: float
+    documents: tuple[str, ...]
+    document_scores: IntArray
+    inclusion: FloatArray
+    features: Float32Array
+    feature_names: tuple[str, ...]
+    rest_logsumexp: float = -np.inf
+    query_embedding: Float32Array | None = None
+    user: str | None = None
+    segment: str | None = None
+    arm: Arm = "live"
+    is_shown: bool = True
+    is_altered: bool = False
+    keep_probability: float = 1.0
+    seq: int = field(default=0)
+
+    @property
+    def has_features(self) -> bool:
+        """Whether features were logged: without them the event is joined and counted, but not learned from."""
+        return bool(self.features.size)
+
+    @property
+    def n_served(self) -> int:
+        """Length of the list as shown."""
+        return len(self.served)

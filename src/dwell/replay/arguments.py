@@ -1,0 +1,169 @@
+"""Checks of what callers pass to the buffer: each value is taken as it is or refused, never adjusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dwell.errors import ConfigError, DwellError, ReplayError
+from dwell.records import Columns, ColumnSpec
+from dwell.records.arrays import FloatArray, IntArray
+
+__all__ = [
+    "MAX_BATCH",
+    "MAX_CAPACITY",
+    "Keys",
+    "as_generator",
+    "as_keys",
+    "as_priorities",
+    "checked_names",
+    "real",
+    "row_source",
+    "whole",
+]
+
+MAX_BATCH: Final = 2**20  # public surface: any batch up to 2**20 is legal
+MAX_CAPACITY: Final = 2**31  # slots are found through float64 sums of at most this many masses
+
+Keys = list[str] | IntArray
+
+
+def real(value: object, field: str, low: float, high: float, *, error: type[DwellError] = ReplayError) -> float:
+    """Return a finite number in [low, high].
+
+    Raises:
+        DwellError: Of the given class, when it is not.
+    """
+    is_number = not isinstance(value, bool | np.bool_) and isinstance(value, Real)
+    number = _as_float(value) if is_number else math.nan
+    if not low <= number <= high:
+        raise error(
+            f"a number in [{low:g}, {high:g}] is due here",
+            field=field,
+            value=value,
+            hint="Pass a finite int or float in that range.",
+        )
+    return number
+
+
+def _as_float(value: Any) -> float:  # noqa: ANN401 - a Real: Fraction, int and numpy scalars all convert
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def whole(value: object, field: str, low: int, high: int, *, error: type[DwellError] = ReplayError) -> int:
+    """Return an int in [low, high]; floats and booleans are refused.
+
+    Raises:
+        DwellError: Of the given class, when it is not.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or not low <= int(value) <= high:
+        raise error(
+            f"a whole number in [{low}, {high}] is due here",
+            field=field,
+            value=value,
+            hint="Pass an int in that range.",
+        )
+    return int(value)
+
+
+def as_generator(rng: object, own: np.random.Generator) -> np.random.Generator:
+    """Return the caller's generator, or the buffer's own where none was given.
+
+    Raises:
+        ReplayError: It is something else.
+    """
+    if rng is None:
+        return own
+    if not isinstance(rng, np.random.Generator):
+        raise ReplayError(
+            "a numpy Generator is due here", field="rng", value=rng, hint="Pass numpy.random.default_rng(seed)."
+        )
+    return rng
+
+
+def as_keys(keys: object) -> Keys:
+    """Return event ids as a list, or seqs as int64 (b,).
+
+    Raises:
+        ReplayError: They are neither all texts nor all ints.
+    """
+    if isinstance(keys, np.ndarray) and keys.dtype == np.int64 and keys.ndim == 1:
+        return keys
+    if isinstance(keys, Iterable) and not isinstance(keys, str | bytes):
+        items = keys.tolist() if isinstance(keys, np.ndarray) and keys.ndim == 1 else list(keys)
+        if all(isinstance(item, str) for item in items):
+            return items
+        if all(not isinstance(item, bool | np.bool_) and isinstance(item, Integral) for item in items):
+            # no seq is negative or beyond 63 bits: such a number is nobody's, hence stale
+            return np.array([int(item) if 0 <= item < 2**63 else 0 for item in items], dtype=np.int64)
+    raise ReplayError(
+        "event ids or seqs are due here, all of one kind",
+        field="event_ids",
+        value=keys,
+        hint="Pass a list of event ids, or batch.seqs.",
+    )
+
+
+def as_priorities(priorities: object, n_due: int) -> FloatArray:
+    """Return priorities as float64 (n_due,), not yet judged one by one.
+
+    Raises:
+        ReplayError: They are no numbers, or another number of them.
+    """
+    try:
+        values: npt.NDArray[Any] = np.asarray(priorities)
+        if values.dtype.kind not in "fiu" and values.size:
+            values = np.array([float(value) for value in values.tolist()])
+        result = values.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ReplayError(
+            "numbers are due here", field="priorities", value=priorities, hint="Pass floats >= 0."
+        ) from error
+    if result.shape != (n_due,):
+        raise ReplayError(
+            f"{n_due} priorities are due, one per event id",
+            field="priorities",
+            value=result.shape,
+            hint="Pass arrays of the same length.",
+        )
+    return result
+
+
+def row_source(columns: ColumnSpec | Columns | None) -> ColumnSpec | Columns | None:
+    """Return None, a `ColumnSpec` or an object that satisfies `Columns`.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    is_source = all(hasattr(columns, name) for name in ("names", "read", "experience"))
+    if columns is None or isinstance(columns, ColumnSpec) or is_source:
+        return columns
+    raise ConfigError(
+        "columns is None, a ColumnSpec or a source of rows",
+        field="columns",
+        value=columns,
+        hint="A source of rows has names, read(seqs, names) and experience(seq).",
+    )
+
+
+def checked_names(columns: Sequence[str] | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the columns to read.
+
+    Raises:
+        ReplayError: It is no sequence of texts.
+    """
+    if columns is None:
+        return default
+    if isinstance(columns, str) or not all(isinstance(name, str) for name in columns):
+        raise ReplayError(
+            "a list of column names is due here", field="columns", value=columns, hint="Pass ['reward', ...]."
+        )
+    return tuple(columns)

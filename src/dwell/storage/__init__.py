@@ -1,0 +1,48 @@
+"""Facts on disk: one port, a store in memory and one in a SQLite file, the pepper, and the one writer."""
+
+from dwell.storage.opening import open_store
+from dwell.storage.pepper import (
+    check_pepper,
+    fingerprint,
+    pseudonym,
+    resolve_pepper,
+    split_salt,
+    store_secret,
+    user_mark,
+)
+from dwell.storage.protocol import (
+    Durability,
+    EventState,
+    Outcome,
+    PairStatistics,
+    Quarantined,
+    Reader,
+    Role,
+    SignalStatus,
+    Store,
+    Transaction,
+)
+from dwell.storage.writer import QueueFull, Writer
+
+__all__ = [
+    "Durability",
+    "EventState",
+    "Outcome",
+    "PairStatistics",
+    "Quarantined",
+    "QueueFull",
+    "Reader",
+    "Role",
+    "SignalStatus",
+    "Store",
+    "Transaction",
+    "Writer",
+    "check_pepper",
+    "fingerprint",
+    "open_store",
+    "pseudonym",
+    "resolve_pepper",
+    "split_salt",
+    "store_secret",
+    "user_mark",
+]

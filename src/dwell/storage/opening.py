@@ -1,0 +1,44 @@
+"""The one way to open a store."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from dwell.errors import ConfigError
+from dwell.storage.memory import MemoryStore
+from dwell.storage.protocol import Durability, Role, Store
+from dwell.storage.sqlite import SqliteStore
+
+__all__ = ["open_store"]
+
+
+def open_store(where: str, *, tenant: str = "", durability: Durability = "full", role: Role = "owner") -> Store:
+    """Return the store at a place.
+
+    Args:
+        where: ":memory:", or the path of a SQLite file.
+        tenant: Whose facts; "" is the default tenant.
+        durability: "full": an acknowledged write survives a power cut. "relaxed": a power cut may take the last ones.
+        role: "owner" ingests, and there is one; "admin" writes a little beside it; "reader" never writes.
+
+    Raises:
+        ConfigError: A place, durability or role that does not exist.
+        StorageError: The store can not be opened; see `SqliteStore`.
+    """
+    for field, value, legal in (("durability", durability, Durability), ("role", role, Role)):
+        if value not in get_args(legal):
+            raise ConfigError(
+                f"{field} is one of {', '.join(get_args(legal))}", field=field, value=value, hint="Choose one of them."
+            )
+    if not where or "\0" in where:
+        raise ConfigError("a store needs a place", field="where", value=where, hint='Give a path or ":memory:".')
+    if where.startswith(("postgresql://", "postgres://")):
+        raise ConfigError(
+            "PostgreSQL is not available in this version",
+            field="where",
+            value="postgresql://...",
+            hint="Give the path of a SQLite file; several processes of one host may share it.",
+        )
+    if where == ":memory:":
+        return MemoryStore(tenant=tenant, role=role)
+    return SqliteStore(where, tenant=tenant, durability=durability, role=role)

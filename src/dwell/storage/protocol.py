@@ -1,0 +1,420 @@
+"""The one port: what a store promises, in prose first, then in types.
+
+A store keeps facts for one tenant. Four kinds of fact never change once written: impressions (with their activations),
+signals, params versions, gate decisions. What changes are plain columns: an event's outcome (state, version, reward,
+priority) and settings, the live pointer among them. Erasure of a user is the one exception, and it is itself recorded.
+
+* **Transactions** are atomic: all or nothing after a crash, at any instant. With `durability="full"` a transaction
+  whose context has been left normally survives a power cut. One transaction at a time; a second one waits.
+* **Snapshots** are consistent: everything read through one belongs to one committed state. Any thread may take one at
+  any time, also while a transaction runs, and never waits for it.
+* **Order**: `seq` grows by one with every impression, in commit order, and is never used twice.
+* **Values**: what is returned is immutable and equal to what was written; arrays are copied at the door, floats keep
+  their bits (but a negative zero in a signal's value, a list reward or a priority comes back as zero), instants are
+  kept in whole microseconds.
+* **Ownership**: a process opens a store as "owner" (the only one that ingests), "admin" (short transactions beside an
+  owner) or "reader" (never writes). A second owner is refused by `StoreOwnedError`; death frees the ownership.
+* **Fork**: use in a child process raises `ForkedError`.
+* **Errors**: `StorageError` and its children; a failed transaction leaves nothing behind.
+
+`dwell.testing.StoreContract` tests every sentence above against every store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from dwell.records import GateDecision, Impression, Params, Signal
+from dwell.records.arrays import Float32Array
+from dwell.records.experience import ExperienceState
+
+__all__ = [
+    "Durability",
+    "EventState",
+    "Outcome",
+    "PairStatistics",
+    "Quarantined",
+    "Reader",
+    "Role",
+    "SignalStatus",
+    "Store",
+    "Transaction",
+    "chunks",
+]
+
+T = TypeVar("T")
+
+Durability = Literal["full", "relaxed"]
+Role = Literal["owner", "admin", "reader"]
+SignalStatus = Literal["added", "duplicate", "conflict"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventState:
+    """What joining a signal needs to know of an event.
+
+    Attributes:
+        seq: Position in the store's order, >= 1.
+        event_id: Identity.
+        state: "open", "closed", "reopened", "not_shown" or "evicted".
+        version: Counts recomputations of the reward, >= 0.
+        served_at: UTC epoch seconds.
+        closed_at: When its window was found over, or None while open.
+        user: Pseudonym or None.
+        shown: Document ids that the user saw, in order; while "not_shown", the list as served.
+    """
+
+    seq: int
+    event_id: str
+    state: ExperienceState
+    version: int
+    served_at: float
+    closed_at: float | None
+    user: str | None
+    shown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """The part of an event that changes.
+
+    Attributes:
+        seq: The event.
+        state: See `EventState`.
+        version: Compare-and-set handle; grows by one with every change of the reward.
+        closed_at: UTC epoch seconds, or None while open.
+        reward: List reward in [-1, 1], or None while open.
+        priority: >= 0, raw.
+        document_rewards: float32 (k,), reward per served document in served order, each in [-1, 1]; None while open.
+        reward_version: Name and version of the reward function; "" while open.
+        exposure: float32 (l,), expected examination of each kept document under the logging policy; None while open
+            or without features.
+        exposure_se: float32 (l,), its standard error.
+        examination_version: Name and version of the examination model behind `exposure`.
+    """
+
+    seq: int
+    state: ExperienceState
+    version: int = 0
+    closed_at: float | None = None
+    reward: float | None = None
+    priority: float = 1.0
+    document_rewards: Float32Array | None = None
+    reward_version: str = ""
+    exposure: Float32Array | None = None
+    exposure_se: Float32Array | None = None
+    examination_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """An event that could not be learned from, with its reason.
+
+    Attributes:
+        event_id: Identity.
+        reason: A code, then words.
+        at: UTC epoch seconds.
+        user: Pseudonym or None, so that erasure finds it.
+    """
+
+    event_id: str
+    reason: str
+    at: float
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PairStatistics:
+    """What is kept of evicted events, per (query hash, segment, document); never an input to the gate.
+
+    Attributes:
+        query_hash: Hash of the normalised query, 16 bytes.
+        segment: Group of queries, "" for none.
+        doc: Document id.
+        n: Forward-decayed number of impressions at `at`.
+        exposure: Forward-decayed sum of exposure at `at`.
+        credit: Forward-decayed sum of reward at `at`.
+        users: Up to five distinct 8-byte hashes of users seen; five mean "at least five".
+        at: UTC epoch seconds to which the sums are decayed.
+    """
+
+    query_hash: bytes
+    segment: str
+    doc: str
+    n: float
+    exposure: float
+    credit: float
+    users: tuple[bytes, ...]
+    at: float
+
+
+class Reader(Protocol):
+    """Everything that can be read from one committed state."""
+
+    def setting(self, key: str) -> bytes | None:
+        """Return a setting of this tenant, or None."""
+        ...
+
+    def store_setting(self, key: str) -> bytes | None:
+        """Return a setting of the whole store (secret, salt, pepper fingerprint), or None."""
+        ...
+
+    def last_seq(self) -> int:
+        """Return the highest seq ever given, 0 for an empty store."""
+        ...
+
+    def event(self, event_id: str) -> EventState | None:
+        """Return an event's state, or None where it is unknown or erased."""
+        ...
+
+    def due(self, served_before: float, *, limit: int) -> list[EventState]:
+        """Return open events served at or before an instant, in seq order."""
+        ...
+
+    def impressions(self, seqs: Sequence[int]) -> list[Impression]:
+        """Return impressions in the order asked for; those that are gone are left out.
+
+        An activation changes `served`, `is_shown` and `is_altered` of what is returned.
+        """
+        ...
+
+    def outcomes(self, seqs: Sequence[int]) -> list[Outcome]:
+        """Return outcomes in the order asked for; those that are gone are left out."""
+        ...
+
+    def seqs(
+        self,
+        *,
+        states: Sequence[str] = (),
+        after: int = 0,
+        before: int | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> list[int]:
+        """Return seqs of events in these states (all where empty), ascending, or descending with `newest_first`.
+
+        after < seq < before, and since <= served_at < until.
+        """
+        ...
+
+    def signals(self, seqs: Sequence[int]) -> dict[int, list[Signal]]:
+        """Return the signals of these events, each list in the order (at, name, doc, value).
+
+        That order does not depend on the order of arrival. Every seq asked for is a key; an event without
+        signals, or one that is gone, has an empty list.
+        """
+        ...
+
+    def orphans(self, event_id: str) -> list[Signal]:
+        """Return signals parked for an event that is not known, in the order of `signals`."""
+        ...
+
+    def params(self, version: int) -> Params | None:
+        """Return a params version, bit for bit as it was written, or None."""
+        ...
+
+    def params_versions(self) -> list[int]:
+        """Return all versions, ascending."""
+        ...
+
+    def live_version(self) -> int | None:
+        """Return the version in force, or None before the first."""
+        ...
+
+    def decisions(self, *, limit: int | None = None) -> list[GateDecision]:
+        """Return the ledger, oldest first; with a limit the newest ones."""
+        ...
+
+    def quarantined(self, *, event_id: str | None = None, limit: int = 1000) -> list[Quarantined]:
+        """Return quarantined events, newest first."""
+        ...
+
+    def is_erased(self, user: str) -> bool:
+        """Return whether this pseudonym has a tombstone."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of events per state, and "signals", "orphans", "quarantined", "erased_users"."""
+        ...
+
+    def statistics(self, query_hash: bytes, segment: str = "") -> list[PairStatistics]:
+        """Return what is kept of evicted events for a query; pairs with fewer than five distinct users are left out."""
+        ...
+
+    def size_bytes(self) -> int:
+        """Return the bytes that the facts take on disk (or would, for a store in memory)."""
+        ...
+
+
+class Transaction(Reader, Protocol):
+    """Reads see the transaction's own writes."""
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Undo what was written inside the context if it is left by an exception; the transaction goes on."""
+        ...
+
+    def prefetch(self, event_ids: Sequence[str]) -> None:
+        """Read what is known of these events at once.
+
+        `event`, `add_impression`, `add_signal` and `take_orphans` then answer sooner, but never otherwise.
+        Worth it for many events in one transaction: each statement hands the interpreter lock to whoever computes
+        meanwhile, and may get it back five milliseconds later.
+        """
+        ...
+
+    def put_setting(self, key: str, value: bytes) -> None:
+        """Set a setting of this tenant."""
+        ...
+
+    def put_store_setting(self, key: str, value: bytes) -> None:
+        """Set a setting of the whole store."""
+        ...
+
+    def add_impression(self, impression: Impression) -> int:
+        """Store an impression with an outcome "open" (or "not_shown") and return its new seq.
+
+        Raises:
+            StorageError: code `duplicate_event`, where the event id is known.
+        """
+        ...
+
+    def add_activation(self, seq: int, *, shown: Sequence[str], is_altered: bool, at: float) -> None:
+        """Record that a deferred event was shown; its state becomes "open".
+
+        Raises:
+            StorageError: code `unknown_event`, or `not_deferred` where the event does not wait for it.
+        """
+        ...
+
+    def add_signal(self, seq: int, signal: Signal) -> SignalStatus:
+        """Store a signal.
+
+        "duplicate" where the same key (or, without one, the same name, doc, value and instant) is there.
+        The same key with another name, doc or value is a "conflict", and nothing is stored. Keys belong to one event;
+        a signal without a key is compared with signals without a key, so that the order of arrival plays no part.
+
+        Raises:
+            StorageError: code `unknown_event`.
+        """
+        ...
+
+    def add_orphan(self, signal: Signal) -> SignalStatus:
+        """Park a signal whose event is not known; duplicates as in `add_signal`."""
+        ...
+
+    def take_orphans(self, event_id: str) -> list[Signal]:
+        """Return and remove the signals parked for an event."""
+        ...
+
+    def drop_orphans(self, received_before: float) -> int:
+        """Remove parked signals that were received before an instant; return how many."""
+        ...
+
+    def add_quarantined(self, quarantined: Quarantined) -> None:
+        """Record an event that can not be learned from; the newest 100,000 are kept."""
+        ...
+
+    def put_outcome(self, outcome: Outcome, *, expected_version: int) -> bool:
+        """Replace an event's outcome if its version is the expected one; return whether it was."""
+        ...
+
+    def set_priorities(self, seqs: Sequence[int], priorities: Sequence[float]) -> int:
+        """Set the priorities of events that are there; return how many were."""
+        ...
+
+    def evict(self, seqs: Sequence[int]) -> int:
+        """Mark events as evicted: the facts stay, learning no longer sees them; return how many changed."""
+        ...
+
+    def delete_events(self, seqs: Sequence[int]) -> int:
+        """Remove the facts of events for good (retention); return how many were there."""
+        ...
+
+    def merge_statistics(self, pairs: Sequence[PairStatistics], *, half_life_s: float, most: int) -> None:
+        """Add sums of evicted events to what is kept.
+
+        Over `most` pairs, those with the fewest users, then the oldest, go.
+        """
+        ...
+
+    def add_params(self, params: Params) -> None:
+        """Store a new params version.
+
+        Raises:
+            StorageError: code `duplicate_version`.
+        """
+        ...
+
+    def set_live(self, version: int) -> None:
+        """Move the live pointer to a version that is there.
+
+        Raises:
+            StorageError: code `unknown_version`.
+        """
+        ...
+
+    def add_decision(self, decision: GateDecision) -> None:
+        """Append a decision to the ledger."""
+        ...
+
+    def erase_user(self, user: str, *, at: float) -> list[int]:
+        """Remove every fact of a pseudonym, leave a tombstone, and return the seqs that went.
+
+        Impressions, activations, outcomes, signals, orphans of those events, quarantine, and statistics that still
+        name the user (by `pepper.user_mark`).
+        """
+        ...
+
+
+class Store(Protocol):
+    """A durable place for the facts of one tenant."""
+
+    @property
+    def role(self) -> Role:
+        """How this process opened it."""
+        ...
+
+    @property
+    def where(self) -> str:
+        """What it was opened with."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Begin a transaction: commits when the context is left normally, else nothing has happened.
+
+        Raises:
+            StoreBusyError: Another process held the write lock too long.
+            StorageError: role "reader", closed, forked, disk full or failed.
+        """
+        ...
+
+    def snapshot(self) -> AbstractContextManager[Reader]:
+        """Read one committed state, from any thread, without waiting for a transaction."""
+        ...
+
+    def data_version(self) -> int:
+        """Return a number that changes when another process has committed; waits for nobody."""
+        ...
+
+    def verify(self) -> list[str]:
+        """Return what is damaged, one line each, empty for a sound store; reads everything."""
+        ...
+
+    def scrub(self) -> None:
+        """Overwrite what was deleted and fold the journal into the file, so that erased text stands nowhere on disk."""
+        ...
+
+    def close(self) -> None:
+        """Release everything; closing twice is legal."""
+        ...
+
+
+def chunks(many: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Yield consecutive slices of at most `size`."""
+    for start in range(0, len(many), size):
+        yield many[start : start + size]

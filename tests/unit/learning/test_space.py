@@ -1,0 +1,95 @@
+"""Where weights are learned, and the way there and back."""
+
+import numpy as np
+import pytest
+
+from dwell.learning.space import Space, equal_weights, space_for
+from dwell.learning.transform import fit_transform
+from dwell.ranking import policy_scores
+from dwell.records import Params
+
+NAMES = ("bm25", "cosine", "age")
+ROWS = np.random.default_rng(0).standard_t(3, size=(500, 3)) * [5.0, 0.1, 100.0] + [10.0, 0.5, 300.0]
+LISTS = ROWS[:60].reshape(4, 15, 3)
+
+
+def given(**weights):
+    return Params(3, dict(zip(NAMES, weights.values(), strict=True)) if weights else dict.fromkeys(NAMES, 1.0))
+
+
+def test_given_weights_start_exactly_at_the_live_policy():
+    live = given(bm25=2.0, cosine=-7.0, age=0.01)
+    space = space_for(live, ROWS)
+    start = space.vector(live)
+    assert np.linalg.norm(start) == pytest.approx(1.0)
+    np.testing.assert_allclose(
+        policy_scores(space.phi(LISTS) @ start, 0.3), policy_scores(live.score(LISTS), 0.3), rtol=1e-9, atol=1e-9
+    )
+
+
+def test_the_starting_score_is_standardised_where_the_space_was_fitted():
+    live = given(bm25=2.0, cosine=-7.0, age=0.01)
+    last = space_for(live, ROWS).phi(ROWS)[:, -1]
+    assert (last.mean(), last.std()) == (pytest.approx(0.0, abs=1e-9), pytest.approx(1.0))
+
+
+@pytest.mark.parametrize("has_start", [True, False])
+def test_vector_to_params_and_back_keeps_the_scores(has_start):
+    live = given(bm25=2.0, cosine=-7.0, age=0.01)
+    space = space_for(live, ROWS) if has_start else Space(NAMES, fit_transform(ROWS))
+    vector = np.random.default_rng(1).normal(size=space.size)
+    params = space.params(vector, version=4, parent=live, created_at=9.0)
+    scores = space.phi(LISTS) @ vector
+    # params are kept at norm 1: the scores are those of the vector, divided by its norm
+    np.testing.assert_allclose(params.score(LISTS), scores / np.linalg.norm(vector), rtol=1e-9, atol=1e-9)
+    assert (np.argsort(params.score(LISTS)) == np.argsort(scores)).all()
+    np.testing.assert_allclose(space.vector(params), vector / np.linalg.norm(vector), rtol=1e-12)
+    assert params.norm() == pytest.approx(1.0)
+    assert (params.version, params.parent, params.origin, params.created_at) == (4, 3, "learned", 9.0)
+    assert params.temperature == live.temperature
+
+
+def test_a_successor_starts_exactly_where_its_parent_is():
+    live = given(bm25=2.0, cosine=-7.0, age=0.01)
+    first = space_for(live, ROWS)
+    learned = first.params(np.array([0.3, -0.1, 0.2, 0.9]), version=4, parent=live, created_at=0.0)
+    second = space_for(learned, ROWS * 50.0)  # other rows: the space of a version never changes
+    np.testing.assert_array_equal(second.phi(LISTS), first.phi(LISTS))
+    np.testing.assert_allclose(second.phi(LISTS) @ second.vector(learned), learned.score(LISTS), rtol=1e-12)
+    # the starting formula lies in the same space: what a rollback compares with
+    assert second.vector(live).tolist() == [0.0, 0.0, 0.0, 1.0]
+
+
+def test_without_a_starting_formula_all_features_count_the_same():
+    live = Params(0, dict.fromkeys(NAMES, 0.0), origin="caller-order")
+    space = space_for(live, ROWS)
+    assert space.size == 3
+    np.testing.assert_allclose(space.vector(live), 3**-0.5)
+    equal = equal_weights(NAMES, space.transform, parent=live, created_at=5.0)
+    np.testing.assert_allclose(space.vector(equal), 3**-0.5)
+    assert (equal.version, equal.parent, equal.origin, equal.created_at) == (1, 0, "standardised", 5.0)
+    np.testing.assert_allclose(equal.score(LISTS), space.phi(LISTS).sum(axis=-1) * 3**-0.5, rtol=1e-12)
+
+
+def test_given_weights_that_score_everything_the_same_still_make_a_space():
+    live = given(bm25=0.0, cosine=0.0, age=0.0)
+    space = space_for(live, ROWS)
+    assert (space.phi(LISTS)[..., -1] == 0.0).all()
+    assert np.isfinite(space.phi(LISTS)).all()
+
+
+def test_missing_values_add_nothing():
+    live = given(bm25=2.0, cosine=1.0, age=0.0)
+    space = space_for(live, ROWS)
+    row = np.array([[3.0, np.nan, np.nan]])
+    raw = (3.0 * 2.0 - space.raw_mean) / space.raw_sd
+    np.testing.assert_allclose(space.phi(row)[0, 1:], [0.0, 0.0, raw])
+    params = space.params(np.array([1.0, 1.0, 1.0, 1.0]), version=1, parent=live, created_at=0.0)
+    np.testing.assert_allclose(params.score(row), space.phi(row).sum() / 2.0)
+
+
+def test_one_feature():
+    live = Params(1, {"only": -2.0})
+    space = space_for(live, ROWS[:, :1])
+    assert space.phi(ROWS[:, :1]).shape == (500, 2)
+    assert space.vector(live).tolist() == [0.0, 1.0]

@@ -182,7 +182,12 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def _section(section: str, given: object, overrides: Mapping[str, Any]) -> Any:  # noqa: ANN401 - one of four classes
-    types = {"gate": GateSettings, "learner": LearnerSettings, "replay": ReplaySettings, "training": TrainingSettings}
+    types: dict[str, type[Any]] = {
+        "gate": GateSettings,
+        "learner": LearnerSettings,
+        "replay": ReplaySettings,
+        "training": TrainingSettings,
+    }
     cls = types[section]
     if isinstance(given, cls):
         return dataclasses.replace(given, **overrides) if overrides else given

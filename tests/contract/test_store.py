@@ -1,4 +1,5 @@
 """Every store keeps the promises of the protocol."""
+# ruff: noqa: ARG002, ARG005 - a fault takes what the right method takes, and a store in memory needs no place
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence

@@ -7,7 +7,8 @@ The gradient of one experience is that of its expected reward with respect to th
 with y the list as it was served and pi the Plackett-Luce policy over the documents of that list, with log weights
 score / temperature. (The policy that `ranking` serves divides by the spread of the scores over all candidates, too;
 a served list does not tell that spread.) It is what the founding document asks for: one reward for the whole list.
-Credit per document, from exposure, is the business of `learning.learner`, which reached 0.743 nDCG where this form ended at 0.699 (docs/decisions).
+Credit per document, from exposure, is the business of `learning.learner`, which reached 0.743 nDCG where this form
+ended at 0.699 (docs/decisions).
 
 Source: Williams 1992, "Simple Statistical Gradient-Following Algorithms" (the score function); Swaminathan and
 Joachims 2015, "Counterfactual Risk Minimization" (the clipped importance weight).

@@ -7,7 +7,7 @@ the direct method's prediction. Documents that were hardly exposed promise nothi
 method extrapolates to documents that were never shown, and a ranking truly 0.125 worse read 0.462 better.
 
 Source: Oosterhuis 2023, "Doubly Robust Estimation for Correcting Position Bias in Click Feedback for Unbiased Learning
-to Rank", section 4; the pessimistic factor: docs/decisions.
+to Rank", section 4; the pessimistic factor: docs/decisions/0005.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ __all__ = ["activate", "is_altered"]
 
 
 def is_altered(served: Sequence[str], shown: Sequence[str]) -> bool:
-    """Return whether what was shown is an order that the policy did not choose; a shorter list from the top is its own."""
+    """Return whether the policy did not choose what was shown; a shorter list from the top is its own."""
     return list(shown) != list(served[: len(shown)])
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dwell.loop.close import Rules, reopen
 from dwell.records import Feedback, Impression, Signal
 from dwell.reward.lifecycle import credited_at, join_status
-from dwell.storage import Transaction
+from dwell.storage import SignalStatus, Transaction
 
 __all__ = ["ORPHAN_WINDOW_S", "Joined", "join", "record_impression"]
 
@@ -36,15 +36,7 @@ def join(tx: Transaction, signal: Signal, rules: Rules) -> Joined:
     """Store a checked signal where it belongs and say what became of it."""
     event = tx.event(signal.event_id)
     if event is None:
-        quarantined = tx.quarantined(event_id=signal.event_id, limit=1)
-        if quarantined:
-            return Joined(Feedback("rejected", f"quarantined: the event was not recorded ({quarantined[0].reason})"))
-        status = tx.add_orphan(signal)
-        if status == "conflict":
-            return Joined(_conflict())
-        return Joined(
-            Feedback("duplicate") if status == "duplicate" else Feedback("orphan", "unknown_event: parked for 24 hours")
-        )
+        return Joined(_park(tx, signal))
     if signal.doc is not None and signal.doc not in event.shown:
         return Joined(
             Feedback("rejected", f"not_served: document {signal.doc!r:.80} was not in the list of this event")
@@ -54,22 +46,31 @@ def join(tx: Transaction, signal: Signal, rules: Rules) -> Joined:
         return Joined(answer)
     credited = credited_at(signal.at, event.served_at, signal.received_at)
     status = tx.add_signal(event.seq, dataclasses.replace(signal, at=credited.at))
-    if status == "conflict":
-        return Joined(_conflict())
-    if status == "duplicate":
-        return Joined(Feedback("duplicate"))
+    if status != "added":
+        return Joined(_not_new(status))
     reopened = event.seq if answer.status == "late" and reopen(tx, event, rules) else None
     return Joined(answer, reopened, credited.is_skewed, credited.is_future)
 
 
-def _conflict() -> Feedback:
+def _park(tx: Transaction, signal: Signal) -> Feedback:
+    """Keep a signal whose event is not known yet, unless it is known why it never will be."""
+    quarantined = tx.quarantined(event_id=signal.event_id, limit=1)
+    if quarantined:
+        return Feedback("rejected", f"quarantined: the event was not recorded ({quarantined[0].reason})")
+    status = tx.add_orphan(signal)
+    return Feedback("orphan", "unknown_event: parked for 24 hours") if status == "added" else _not_new(status)
+
+
+def _not_new(status: SignalStatus) -> Feedback:
+    if status == "duplicate":
+        return Feedback("duplicate")
     return Feedback("rejected", "idempotency_conflict: this key was used for another signal")
 
 
 def record_impression(
     tx: Transaction, impression: Impression, rules: Rules, on_joined: Callable[[Joined], None]
 ) -> int | None:
-    """Store an impression and join the signals that waited for it; return its seq, or None where it is already known."""
+    """Store an impression, join the signals that waited for it, return its seq; None where it is known already."""
     if tx.event(impression.event_id) is not None:
         return None
     seq = tx.add_impression(impression)

@@ -30,7 +30,9 @@ def submit_impression(state: LoopState, impression: Impression) -> bool:
         impression.features.nbytes + impression.scores.nbytes + 64 * len(impression.documents) + len(impression.query)
     )
     try:
-        state.writer.submit(job, n_bytes=n_bytes, event_ids=(impression.event_id,)).add_done_callback(lambda done: _note_failure(state, done))
+        state.writer.submit(job, n_bytes=n_bytes, event_ids=(impression.event_id,)).add_done_callback(
+            lambda done: _note_failure(state, done)
+        )
     except StorageError as error:
         if error.code != "overloaded":
             raise

@@ -105,7 +105,7 @@ def _statistics(reader: Reader, seqs: Sequence[int]) -> list[PairStatistics]:
         if outcome is None or outcome.exposure is None or outcome.document_rewards is None:
             continue
         credit = dict(zip(impression.served, outcome.document_rewards.tolist(), strict=False))
-        user = () if impression.user is None else (bytes.fromhex(impression.user)[:8],)
+        user = () if impression.user is None else (user_mark(impression.user),)
         pairs += [
             PairStatistics(
                 query_hash=query_digest(impression.query),

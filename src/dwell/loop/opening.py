@@ -68,6 +68,12 @@ def _choice(name: str, value: object, among: Sequence[str]) -> None:
         raise ConfigError(f"an argument is none of {list(among)}", field=name, value=value, hint="Choose one of them.")
 
 
+def _seed(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ConfigError("a seed is a whole number in [0, 2^63)", field="seed", value=value, hint="Give another one.")
+    return value
+
+
 def check_limits(limits: Limits) -> Limits:
     """Return limits that are in range.
 
@@ -128,8 +134,7 @@ def build_state(
         raise ConfigError(
             "this version learns by replay only", field="learner", value=learner, hint="Use learner='replay'."
         )
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ConfigError("a seed is a whole number in [0, 2^63)", field="seed", value=seed, hint="Give another one.")
+    seed = _seed(seed)
     temperature = _number("temperature", temperature, 0.0, 100.0)
     rules = Rules(
         preset=resolve_rewards(cast("Any", rewards)),

@@ -245,8 +245,33 @@ def test_lists_of_one_document_teach_nothing(event):
 
 
 def test_equal_documents_teach_nothing(event):
-    found = run(stack_rows([event(np.ones((4, 2)), rewards=[1.0, 0.0, 0.0])] * 3), [0.6, 0.8], 10)
+    batch = stack_rows([event(np.ones((4, 2)), rewards=[1.0, 0.0, 0.0])] * 3)
+    found = run(batch, [0.6, 0.8], 10, LearnerSettings(l2=0.0))
     np.testing.assert_allclose(found.vector, [0.6, 0.8], atol=1e-6)
+
+
+def test_a_feature_that_is_the_same_for_a_whole_list_keeps_its_weight(event):
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(20):
+        x = rng.normal(size=(5, 3))
+        x[:, 2] = rng.normal()
+        rows.append(event(x, rewards=rng.integers(0, 2, 3).astype(float)))
+    start, none = np.array([0.36, 0.48, 0.8]), Predictor(np.zeros(4))
+    batch = stack_rows(rows)
+    found = learn(
+        start,
+        [lists_of(batch, start)],
+        (none, none),
+        theta=THETA,
+        temperature=0.5,
+        n_events=1e4,
+        settings=LearnerSettings(step_size=0.01),
+        rng=np.random.default_rng(0),
+    ).vector
+    # Adam moves whatever has a slope, however small, by its whole step
+    moved = [start + 0.01 * np.array([*signs, 0.0]) for signs in itertools.product((-1.0, 1.0), repeat=2)]
+    assert min(np.abs(found - m / np.linalg.norm(m)).max() for m in moved) < 1e-6
 
 
 @pytest.mark.parametrize("temperature", [0.001, 0.01])

@@ -84,6 +84,15 @@ def test_equal_rewards_over_a_whole_list_that_is_all_shown_leave_nothing_to_gain
     np.testing.assert_allclose(found, 0.0, atol=1e-12)
 
 
+def test_each_sample_sums_to_zero_so_that_what_is_common_to_a_list_gets_no_slope():
+    rng = np.random.default_rng(2)
+    z, rewards = rng.normal(size=(4, 6)), rng.normal(size=(4, 6))
+    values = np.tile([1.0, 0.5, 0.25, 0.0, 0.0, 0.0], (4, 1))
+    gradient = pl_rank_gradient(sampled(z, 3), rewards, values)
+    np.testing.assert_allclose(gradient.sum(axis=1), 0.0, atol=1e-12)
+    assert (gradient != 0.0).all()
+
+
 def test_exposure_is_the_mean_value_of_the_ranks():
     orders = np.array([[[0, 1, 2], [2, 0, 1]]])
     found = exposure_of(Rankings(orders, np.ones((1, 3)), np.zeros((1, 3))), np.array([[1.0, 0.5, 0.0]]))
@@ -102,7 +111,10 @@ def exact_wide(z, rewards, values, order):
         value = sum(values[k] * ratios[k] for k in range(i + 1))
         reward = sum(credit[k:].sum() * ratios[k] for k in range(i + 1))
         found[order[i]] = credit[i + 1 :].sum() + rewards[i] * value - reward
-    return found
+    # what does not sum to 0 is noise, and is taken off by each document's share of the first place
+    share = np.zeros(n)
+    share[order] = np.exp(z - log_remaining[0])
+    return found - found.sum() * share
 
 
 @pytest.mark.parametrize("z", [[0.0, -800.0, -800.5, -801.0], [0.0, -712.0, -713.0, -5e4], [0.0, -1.0, -2.0, -650.0]])

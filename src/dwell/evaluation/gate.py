@@ -209,9 +209,14 @@ def _verdict(
     n = x.size
     if n == 0:
         return "hold", ["too_few_events: no event has been served and closed since it was made"]
-    if _is_better(x, alpha, settings):
+    # both ends can be refuted when the effect changed on the way: what began well and turned is not promoted
+    if _is_better(x, alpha, settings) and min(difference.value, difference.high) > 0.0:
         gain = f"{difference.value:+.4f} reward per list, at least {difference.low:+.4f} with error {alpha:.4f}"
-        return ("hold", objections) if objections else ("promote", [f"better: {gain}, on {n} events"])
+        if not objections:
+            return "promote", [f"better: {gain}, on {n} events"]
+        if n < settings.max_judged_events:
+            return "hold", objections
+        return "reject", [f"undecided: {gain}, but {n} events did not remove what speaks against it", *objections]
     rejection = _rejection(n, difference, settings)
     if rejection is not None:
         return "reject", [rejection]

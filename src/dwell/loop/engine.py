@@ -41,6 +41,8 @@ class Loop:
     def __init__(self, state: LoopState) -> None:
         self._state = state
         self._history: list[GateDecision] = []
+        restore_proposal(state)
+        recall_warm_up(state)
 
     # ---- serve and record
 
@@ -397,8 +399,7 @@ def open_loop(
     Args:
         where: A path, or ":memory:".
         features: Names of the features of every candidate; the stored ones when not given.
-        weights: The weights of today's formula, acting on raw feature values. Without them the caller's order is
-            served for the first 200 events, explored a little, then equal weights in standardised units.
+        weights: Today's formula on raw values; without it the caller's order for 200 events, then equal weights.
         capacity: Closed events kept for learning and judging.
         max_results: Served documents that are learned from.
         embedding_dim: Dimension of query embeddings; else fixed by the first one.
@@ -407,14 +408,14 @@ def open_loop(
         rewards: None ("search"), "rag", "memory", "support", {signal: weight}, or a `RewardPreset`.
         attribution_window_s: How long reactions are waited for.
         durability: "full", or "relaxed": a power cut may lose the last commits.
-        seed: Seeds the draws, together with the store's secret.
+        seed: Seeds the draws, with the store's secret.
         config: A `Config`, a mapping, or the path of a TOML file.
-        strict: Whether `rank` raises on bad values instead of serving the caller's order.
+        strict: Whether `rank` raises on bad values.
         learner: "replay".
         max_candidates: Documents whose features are kept per event.
         canary_share: Share of users who are served the proposal in mode "canary".
         holdout: Share of users whose events only judge.
-        pepper: Pseudonymises users; else DWELL_PEPPER, else a file beside the store.
+        pepper: Pseudonymises users; else DWELL_PEPPER, else a file beside it.
         tenant: Whose data it is.
         late_window_s: How long after the close a reaction still counts.
         retention_s: Age after which facts are removed; None keeps them.
@@ -423,17 +424,13 @@ def open_loop(
 
     Raises:
         ConfigError: An argument is out of range, by name.
-        FeatureSchemaError: The features differ from the stored ones.
-        PepperMismatch: The pepper is missing or not this store's.
-        StoreOwnedError: Another process has it open.
-        StorageError: It can not be opened.
+        StorageError: It can not be opened: owned by another process, another pepper, damaged, of a newer version.
     """
+    bounds = (capacity, max_results, max_candidates, embedding_dim, retention_s, max_store_bytes, canary_share, holdout)
     state = build_state(
         str(where),
         start=Start(features, weights, drop_features),
-        limits=Limits(
-            capacity, max_results, max_candidates, embedding_dim, retention_s, max_store_bytes, canary_share, holdout
-        ),
+        limits=Limits(*bounds),
         mode=mode,
         temperature=temperature,
         rewards=rewards,
@@ -448,6 +445,4 @@ def open_loop(
         seed=seed,
         role=_role,
     )
-    restore_proposal(state)
-    recall_warm_up(state)
     return Loop(state)

@@ -75,7 +75,8 @@ class Limits(NamedTuple):
 class LoopState:
     """Everything that changes while a loop is open; each field has one writer.
 
-    `live` is swapped by one reference. `training` is held by close, train, promote, erase; never by rank or feedback.
+    `live` is swapped by one reference. `training` is held by close, train, promote, erase; rank and feedback never wait
+    for it. `swapping` is held for as long as it takes to read or set which version is live.
     """
 
     store: Store
@@ -99,10 +100,13 @@ class LoopState:
     recent: OrderedDict[str, tuple[Served, str, tuple[str, ...]]] = field(default_factory=OrderedDict)
     reopened: set[int] = field(default_factory=set)
     warm_up: list[Float32Array] = field(default_factory=list)
-    n_served: int = 0
     counters: Counter[str] = field(default_factory=Counter)
     training: threading.RLock = field(default_factory=threading.RLock)
     serving: threading.Lock = field(default_factory=threading.Lock)
+    swapping: threading.Lock = field(default_factory=threading.Lock)
+    is_live_pending: bool = False
+    is_erased_elsewhere: bool = False
+    n_erased_users: int = 0
     is_closed: bool = False
     _seen_version: int = -1
     _polled_at: float = 0.0
@@ -144,37 +148,49 @@ class LoopState:
         """Return the examination of every position that is learned from, float64 (max_results,)."""
         return self.rules.examination.theta(self.limits.max_results)
 
-    def refresh(self) -> None:
-        """Take over what another process committed: promotions and rollbacks, at most twice a second."""
+    def refresh(self, *, at_once: bool = False) -> None:
+        """Take over what another process committed: promotions, rollbacks and erasures.
+
+        Erased events leave the memory before the next sample, not here: that takes longer than a rank may.
+
+        Args:
+            at_once: Look now; else at most twice a second.
+        """
         now = time.monotonic()
-        if now - self._polled_at < _POLL_S or self.is_closed:
+        if self.is_closed or (not at_once and now - self._polled_at < _POLL_S):
             return
         self._polled_at = now
         version = self.store.data_version()
         if version == self._seen_version:
             return
-        is_first, self._seen_version = self._seen_version == -1, version
-        if is_first:
-            return
-        with self.store.snapshot() as reader:
-            live_version = reader.live_version()
-            erased = reader.counts().get("erased_users", 0)
-        if live_version is not None and live_version != self.live.version:
-            found = self.params(live_version)
-            if found is not None:
+        with self.swapping:
+            if self.is_live_pending:  # our own version is on its way to the disk: what stands there is older
+                return
+            with self.store.snapshot() as reader:
+                live_version = reader.live_version()
+                n_erased = reader.counts().get("erased_users", 0)
+            found = None if live_version in {None, self.live.version} else self.params(live_version or 0)
+            if found is not None and found.feature_names == self.feature_names:
                 self.live = found
-        if erased != self.counters["erased_users_seen"]:
-            self.counters["erased_users_seen"] = erased
-            self.drop_erased()
+            self._seen_version = version
+        if n_erased != self.n_erased_users:
+            self.n_erased_users = n_erased
+            self.is_erased_elsewhere = True
+            with self.serving:
+                self.recent.clear()
 
-    def drop_erased(self) -> None:
-        """Forget events in memory whose facts are gone."""
-        seqs = [row.seq for row in self.replayed.rows.in_close_order()]
-        with self.store.snapshot() as reader:
-            there = {outcome.seq for outcome in reader.outcomes(seqs)}
-        self.replayed.drop(seq for seq in seqs if seq not in there)
-        with self.serving:
-            self.recent.clear()
+    def swap(self, params: Params, *, is_pending: bool = False) -> Params:
+        """Put params in force and return those that were.
+
+        Args:
+            params: They are in the store already, unless `is_pending`.
+            is_pending: Whether their commit is still on its way.
+        """
+        with self.swapping:
+            before, self.live, self.is_live_pending = self.live, params, is_pending
+            if is_pending:
+                self._seen_version = -1
+        return before
 
     def how_to_serve(self, arm: Arm, params: Params) -> Serving:
         """Return how a list is ordered now for one arm."""

@@ -73,7 +73,6 @@ def test_a_missing_feature_counts_as_zero_in_the_starting_score() -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"weights": {}}, "feature_schema"),
         ({"weights": {"id": 1.0}}, "feature_schema"),
         ({"weights": {"": 1.0}}, "id"),
         ({"weights": {"a\n": 1.0}}, "id"),
@@ -94,6 +93,12 @@ def test_bad_params_are_refused_with_code_and_remedy(changes: dict[str, object],
         Params(**({"version": 1, "weights": {"a": 1.0, "b": 2.0}} | changes))
     assert caught.value.code == code
     assert caught.value.hint
+
+
+def test_params_without_features_are_legal_and_score_nothing() -> None:
+    params = Params(version=0, weights={})
+    assert params.feature_names == ()
+    assert params.score(np.zeros((3, 0))).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_bad_weight_is_named() -> None:

@@ -73,3 +73,14 @@ def test_subnormal_masses_are_found_within_the_tree() -> None:
     tree = SumTree(2)
     tree.fill(np.array([0.0, 5e-324]))
     assert tree.find(np.array([0.0, 5e-324])).tolist() == [1, 1]
+
+
+def test_a_remainder_that_rounds_up_to_the_whole_node_stays_out_of_its_empty_half() -> None:
+    # u is one unit in the last place of 1.5. The nodes hold 1.5 u and 1.5; their sum is rounded to 1.5 + 2 u, so that
+    # 1.5 + u is within the tree, and its remainder 1.5 - u / 2 is rounded to 1.5: all of the second node
+    u = 2.0**-52
+    tree = SumTree(2 * TOP_NODES)
+    tree.set(np.array([0, 2]), np.array([1.5 * u, 1.5]))
+    assert tree.total == 1.5 + 2 * u
+    assert (1.5 + u) - 1.5 * u == 1.5
+    assert tree.find(np.array([1.5 + u])).tolist() == [2]

@@ -49,3 +49,11 @@ def test_what_has_no_mass_is_never_drawn() -> None:
     inclusion = inclusion_probabilities(masses, 2)
     drawn = {int(i) for _ in range(200) for i in systematic_sample(inclusion, 2, rng)}
     assert drawn == {1, 3, 4}
+
+
+def test_neighbours_are_drawn_together_as_often_as_others() -> None:
+    # half of 20 alike: in a fixed order two neighbours would never meet; in random order P is near 10/20 * 9/19
+    rng = np.random.default_rng(2)
+    inclusion = inclusion_probabilities(np.ones(20), 10)
+    together = sum({3, 4} <= set(systematic_sample(inclusion, 10, rng).tolist()) for _ in range(2000))
+    assert 0.15 < together / 2000 < 0.35

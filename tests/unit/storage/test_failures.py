@@ -22,7 +22,7 @@ from dwell.storage.failures import told
         (apsw.SQLError("x"), StorageError, "storage"),
     ],
 )
-def test_each_is_told(error: apsw.Error, kind: type[StorageError], code: str):
+def test_each_is_told(error: apsw.Error, kind: type[StorageError], code: str) -> None:
     found = told(error, "a{b}.dwell")
     assert type(found) is kind
     assert found.code == code

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import os
 import stat
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def make_store(path: Path, pepper: bytes) -> None:
     store.close()
 
 
-def test_the_given_one_comes_first_then_the_environment_then_the_file(tmp_path: Path):
+def test_the_given_one_comes_first_then_the_environment_then_the_file(tmp_path: Path) -> None:
     where = str(tmp_path / "s.dwell")
     environ = {"DWELL_PEPPER": "from the environment\n"}
     assert resolve_pepper(where, "given\n", environ) == b"given"
@@ -40,7 +39,7 @@ def test_the_given_one_comes_first_then_the_environment_then_the_file(tmp_path: 
     assert [found.name for found in tmp_path.iterdir()] == ["s.dwell.pepper"]
 
 
-def test_the_file_is_for_its_owner_alone(tmp_path: Path):
+def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     where = str(tmp_path / "s.dwell")
     resolve_pepper(where, None, {})
     path = tmp_path / "s.dwell.pepper"
@@ -51,7 +50,7 @@ def test_the_file_is_for_its_owner_alone(tmp_path: Path):
     assert refusal.value.code == "pepper_permissions"
 
 
-def test_a_missing_file_of_an_existing_store_opens_nothing(tmp_path: Path):
+def test_a_missing_file_of_an_existing_store_opens_nothing(tmp_path: Path) -> None:
     path = tmp_path / "s.dwell"
     pepper = resolve_pepper(str(path), None, {})
     make_store(path, pepper)
@@ -62,39 +61,39 @@ def test_a_missing_file_of_an_existing_store_opens_nothing(tmp_path: Path):
     assert resolve_pepper(str(path), pepper, {}) == pepper
 
 
-def test_a_store_that_never_had_one_gets_one(tmp_path: Path):
+def test_a_store_that_never_had_one_gets_one(tmp_path: Path) -> None:
     path = tmp_path / "s.dwell"
     open_store(str(path)).close()  # the process died before the pepper was made
     assert resolve_pepper(str(path), None, {}) == resolve_pepper(str(path), None, {})
 
 
-def test_something_else_at_the_place_gets_none(tmp_path: Path):
+def test_something_else_at_the_place_gets_none(tmp_path: Path) -> None:
     path = tmp_path / "s.dwell"
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(PepperMismatch):
         resolve_pepper(str(path), None, {})
 
 
-def test_an_empty_pepper_is_refused(tmp_path: Path):
+def test_an_empty_pepper_is_refused(tmp_path: Path) -> None:
     for given, environ in (("", {}), (b"\n", {}), (None, {"DWELL_PEPPER": ""})):
         with pytest.raises(ConfigError):
             resolve_pepper(str(tmp_path / "s"), given, environ)
-    with pytest.raises(StorageError, match="cannot be read|can not be read"):
+    with pytest.raises(StorageError, match="can not be read"):
         resolve_pepper(str(tmp_path / "missing" / "s"), None, {})
 
 
-def test_memory_gets_a_random_one():
+def test_memory_gets_a_random_one() -> None:
     assert resolve_pepper(":memory:", None, {}) != resolve_pepper(":memory:", None, {})
 
 
-def test_links_lead_to_the_same_pepper(tmp_path: Path):
+def test_links_lead_to_the_same_pepper(tmp_path: Path) -> None:
     path = tmp_path / "s.dwell"
     make_store(path, resolve_pepper(str(path), None, {}))
     (tmp_path / "link").symlink_to(path)
     assert resolve_pepper(str(tmp_path / "link"), None, {}) == resolve_pepper(str(path), None, {})
 
 
-def test_a_pseudonym_is_the_keyed_hash_of_tenant_and_user():
+def test_a_pseudonym_is_the_keyed_hash_of_tenant_and_user() -> None:
     expected = hmac.new(b"pepper", b"t\0u-77", hashlib.sha256).hexdigest()[:32]
     assert pseudonym(b"pepper", "t", "u-77") == expected
     others = {pseudonym(b"other", "t", "u-77"), pseudonym(b"pepper", "", "u-77"), pseudonym(b"pepper", "t", "u-78")}
@@ -102,13 +101,13 @@ def test_a_pseudonym_is_the_keyed_hash_of_tenant_and_user():
     assert len(others) == 3
 
 
-def test_a_mark_is_the_head_of_the_pseudonym():
+def test_a_mark_is_the_head_of_the_pseudonym() -> None:
     name = pseudonym(b"pepper", "", "u")
     assert user_mark(name) == bytes.fromhex(name)[:8]
     assert len(user_mark("no hex")) == len(user_mark("ab")) == 8
 
 
-def test_another_pepper_is_refused(tmp_path: Path):
+def test_another_pepper_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.dwell"
     make_store(path, b"right")
     store = open_store(str(path))
@@ -121,7 +120,7 @@ def test_another_pepper_is_refused(tmp_path: Path):
     assert b"right" not in path.read_bytes()
 
 
-def test_secrets_are_made_once(tmp_path: Path):
+def test_secrets_are_made_once(tmp_path: Path) -> None:
     path = str(tmp_path / "s.dwell")
     store = open_store(path)
     secret, salt = store_secret(store), split_salt(store)
@@ -137,4 +136,4 @@ def test_secrets_are_made_once(tmp_path: Path):
         store_secret(beside)
     beside.close()
     bare.close()
-    assert os.path.exists(path)
+    assert Path(path).exists()

@@ -18,7 +18,7 @@ def commit(versions: Versions, **values: int | None) -> None:
     versions.commit(changes.pending)
 
 
-def test_without_readers_one_value_is_kept_per_key():
+def test_without_readers_one_value_is_kept_per_key() -> None:
     versions = Versions(("t",))
     for i in range(5):
         commit(versions, a=i, b=i)
@@ -40,7 +40,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_every_reader_sees_the_state_it_began_with(steps: list[tuple[str, str, int]]):
+def test_every_reader_sees_the_state_it_began_with(steps: list[tuple[str, str, int]]) -> None:
     versions, now, readers = Versions(("t",)), {}, []
     for step, key, number in steps:
         if step == "put":
@@ -61,7 +61,7 @@ def test_every_reader_sees_the_state_it_began_with(steps: list[tuple[str, str, i
     assert {key: node[1:] for key, node in versions._tables["t"].items()} == {k: (v, None) for k, v in now.items()}
 
 
-def test_changes_are_undone_to_a_mark():
+def test_changes_are_undone_to_a_mark() -> None:
     versions = Versions(("t",))
     commit(versions, a=1)
     changes = Changes(View(versions, versions.begin()))

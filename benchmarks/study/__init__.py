@@ -1,0 +1,1 @@
+"""The parts of the benchmarks: sets, clicks, baselines, figures and how they are printed."""

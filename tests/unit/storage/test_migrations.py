@@ -1,0 +1,143 @@
+"""Older files are brought up to date in one transaction; newer ones are refused."""
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from dwell.errors import SchemaVersionError
+from dwell.storage import migrations, open_store
+from dwell.storage.schema import APPLICATION_ID, SCHEMA, VERSION
+from dwell.testing.store_samples import sample_impression, sample_signal
+
+# Version 1 as it was written: what every dwell of that version made, and every later one must read for ever
+V1_OUTCOMES = """
+CREATE TABLE outcomes (
+  id INTEGER PRIMARY KEY REFERENCES events (id),
+  tenant TEXT NOT NULL DEFAULT '',
+  state TEXT NOT NULL CHECK (state IN ('open', 'closed', 'reopened', 'not_shown', 'evicted')),
+  version INTEGER NOT NULL DEFAULT 0 CHECK (version >= 0),
+  closed_at INTEGER CHECK (closed_at >= 0),
+  reward REAL CHECK (reward BETWEEN -1 AND 1),
+  priority REAL NOT NULL DEFAULT 1 CHECK (priority >= 0),
+  details BLOB
+) STRICT;
+CREATE INDEX outcomes_by_state ON outcomes (state, id);
+"""
+
+
+def v1_schema() -> str:
+    start = SCHEMA.index("CREATE TABLE outcomes")
+    end = SCHEMA.index("CREATE TABLE signals")
+    return SCHEMA[:start] + V1_OUTCOMES + SCHEMA[end:]
+
+
+def v1_file(path: Path) -> None:
+    """Write a file of version 1 that holds what a store of today wrote."""
+    today = path.with_name("today")
+    store = open_store(str(today))
+    with store.transaction() as tx:
+        for i in range(5):
+            seq = tx.add_impression(sample_impression(f"e{i}", served_at=100.0 * (5 - i)))
+            tx.add_signal(seq, sample_signal(f"e{i}"))
+        tx.evict([4])
+        tx.put_setting("k", b"v")
+    store.close()
+    old = apsw.Connection(str(path))
+    old.execute(v1_schema())
+    old.execute("ATTACH ? AS today", (str(today),))
+    for (table,) in old.execute(
+        "SELECT name FROM today.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    ).fetchall():
+        columns = ", ".join(row[0] for row in old.execute("SELECT name FROM pragma_table_info(?, 'main')", (table,)))
+        old.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM today.{table}")
+    old.execute(f"DETACH today; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1")
+    old.close()
+
+
+def shape(path: Path) -> list[tuple[object, ...]]:
+    connection = apsw.Connection(str(path))
+    found = [
+        (name, *row)
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"
+        ).fetchall()
+        for row in connection.execute("SELECT * FROM pragma_table_info(?)", (name,)).fetchall()
+    ]
+    found += connection.execute(
+        "SELECT type, name, tbl_name, iif(type = 'table', '', sql) FROM sqlite_schema ORDER BY name"
+    ).fetchall()
+    connection.close()
+    return found
+
+
+def test_an_older_file_keeps_everything(tmp_path: Path) -> None:
+    v1_file(tmp_path / "s")
+    store = open_store(str(tmp_path / "s"))
+    with store.transaction() as tx:
+        assert tx.seqs() == [1, 2, 3, 4, 5]
+        assert tx.seqs(since=200.0, until=500.0) == [2, 3, 4]
+        assert [found.seq for found in tx.due(300.0, limit=9)] == [3, 5]
+        assert [found.event_id for found in tx.impressions([1, 5])] == ["e0", "e4"]
+        assert tx.signals([2])[2] == [sample_signal("e1")]
+        assert tx.setting("k") == b"v"
+        assert tx.add_impression(sample_impression("new")) == 6
+    assert store.verify() == []
+    store.close()
+
+
+def test_a_migrated_file_has_the_shape_of_a_new_one(tmp_path: Path) -> None:
+    v1_file(tmp_path / "s")
+    open_store(str(tmp_path / "s")).close()
+    open_store(str(tmp_path / "new")).close()
+    assert shape(tmp_path / "s") == shape(tmp_path / "new")
+
+
+def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    v1_file(tmp_path / "s")
+    before = shape(tmp_path / "s")
+    monkeypatch.setitem(migrations.STEPS, 1, migrations.STEPS[1] + "; SELECT no_such_function()")
+    with pytest.raises(Exception, match="no_such_function"):
+        open_store(str(tmp_path / "s"))
+    assert shape(tmp_path / "s") == before
+    monkeypatch.undo()
+    open_store(str(tmp_path / "s")).close()
+    assert shape(tmp_path / "s") != before
+
+
+def test_only_an_owner_migrates(tmp_path: Path) -> None:
+    v1_file(tmp_path / "s")
+    for role in ("admin", "reader"):
+        with pytest.raises(SchemaVersionError, match=f"has schema version 1, this dwell needs {VERSION}"):
+            open_store(str(tmp_path / "s"), role=role)
+
+
+def test_a_newer_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    open_store(str(tmp_path / "s")).close()
+    connection = apsw.Connection(str(tmp_path / "s"))
+    connection.execute(f"PRAGMA user_version = {VERSION + 7}")
+    connection.close()
+    before = (tmp_path / "s").read_bytes()
+    for role in ("owner", "admin", "reader"):
+        with pytest.raises(SchemaVersionError, match=f"has schema version {VERSION + 7}.*knows up to {VERSION}"):
+            open_store(str(tmp_path / "s"), role=role)
+    assert (tmp_path / "s").read_bytes() == before
+
+
+def test_there_is_a_step_from_every_version() -> None:
+    assert sorted(migrations.STEPS) == list(range(1, VERSION))
+
+
+def test_a_version_without_a_step_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    v1_file(tmp_path / "s")
+    monkeypatch.delitem(migrations.STEPS, 1)
+    with pytest.raises(SchemaVersionError, match="older than any"):
+        open_store(str(tmp_path / "s"))
+
+
+def test_a_file_that_was_only_created_is_finished(tmp_path: Path) -> None:
+    (tmp_path / "s").touch()
+    store = open_store(str(tmp_path / "s"))
+    with store.transaction() as tx:
+        assert tx.add_impression(sample_impression("a")) == 1
+    store.close()

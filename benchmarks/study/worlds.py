@@ -92,8 +92,8 @@ def shared_folder(root: Path, environ: Mapping[str, str] = os.environ) -> Path:
     folder = (Path(given) if given else root.parent / "shared") / "data"
     if not folder.is_dir():
         raise MissingDataError(
-            f"no folder {folder.name!r} in {'DWELL_SHARED' if given else '../shared'}: the labelled sets are not part of "
-            "the project. Set DWELL_SHARED to the folder that holds data/."
+            f"no folder {folder.name!r} in {'DWELL_SHARED' if given else '../shared'}: the labelled sets are no part "
+            "of the project. Set DWELL_SHARED to the folder that holds data/."
         )
     return folder
 
@@ -124,9 +124,7 @@ def world_of(
     asked = tuple(shuffled(question, rng) for question in train)
     tested = [shuffled(question, rng) for question in test]
     usable = tuple(question for question in tested if question.grades.any())
-    return World(
-        name, tuple(feature_names), asked, usable, max_grade, dict(weights), start, len(tested) - len(usable)
-    )
+    return World(name, tuple(feature_names), asked, usable, max_grade, dict(weights), start, len(tested) - len(usable))
 
 
 # ---- lightgbm_rank

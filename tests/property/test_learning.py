@@ -1,4 +1,4 @@
-"""Whatever the lists: gradients are finite, transforms monotone, and a proposal stays on the sphere within its bounds."""
+"""Whatever the lists: gradients are finite, transforms monotone, a proposal stays on the sphere within its bounds."""
 
 import numpy as np
 from hypothesis import assume, given
@@ -13,7 +13,8 @@ from dwell.learning.space import space_for
 from dwell.learning.transform import fit_transform
 from dwell.learning.trust import trusted_rewards
 from dwell.records import Params
-from dwell.records.rows import EventRow, stack_rows
+from dwell.records.arrays import FloatArray
+from dwell.records.rows import EventRow, RowBatch, stack_rows
 
 THETA = np.array([1.0, 0.6, 0.3, 0.2])
 unit_interval = st.floats(0.0, 1.0)
@@ -21,7 +22,7 @@ feature = st.one_of(st.floats(-3.0, 3.0, width=32), st.sampled_from([0.0, 1.0, -
 
 
 @st.composite
-def rows(draw, n_features=2):
+def rows(draw: st.DrawFn, n_features: int = 2) -> EventRow:
     n = draw(st.integers(1, 6))
     kept = draw(st.integers(0, min(n, 4)))
     inclusion = [1.0] * kept + draw(st.lists(st.floats(0.01, 1.0), min_size=n - kept, max_size=n - kept))
@@ -53,14 +54,16 @@ temperatures = st.sampled_from([0.01, 0.3, 1.0])
 
 
 @st.composite
-def starts(draw):
+def starts(draw: st.DrawFn) -> FloatArray:
     vector = np.array(draw(st.lists(st.sampled_from([0.0, 1.0, -0.5, 0.3]), min_size=2, max_size=2)))
     assume(vector.any())
     return vector / np.linalg.norm(vector)
 
 
 @given(batches, starts(), temperatures, st.integers(0, 2**32))
-def test_gradients_are_finite_sum_to_zero_and_vanish_where_there_is_no_document(batch, w, temperature, seed):
+def test_gradients_are_finite_sum_to_zero_and_vanish_where_there_is_no_document(
+    batch: RowBatch, w: FloatArray, temperature: float, seed: int
+) -> None:
     phi = batch.features.astype(np.float64)
     z = log_weights_of(phi @ w, batch, temperature)
     assert np.isneginf(z[~batch.is_document]).all()
@@ -86,7 +89,9 @@ def test_gradients_are_finite_sum_to_zero_and_vanish_where_there_is_no_document(
 
 
 @given(batches, starts(), temperatures, st.floats(0.001, 1.0), st.floats(0.001, 2.0), st.floats(0.05, 1.0))
-def test_a_proposal_has_norm_one_and_stays_within_its_bounds(batch, start, temperature, step, limit, bound):
+def test_a_proposal_has_norm_one_and_stays_within_its_bounds(
+    batch: RowBatch, start: FloatArray, temperature: float, step: float, limit: float, bound: float
+) -> None:
     phi = batch.features.astype(np.float64)
     lists = Lists(batch, phi, phi @ start, np.ones(len(phi)))
     nothing = Predictor(np.zeros(3))
@@ -112,7 +117,7 @@ columns = hnp.arrays(
 
 
 @given(columns, st.sampled_from(["gauss", "moments"]), columns)
-def test_a_transform_is_finite_and_monotone_on_any_column(column, kind, others):
+def test_a_transform_is_finite_and_monotone_on_any_column(column: FloatArray, kind: str, others: FloatArray) -> None:
     transform = fit_transform(column[:, None], kind=kind)
     assert (np.diff(transform.knots[0]) > 0.0).all()
     mapped = transform.apply(np.sort(others)[:, None])[:, 0]
@@ -127,7 +132,7 @@ tables = hnp.arrays(np.float64, (20, 2), elements=st.integers(-50, 50).map(float
 
 
 @given(tables, weights, hnp.arrays(np.float64, 3, elements=st.floats(-5.0, 5.0)))
-def test_params_score_what_the_space_scores(table, given_weights, vector):
+def test_params_score_what_the_space_scores(table: FloatArray, given_weights: list[float], vector: FloatArray) -> None:
     assume(np.abs(vector).max() > 1e-3)
     live = Params(1, dict(zip(("a", "b"), given_weights, strict=True)))
     space = space_for(live, table)
@@ -137,7 +142,7 @@ def test_params_score_what_the_space_scores(table, given_weights, vector):
 
 
 @st.composite
-def served(draw):
+def served(draw: st.DrawFn) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     n = draw(st.integers(0, 12))
     array = lambda low, high: draw(hnp.arrays(np.float64, n, elements=st.floats(low, high)))  # noqa: E731 - four alike
     return (
@@ -149,7 +154,9 @@ def served(draw):
 
 
 @given(served(), st.integers(0, 12), st.floats(0.0, 100.0))
-def test_predictor_sums_do_not_care_how_events_were_sharded(log, cut, ridge):
+def test_predictor_sums_do_not_care_how_events_were_sharded(
+    log: tuple[FloatArray, FloatArray, FloatArray, FloatArray], cut: int, ridge: float
+) -> None:
     whole = PredictorSums.empty(2).plus(*log)
     parts = PredictorSums.empty(2).plus(*(x[:cut] for x in log)).plus(*(x[cut:] for x in log))
     assert parts.n == whole.n

@@ -1,7 +1,6 @@
 """Any sequence of calls: memory, SQLite and a naive model of dicts and lists give the same answers."""
 # ruff: noqa: FBT001 - rules take what hypothesis drew
 
-import dataclasses
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dwell.errors import StorageError
 from dwell.records import Params, Signal
@@ -39,6 +38,48 @@ signals = st.builds(
     instants,
     instants,
     st.sampled_from([None, None, "k1", "k2"]),
+)
+
+
+def operation(name: str, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
+    return st.tuples(st.just(name), st.fixed_dictionaries(arguments))
+
+
+OPERATIONS = st.one_of(
+    operation("prefetch", ids=st.lists(event_ids, max_size=4), is_read=st.booleans()),
+    operation("read_events"),
+    operation(
+        "add_impressions",
+        wanted=st.lists(st.tuples(event_ids, st.sampled_from(USERS), st.booleans(), instants), min_size=1, max_size=4),
+    ),
+    operation("activate", seq=seqs),
+    operation("add_signal", given=signals, seq=st.integers(90, 91)),
+    operation("add_orphan", signal=signals, is_taken=st.booleans()),
+    operation("drop_orphans", bound=instants),
+    operation(
+        "put_outcome",
+        seq=seqs,
+        state=st.sampled_from(STATES),
+        expected=st.integers(0, 2),
+        reward=st.sampled_from([None, -1.0, 0.25]),
+        priority=st.floats(0.0, 1e300),
+    ),
+    operation("set_priorities", changes=st.dictionaries(seqs, st.floats(0.0, 1e300), max_size=5)),
+    operation("evict", wanted=st.lists(seqs, max_size=3)),
+    operation("delete_events", wanted=st.lists(seqs, max_size=2)),
+    operation("quarantine", event_id=event_ids, user=st.sampled_from(USERS)),
+    operation("erase", user=st.sampled_from(USERS[1:])),
+    operation("add_params", version=st.integers(0, 2), is_live=st.booleans()),
+    operation("read"),
+    operation(
+        "read_seqs",
+        since=instants,
+        until=instants,
+        after=seqs,
+        limit=st.none() | st.integers(0, 3),
+        newest=st.booleans(),
+    ),
+    operation("read_due", bound=instants, limit=st.integers(0, 3)),
 )
 
 
@@ -159,8 +200,23 @@ class StoreMachine(RuleBasedStateMachine):
         self.agree_on_snapshots()
         self.begin()
 
-    @precondition(lambda self: len(self.savepoints) < 3)
-    @rule()
+    @rule(
+        operations=st.lists(OPERATIONS, min_size=1, max_size=12),
+        how=st.sampled_from(["plain", "savepoint", "undone", "nested"]),
+    )
+    def work(self, operations: list[tuple[str, dict[str, Any]]], how: str) -> None:
+        """Much in little: what is held back, remembered and undone meets in one savepoint or two."""
+        if how != "plain":
+            self.begin_savepoint()
+        for i, (name, arguments) in enumerate(operations):
+            if how == "nested" and i == len(operations) // 2:
+                self.begin_savepoint()
+            getattr(self, name)(**arguments)
+        if how == "nested":
+            self.end_savepoint(is_undone=True)
+        if how != "plain":
+            self.end_savepoint(is_undone=how == "undone")
+
     def begin_savepoint(self) -> None:
         opened = [tx.savepoint() for tx in self.txs]
         for savepoint in opened:
@@ -168,9 +224,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.savepoints.append(opened)
         self.before.append(self.copied())
 
-    @precondition(lambda self: self.savepoints)
-    @rule(is_undone=st.booleans(), is_read=st.booleans())
-    def end_savepoint(self, is_undone: bool, is_read: bool) -> None:
+    def end_savepoint(self, *, is_undone: bool) -> None:
         before = self.before.pop()
         error = KeyError("on purpose")
         for savepoint in self.savepoints.pop():
@@ -180,25 +234,18 @@ class StoreMachine(RuleBasedStateMachine):
                 savepoint.__exit__(None, None, None)
         if is_undone:
             self.model = before
-        if is_read:
-            self.read()
 
-    @rule(ids=st.lists(event_ids, max_size=4), is_read=st.booleans())
     def prefetch(self, ids: list[str], is_read: bool) -> None:
         self.both(lambda tx: tx.prefetch(ids))
         if is_read:
             self.read_events()
 
-    @rule()
     def read_events(self) -> None:
         for tx in self.txs:
             self.agree_on_events(tx)
 
     # ------------------------------------------------------------ writes
 
-    @rule(
-        wanted=st.lists(st.tuples(event_ids, st.sampled_from(USERS), st.booleans(), instants), min_size=1, max_size=4)
-    )
     def add_impressions(self, wanted: list[tuple[str, str | None, bool, float]]) -> None:
         for event_id, user, is_shown, served_at in wanted:
             given = sample_impression(event_id, user=user, is_shown=is_shown, served_at=served_at)
@@ -219,7 +266,6 @@ class StoreMachine(RuleBasedStateMachine):
                 "signals": [],
             }
 
-    @rule(seq=seqs)
     def activate(self, seq: int) -> None:
         found = self.both(lambda tx: tx.add_activation(seq, shown=["x"], is_altered=True, at=1.0))
         event = self.model.events.get(seq)
@@ -231,14 +277,12 @@ class StoreMachine(RuleBasedStateMachine):
             assert found is None
             event["state"] = "open"
 
-    @rule(given=signals, seq=st.integers(90, 91))
     def add_signal(self, given: Signal, seq: int) -> None:
         seq = self.model.seq_of(given.event_id) or seq
         event = self.model.events.get(seq)
         expected = "unknown_event" if event is None else Model.status(event["signals"], given)
         assert self.both(lambda tx: tx.add_signal(seq, given)) == expected
 
-    @rule(signal=signals, is_taken=st.booleans())
     def add_orphan(self, signal: Signal, is_taken: bool) -> None:
         kept = [other for other in self.model.orphans if other.event_id == signal.event_id]
         expected = Model.status(kept, signal)
@@ -255,19 +299,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert set(found) == set(taken)
         assert len(found) == len(taken)
 
-    @rule(bound=instants)
     def drop_orphans(self, bound: float) -> None:
         kept = [signal for signal in self.model.orphans if signal.received_at >= bound]
         assert self.both(lambda tx: tx.drop_orphans(bound)) == len(self.model.orphans) - len(kept)
         self.model.orphans = kept
 
-    @rule(
-        seq=seqs,
-        state=st.sampled_from(STATES),
-        expected=st.integers(0, 2),
-        reward=st.sampled_from([None, -1.0, 0.25]),
-        priority=st.floats(0.0, 1e300),
-    )
     def put_outcome(
         self, seq: int, state: ExperienceState, expected: int, reward: float | None, priority: float
     ) -> None:
@@ -286,38 +322,32 @@ class StoreMachine(RuleBasedStateMachine):
         if event is not None and is_put:
             event.update(state=state, version=expected + 1, reward=reward, priority=priority)
 
-    @rule(changes=st.dictionaries(seqs, st.floats(0.0, 1e300), max_size=5))
     def set_priorities(self, changes: dict[int, float]) -> None:
         there = [seq for seq in changes if seq in self.model.events]
         assert self.both(lambda tx: tx.set_priorities(list(changes), list(changes.values()))) == len(there)
         for seq in there:
             self.model.events[seq]["priority"] = changes[seq]
 
-    @rule(wanted=st.lists(seqs, max_size=3))
     def evict(self, wanted: list[int]) -> None:
         changed = {s for s in wanted if s in self.model.events and self.model.events[s]["state"] != "evicted"}
         assert self.both(lambda tx: tx.evict(wanted)) == len(changed)
         for seq in changed:
             self.model.events[seq]["state"] = "evicted"
 
-    @rule(wanted=st.lists(seqs, max_size=2))
     def delete_events(self, wanted: list[int]) -> None:
         there = {seq for seq in wanted if seq in self.model.events}
         assert self.both(lambda tx: tx.delete_events(wanted)) == len(there)
         for seq in there:
             del self.model.events[seq]
 
-    @rule(event_id=event_ids, user=st.sampled_from(USERS))
     def quarantine(self, event_id: str, user: str | None) -> None:
         given = Quarantined(event_id, "storage", 1.0, user)
         self.both(lambda tx: tx.add_quarantined(given))
         self.model.quarantined.append(given)
 
-    @rule(user=st.sampled_from(USERS[1:]))
     def erase(self, user: str) -> None:
         assert self.both(lambda tx: tx.erase_user(user, at=2.0)) == self.model.erase(user)
 
-    @rule(version=st.integers(0, 2), is_live=st.booleans())
     def add_params(self, version: int, is_live: bool) -> None:
         if is_live:
             found = self.both(lambda tx: tx.set_live(version))
@@ -330,12 +360,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ reads
 
-    @rule()
     def read(self) -> None:
         for tx in self.txs:
             self.agree(tx)
 
-    @rule(since=instants, until=instants, after=seqs, limit=st.none() | st.integers(0, 3), newest=st.booleans())
     def read_seqs(self, since: float, until: float, after: int, limit: int | None, newest: bool) -> None:
         expected = sorted(
             (s for s, e in self.model.events.items() if s > after and since <= e["served_at"] < until), reverse=newest
@@ -343,7 +371,6 @@ class StoreMachine(RuleBasedStateMachine):
         found = self.both(lambda tx: tx.seqs(since=since, until=until, after=after, limit=limit, newest_first=newest))
         assert found == expected[:limit]
 
-    @rule(bound=instants, limit=st.integers(0, 3))
     def read_due(self, bound: float, limit: int) -> None:
         due = [s for s, e in sorted(self.model.events.items()) if e["state"] == "open" and e["served_at"] <= bound]
         found = self.both(lambda tx: tx.due(bound, limit=limit))
@@ -399,4 +426,4 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStores = StoreMachine.TestCase
-TestStores.settings = settings(max_examples=60, stateful_step_count=50)
+TestStores.settings = settings(max_examples=60, stateful_step_count=25)

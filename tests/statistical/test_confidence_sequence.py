@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from dwell.evaluation.betting import log_wealth, lower_bound, upper_bound
+from dwell.records.arrays import FloatArray
 
 pytestmark = pytest.mark.statistical
 
@@ -14,18 +15,18 @@ N_RUNS = 400
 TOO_MANY = int(stats.binom.isf(1e-4, N_RUNS, ALPHA)) + 1
 
 
-def click_difference(rng, n):
+def click_difference(rng: np.random.Generator, n: int) -> FloatArray:
     """What a doubly robust difference looks like: mostly small, now and then a click counted twice."""
     shown = rng.normal(0.0, 0.15, n)
     return shown + (rng.random(n) < 0.05) * rng.choice([-1.5, 1.5], size=n)
 
 
-def skewed(rng, n):
+def skewed(rng: np.random.Generator, n: int) -> FloatArray:
     # rare losses pay for common gains: the mean looks positive until the loss comes
     return np.where(rng.random(n) < 0.02, -2.45, 0.05)
 
 
-def drifting(rng, n):
+def drifting(rng: np.random.Generator, n: int) -> FloatArray:
     """A null that wanders: each value has mean 0 given the past, its spread depends on the last one."""
     z = rng.choice([-1.0, 1.0], size=n)
     spread = np.where(np.concatenate([[1.0], z[:-1]]) > 0.0, 0.8, 0.1)
@@ -36,7 +37,7 @@ NULLS = {"clicks": click_difference, "rare losses": skewed, "changing spread": d
 
 
 @pytest.mark.parametrize("name", NULLS)
-def test_looking_at_every_step_refutes_a_true_null_at_most_as_often_as_promised(name):
+def test_looking_at_every_step_refutes_a_true_null_at_most_as_often_as_promised(name: str) -> None:
     rng = np.random.default_rng(1)
     n_false = 0
     for _ in range(N_RUNS):
@@ -47,7 +48,7 @@ def test_looking_at_every_step_refutes_a_true_null_at_most_as_often_as_promised(
     assert n_false < TOO_MANY
 
 
-def test_a_mean_below_the_hypothesis_is_refuted_even_less():
+def test_a_mean_below_the_hypothesis_is_refuted_even_less() -> None:
     rng = np.random.default_rng(2)
     n_false = sum(
         log_wealth(click_difference(rng, 2_000) - 0.02, 0.0, floor=-3.0).max() >= -np.log(ALPHA) for _ in range(N_RUNS)
@@ -55,7 +56,7 @@ def test_a_mean_below_the_hypothesis_is_refuted_even_less():
     assert n_false < TOO_MANY
 
 
-def test_the_interval_covers_the_mean_at_both_ends():
+def test_the_interval_covers_the_mean_at_both_ends() -> None:
     rng = np.random.default_rng(3)
     too_high = too_low = 0
     for _ in range(150):
@@ -67,7 +68,7 @@ def test_the_interval_covers_the_mean_at_both_ends():
     assert too_low < limit
 
 
-def test_a_real_gain_is_seen_in_time():
+def test_a_real_gain_is_seen_in_time() -> None:
     # the learning study's effect: +.0175 on a sd of .15 (median stop 1,866 lists by empirical Bernstein). A fixed test
     # of power .5 needs (1.645 * .15 / .0175)^2 = 199 lists; looking at any time may cost ten times that
     rng = np.random.default_rng(4)
@@ -81,7 +82,7 @@ def test_a_real_gain_is_seen_in_time():
     assert np.quantile(stops, 0.9) < 6_000
 
 
-def test_a_repeated_fixed_test_would_err_far_more_often():
+def test_a_repeated_fixed_test_would_err_far_more_often() -> None:
     # why the sequence exists: the same nulls, a one-sided z-test at each step from the 50th on
     rng = np.random.default_rng(1)
     n_false = 0

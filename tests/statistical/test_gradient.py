@@ -2,21 +2,23 @@
 
 import dataclasses
 import itertools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from dwell.learning.learner import LearnerSettings, Lists, learn, log_weights_of, position_values
+from dwell.learning.learner import Learned, LearnerSettings, Lists, learn, log_weights_of, position_values
 from dwell.learning.pl_rank import full_rankings, pl_rank_gradient
 from dwell.learning.predictor import Predictor, PredictorSums, fit_predictor
 from dwell.ranking import conditional_propensities, draw_ranking, expected_exposure, policy_scores
+from dwell.records.arrays import FloatArray
 from dwell.records.rows import EventRow, stack_rows
 
 pytestmark = pytest.mark.statistical
 
 
-def list_reward(z, rewards, values):
+def list_reward(z: FloatArray, rewards: FloatArray, values: FloatArray) -> float:
     """E[sum of value at rank * reward] under Plackett-Luce, by enumeration."""
     k = int((values > 0.0).sum())
     total = 0.0
@@ -27,11 +29,11 @@ def list_reward(z, rewards, values):
     return total
 
 
-def slope_of(function, x, step=1e-5):
+def slope_of(function: Callable[[FloatArray], float], x: FloatArray, step: float = 1e-5) -> FloatArray:
     return np.array([(function(x + step * e) - function(x - step * e)) / (2.0 * step) for e in np.eye(x.size)])
 
 
-def test_two_hundred_thousand_samples_meet_the_enumerated_gradient():
+def test_two_hundred_thousand_samples_meet_the_enumerated_gradient() -> None:
     # n = 5, K = 3: 100 chunks of 2,000 rankings give the mean and its standard error; 5 of them, 6e-7 per document
     rng = np.random.default_rng(11)
     z, rewards = rng.normal(size=5), np.array([1.0, 0.0, 0.4, -0.6, 0.2])
@@ -50,11 +52,11 @@ START = np.array([1.0, 0.0, 0.0, 0.0])
 TAU = 0.3
 
 
-def relevance_of(x):
+def relevance_of(x: FloatArray) -> FloatArray:
     return 1.0 / (1.0 + np.exp(1.0 - 2.0 * (x @ TRUTH)))
 
 
-def simulated_log(seed, n, *, flat=0.0, d=8):
+def simulated_log(seed: int, n: int, *, flat: float = 0.0, d: int = 8) -> list[EventRow]:
     """Lists of eight documents, five shown, drawn from the start weights; position-based clicks; every query new.
 
     In a share `flat` of the lists the start weights can not tell the documents apart.
@@ -95,7 +97,7 @@ def simulated_log(seed, n, *, flat=0.0, d=8):
     return rows
 
 
-def predictors(rows):
+def predictors(rows: list[EventRow]) -> tuple[Predictor, Predictor]:
     """The direct method for queries of fold 0 and of fold 1."""
     sums = [PredictorSums.empty(4), PredictorSums.empty(4)]
     for row in rows:
@@ -105,10 +107,10 @@ def predictors(rows):
     return fit_predictor(sums[0]), fit_predictor(sums[1])
 
 
-def learned(rows, seed, *, n_steps=60, settings=None):
+def learned(rows: list[EventRow], seed: int, *, n_steps: int = 60, settings: LearnerSettings | None = None) -> Learned:
     rng = np.random.default_rng([seed, 1])
 
-    def samples():
+    def samples() -> Iterator[Lists]:
         for _ in range(n_steps):
             batch = stack_rows([rows[i] for i in rng.integers(0, len(rows), 64)])
             phi = batch.features.astype(np.float64)
@@ -126,7 +128,7 @@ def learned(rows, seed, *, n_steps=60, settings=None):
     )
 
 
-def served_value(w, *, n=1_500):
+def served_value(w: FloatArray, *, n: int = 1_500) -> FloatArray:
     """Expected clicks per list under a policy, on fresh lists: by exposure, with the true relevance."""
     rng = np.random.default_rng(99)  # the same lists and noise for all policies: a paired comparison
     x = rng.normal(size=(n, 8, 4))
@@ -136,8 +138,8 @@ def served_value(w, *, n=1_500):
     return np.take_along_axis(relevance_of(x), order, axis=1) @ THETA
 
 
-def test_the_first_step_has_the_slope_of_the_enumerated_objective():
-    # 1,024 samples for each of 40 copies of a list: over 30 seeds the length has a relative sd of .007, .05 is 7 of them
+def test_the_first_step_has_the_slope_of_the_enumerated_objective() -> None:
+    # 1,024 samples for each of 40 copies of a list: over 30 seeds its length has a relative sd of .007: .05 is 7
     rng = np.random.default_rng(3)
     x = rng.normal(size=(5, 4))
     row = simulated_log(0, 1, d=8)[0]
@@ -162,7 +164,7 @@ def test_the_first_step_has_the_slope_of_the_enumerated_objective():
     one = stack_rows([row])
     values = position_values(one, THETA)[0]
 
-    def objective(w):
+    def objective(w: FloatArray) -> float:
         return list_reward(log_weights_of(one.features.astype(np.float64) @ w, one, 1.0)[0], credit, values)
 
     exact = slope_of(objective, start)
@@ -173,7 +175,7 @@ def test_the_first_step_has_the_slope_of_the_enumerated_objective():
     assert (np.sign(moved[clear]) == np.sign(exact[clear])).all()
 
 
-def test_learning_improves_what_users_would_click():
+def test_learning_improves_what_users_would_click() -> None:
     # paired z over 1,500 fresh lists; each of three logs must gain at 5 standard errors (3e-7 under no gain)
     before = served_value(START)
     for seed in range(3):
@@ -183,22 +185,20 @@ def test_learning_improves_what_users_would_click():
         assert found.vector @ TRUTH > START @ TRUTH + 0.15
 
 
-def test_lists_that_the_live_params_can_not_order_do_not_freeze_learning():
+def test_lists_that_the_live_params_can_not_order_do_not_freeze_learning() -> None:
     # cosine to the truth starts at .50; with one such list in ten and no flatness weight it ended at .50 to .53
     found = learned(simulated_log(5, 1_000, flat=0.1), 5)
     assert found.vector @ TRUTH > START @ TRUTH + 0.15
     assert max(found.curves["gradient_norm"]) < 10.0
 
 
-def test_clicks_that_ignore_relevance_teach_no_direction():
+def test_clicks_that_ignore_relevance_teach_no_direction() -> None:
     # pure noise: over 12 logs the mean cosine of the step to the truth is 0; Student's t, false-alarm rate 1e-3
     rng = np.random.default_rng(8)
     towards = []
     rows = simulated_log(6, 400)
     for seed in range(12):
-        noisy = [
-            dataclasses.replace(row, rewards=(rng.random(THETA.size) < 0.3 * THETA).astype(float)) for row in rows
-        ]
+        noisy = [dataclasses.replace(row, rewards=(rng.random(THETA.size) < 0.3 * THETA).astype(float)) for row in rows]
         step = learned(noisy, seed, n_steps=15).vector - START
         sideways = TRUTH - (TRUTH @ START) * START
         towards.append(step @ sideways / np.linalg.norm(step))

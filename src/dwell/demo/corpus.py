@@ -15,12 +15,14 @@ import sys
 import sysconfig
 import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import SourceFileLoader
 from itertools import islice
 from pathlib import Path
 
+from dwell.demo.documents import Corpus, Document, Skipped, summary_of
+from dwell.demo.links import with_links
+from dwell.demo.sections import sections_of
 from dwell.errors import ConfigError
 from dwell.records.checks import MAX_ID_BYTES
 
@@ -109,169 +111,8 @@ _EXTENSIONS: Mapping[str, str] = {
 TEXT_SUFFIXES = frozenset({".txt", ".md", ".markdown", ".rst"})
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One entry that can be found.
-
-    Attributes:
-        doc_id: identity, 1 to 512 bytes without control characters, stable between runs.
-        title: what the entry is called; for Python, the dotted name.
-        body: the text to index, without the title.
-        summary: its first sentence, on one line. As read, it also stands in `body`.
-        links: ids of the other entries that `body` names, sorted, each once.
-        modified_at: when it was last changed, UTC epoch seconds; None where that is unknown.
-    """
-
-    doc_id: str
-    title: str
-    body: str
-    summary: str = ""
-    links: tuple[str, ...] = ()
-    modified_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file that was not read, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """Documents in ascending order of id, no two with the same body, and what was left out."""
-
-    name: str
-    documents: tuple[Document, ...]
-    skipped: tuple[Skipped, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """A place in a text that names another entry: `text[start:end]` names `doc_id`."""
-
-    start: int
-    end: int
-    doc_id: str
-
-
-# ------------------------------------------------------------------------------------------------ sentences and summary
-
-#: A sentence ends at . ! or ?, closing quotes or brackets included, before white space and a capital, digit or quote;
-#: or at an empty line. "e.g. the" does not end one.
-_SENTENCE_END = re.compile(r"(?<!\b[eEiI]\.[gGeE])[.!?][\"')\]`]*(?=\s+[\"'`(\[]*[A-Z0-9_])|\n[ \t]*\n")
-
 #: `name(...) -> type` on a line of its own: the signature that older extension modules put before their docstring.
 _SIGNATURE = re.compile(r"\A(?:[\w.]+\([^\n]*\)(?:[ ]*->[^\n]*)?[ ]*(?:\n|\Z))+\s*")
-
-
-def sentences(text: str) -> list[tuple[int, int]]:
-    """Spans (start, end) of the sentences of `text`, in order, white space trimmed, none empty."""
-    spans: list[tuple[int, int]] = []
-    start = 0
-    for end in [*(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]:
-        piece = text[start:end]
-        stripped = piece.strip()
-        if stripped:
-            first = start + len(piece) - len(piece.lstrip())
-            spans.append((first, first + len(stripped)))
-        start = end
-    return spans
-
-
-def summary_of(text: str) -> str:
-    """The first sentence of `text` on one line, or "" if there is none."""
-    spans = sentences(text)
-    return " ".join(text[spans[0][0] : spans[0][1]].split()) if spans else ""
-
-
-# ----------------------------------------------------------------------------------------------------------- references
-
-_NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
-_CAMEL = re.compile(r"[A-Z]+[a-z0-9]+[A-Z]|[a-z0-9][A-Z]")
-_MARKDOWN_LINK = re.compile(r"\[(?P<text>[^\]\n]+)\]\((?P<target>[^()\s]+)\)")
-_QUOTES = frozenset("`'\"")
-
-
-def _suffix_names(documents: Iterable[Document]) -> dict[str, str | None]:
-    """Every dotted end of every title, with the id that it names; None where it names several."""
-    names: dict[str, str | None] = {}
-    for document in documents:
-        if _NAME.fullmatch(document.title) is None:
-            continue
-        parts = document.title.split(".")
-        for first in range(len(parts)):
-            name = ".".join(parts[first:])
-            names[name] = None if names.get(name, document.doc_id) != document.doc_id else document.doc_id
-    return names
-
-
-def _is_written_as_code(text: str, match: re.Match[str]) -> bool:
-    name = match.group()
-    after = text[match.end() : match.end() + 1]
-    before = text[match.start() - 1 : match.start()]
-    return (
-        "." in name
-        or after == "("
-        or (before in _QUOTES and after in _QUOTES and before != "" and after != "")
-        or "_" in name.strip("_")
-        or _CAMEL.search(name) is not None
-    )
-
-
-def mention_finder(documents: Sequence[Document]) -> Callable[[Document], list[Mention]]:
-    """A function that gives the places where a document's body names another entry of `documents`.
-
-    A name counts where it is written as code: dotted, called, quoted, with an underscore or in CamelCase; "list" and
-    "open" in running text do not. It is resolved as Python would: in the document's own scope first, outwards, then
-    as the unique end of a dotted title. A Markdown link to a file or section of the corpus counts too.
-    """
-    titles = {document.title: document.doc_id for document in documents if _NAME.fullmatch(document.title)}
-    suffixes = _suffix_names(documents)
-    ids = {document.doc_id for document in documents}
-
-    def resolve(name: str, scope: list[str]) -> str | None:
-        for depth in range(len(scope), 0, -1):
-            found = titles.get(".".join([*scope[:depth], name]))
-            if found is not None:
-                return found
-        return titles.get(name) or suffixes.get(name)
-
-    def find(document: Document) -> list[Mention]:
-        scope = document.title.split(".") if _NAME.fullmatch(document.title) else []
-        found = []
-        for match in _NAME.finditer(document.body):
-            name = match.group()
-            # Whatever resolves in a scope is the end of some title, so this look-up spares the rest nearly always.
-            if name not in suffixes or len(name) < 3 or not _is_written_as_code(document.body, match):
-                continue
-            target = resolve(name, scope)
-            if target is not None and target != document.doc_id:
-                found.append(Mention(match.start(), match.end(), target))
-        for match in _MARKDOWN_LINK.finditer(document.body):
-            target = _link_target(document.doc_id, match["target"])
-            if target in ids and target != document.doc_id:
-                found.append(Mention(match.start(), match.end(), target))
-        return found
-
-    return find
-
-
-def _link_target(doc_id: str, target: str) -> str:
-    path, _, fragment = target.partition("#")
-    source = doc_id.partition("#")[0]
-    joined = os.path.normpath(f"{Path(source).parent.as_posix()}/{path}").replace(os.sep, "/") if path else source
-    return f"{joined}#{fragment}" if fragment else joined
-
-
-def with_links(documents: Sequence[Document]) -> tuple[Document, ...]:
-    """The documents with `links` computed from what their bodies say now."""
-    find = mention_finder(documents)
-    return tuple(
-        replace(document, links=tuple(sorted({mention.doc_id for mention in find(document)}))) for document in documents
-    )
-
 
 # ------------------------------------------------------------------------------------------ the documentation of Python
 
@@ -381,7 +222,7 @@ def _topic_sections() -> Iterator[tuple[str, str, str]]:
     except ImportError:  # some distributions leave it out
         return
     for topic, text in sorted(topics.items()):
-        yield from _sections(f"topics/{topic}", topic, text)
+        yield from sections_of(f"topics/{topic}", topic, text)
 
 
 def python_documentation() -> Corpus:
@@ -428,68 +269,6 @@ def _legal_id(text: str) -> str:
         return escaped
     digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
     return encoded[: MAX_ID_BYTES - 17].decode(errors="ignore") + "~" + digest
-
-
-# ------------------------------------------------------------------------------------------------------------- sections
-
-_FENCE = re.compile(r"^[ ]{0,3}(```|~~~)")
-_ATX = re.compile(r"^#{1,6}[ \t]+(?P<title>.*?)[ \t]*#*[ \t]*$")
-_UNDERLINE = re.compile(r"^(=|-|~|\*|\^|\"|\+|#){3,}[ \t]*$")
-_SLUG_GAP = re.compile(r"[^\w]+")
-
-#: A section with fewer words stays with the one before it: a heading over one line is no entry of its own.
-_MIN_SECTION_WORDS = 20
-
-
-def _headings(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
-    """(first line, first line after, title) of each heading: `# title`, or a line underlined over its whole width."""
-    fenced = False
-    for index, line in enumerate(lines):
-        if _FENCE.match(line):
-            fenced = not fenced
-        if fenced:
-            continue
-        atx = _ATX.match(line)
-        if atx is not None and atx["title"]:
-            yield index, index + 1, atx["title"]
-        elif index and _underlines(line, lines[index - 1]):
-            yield index - 1, index + 1, lines[index - 1].strip()
-
-
-def _underlines(line: str, above: str) -> bool:
-    if _UNDERLINE.match(line) is None or _UNDERLINE.match(above) is not None:
-        return False
-    return len(line.rstrip()) >= len(above.strip()) > 0 and not above[0].isspace()
-
-
-def _blocks(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(title, text below it) of each heading, what stands before the first heading first, under ""."""
-    marks = [(0, 0, ""), *_headings(lines)]
-    ends = [first for first, _, _ in marks[1:]] + [len(lines)]
-    for (_, after, title), end in zip(marks, ends, strict=True):
-        piece = inspect.cleandoc("\n".join(lines[after:end]))
-        if piece or title:
-            yield title, piece
-
-
-def _sections(doc_id: str, name: str, text: str) -> Iterator[tuple[str, str, str]]:
-    """(id, title, text) of each section under a heading. The first has the id of the whole, the rest `id#slug`."""
-    lines = text.splitlines()
-    merged: list[tuple[str, str]] = []
-    for title, piece in _blocks(lines):
-        if merged and len(piece.split()) < _MIN_SECTION_WORDS:
-            merged[-1] = (merged[-1][0], f"{merged[-1][1]}\n\n{title}\n\n{piece}".strip())
-        elif piece or title:
-            merged.append((title, piece))
-    whole = next((title for title, _ in merged if title), name)
-    taken: set[str] = set()
-    for number, (title, piece) in enumerate(merged):
-        if not piece:
-            continue
-        slug = _SLUG_GAP.sub("-", title.lower()).strip("-") or str(number)
-        slug = slug if slug not in taken else f"{slug}-{number}"
-        taken.add(slug)
-        yield (doc_id if number == 0 else f"{doc_id}#{slug}"), (whole if number == 0 else f"{whole}: {title}"), piece
 
 
 # --------------------------------------------------------------------------------------------------------------- folder
@@ -562,7 +341,7 @@ def folder(path: str | Path, *, max_file_bytes: int = 2_000_000, encoding: str |
         except (OSError, ValueError) as error:
             skipped.append(Skipped(name, error.strerror or str(error) if isinstance(error, OSError) else str(error)))
             continue
-        for doc_id, title, body in _sections(name, Path(name).stem, text):
+        for doc_id, title, body in sections_of(name, Path(name).stem, text):
             found.append(Document(_legal_id(doc_id), title, body, summary_of(body), modified_at=modified_at))
     if not found:
         raise ConfigError(

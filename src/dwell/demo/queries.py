@@ -18,7 +18,8 @@ from typing import Literal
 
 import numpy as np
 
-from dwell.demo.corpus import Document, mention_finder, sentences, with_links
+from dwell.demo.documents import Document, sentences
+from dwell.demo.links import mention_finder, with_links
 from dwell.errors import ConfigError
 from dwell.retrieval.analysis import content_terms, terms
 
@@ -105,7 +106,7 @@ class _Source:
 
 def words(text: str) -> list[str]:
     """Case-folded words of `text`: two sentences with the same words say the same."""
-    return [match.group().casefold() for match in _WORD.finditer(text)]
+    return list(map(str.casefold, _WORD.findall(text)))
 
 
 def own_name(title: str) -> str:
@@ -128,8 +129,10 @@ class _Phrases:
 
     def removed_from(self, text: str) -> str:
         """`text` without any of the phrases; equal to `text` where it holds none."""
+        folded = words(text)
+        if not self._may_stand_in(folded):
+            return text
         places = [match.span() for match in _WORD.finditer(text)]
-        folded = [text[start:end].casefold() for start, end in places]
         kept: list[str] = []
         done = index = 0
         while index + MIN_SENTENCE_WORDS <= len(folded):
@@ -141,6 +144,10 @@ class _Phrases:
             else:
                 index += 1
         return "".join([*kept, text[done:]]).strip() if done else text
+
+    def _may_stand_in(self, folded: Sequence[str]) -> bool:
+        starts = zip(*(folded[first:] for first in range(MIN_SENTENCE_WORDS)), strict=False)
+        return not self._by_start.keys().isdisjoint(starts)
 
     def _longest_at(self, folded: Sequence[str], index: int) -> int:
         found = self._by_start.get(tuple(folded[index : index + MIN_SENTENCE_WORDS]), ())
@@ -212,12 +219,19 @@ class _Thinner:
         self._vocabulary = sorted(self._frequency)
         counts = np.array([self._frequency[term] for term in self._vocabulary], dtype=np.float64)
         self._cumulative = np.cumsum(counts)
+        self._known_idf: dict[str, float] = {}
 
     def shares_enough(self, query: str, answer: str) -> bool:
         """Whether what is left of the answer holds enough words of the query."""
         return len(self._left.get(answer, frozenset()) & set(content_terms(query))) >= MIN_SHARED_WORDS
 
     def _idf(self, word: str) -> float:
+        found = self._known_idf.get(word)
+        if found is None:
+            found = self._known_idf[word] = self._idf_of(word)
+        return found
+
+    def _idf_of(self, word: str) -> float:
         return max(math.log1p(len(self._left) / (1 + self._frequency[term])) for term in content_terms(word))
 
     def _choices(self, source: _Source) -> list[str]:

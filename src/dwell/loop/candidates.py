@@ -133,7 +133,7 @@ def read_array(ids: Sequence[object], features: object, names: tuple[str, ...]) 
         raise RecordError(
             "features are missing", code="feature_schema", field="features", value=None, hint="Pass an (n, f) array."
         )
-    matrix = np.asarray(features)
+    matrix = _matrix(features)
     if matrix.dtype.kind not in "fiu":
         raise RecordError(
             "features are numbers", code="type", field="features", value=str(matrix.dtype), hint="Pass a float array."
@@ -148,9 +148,36 @@ def read_array(ids: Sequence[object], features: object, names: tuple[str, ...]) 
     return Candidates(found, _as_float32(matrix.astype(np.float64), names, "features"))
 
 
+def _matrix(features: object) -> np.ndarray[Any, Any]:
+    try:
+        matrix = np.asarray(features)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RecordError(
+            "the features are no array",
+            code="results_shape",
+            field="features",
+            value=type(features).__name__,
+            hint="Pass rows of equal length, one number per feature.",
+        ) from error
+    # numpy takes True among floats for 1.0: in an array its type tells, in lists every value must be looked at
+    if not isinstance(features, np.ndarray) and any(
+        isinstance(value, bool | np.bool_) for row in _rows_of(features) for value in _rows_of(row)
+    ):
+        raise RecordError(
+            "features are numbers", code="type", field="features", value="bool", hint="Pass 0.0 and 1.0 for flags."
+        )
+    return matrix
+
+
+def _rows_of(values: object) -> Sequence[object]:
+    return values if isinstance(values, Sequence) and not isinstance(values, str | bytes) else ()
+
+
 def readable_ids(candidates: object, ids: object) -> list[str] | None:
     """Return the ids that can be read from a malformed call, in the caller's order without repeats, or None."""
     source: object = ids if ids is not None else candidates
+    if isinstance(source, np.ndarray):
+        source = source.ravel().tolist()
     if isinstance(source, str | bytes | Mapping) or not isinstance(source, Sequence):
         return None
     found: dict[str, None] = {}

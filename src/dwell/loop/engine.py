@@ -9,13 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from dwell.errors import DwellError
+from dwell.errors import DwellError, ForkedError, RecordError
 from dwell.health import HealthReport, report_health
 from dwell.loop.activate import activate
 from dwell.loop.experiences import read_experience
 from dwell.loop.export import export_experiences
 from dwell.loop.ingest import checked_signal, signals_of, submit_signals
-from dwell.loop.keep import close_events, ensure_rebuilt, erase
+from dwell.loop.keep import close_events, erase
 from dwell.loop.learn import train
 from dwell.loop.opening import Start, build_state
 from dwell.loop.promote import evaluate, promote, restore_proposal, rollback
@@ -23,7 +23,7 @@ from dwell.loop.rank import log_external, rank
 from dwell.loop.snapshot import health_snapshot
 from dwell.loop.state import Limits, LoopState
 from dwell.loop.train import TrainReport
-from dwell.loop.warm_up import recall_warm_up, warm_up
+from dwell.loop.warm_up import recall_warm_up
 from dwell.records import Experience, Feedback, GateDecision, Params, Served, checks
 from dwell.storage import Role
 
@@ -79,11 +79,8 @@ class Loop:
         Raises:
             RecordError: No ids can be read or `k` is no positive integer; with strict=True, on any bad value.
         """
-        state = self._state
-        state.refresh()
-        warm_up(state, time.time() if now is None else now)
         return rank(
-            state,
+            self._state,
             query,
             candidates,
             ids=ids,
@@ -175,6 +172,7 @@ class Loop:
         except DwellError as error:
             signals = [Feedback("rejected", f"{error.code}: {error}")]
         answer: Future[Feedback] = Future()
+        answer.set_running_or_notify_cancel()
         submit_signals(self._state, signals).add_done_callback(lambda done: answer.set_result(done.result()[0]))
         return answer
 
@@ -183,7 +181,11 @@ class Loop:
 
         Each item is a mapping with "event_id" and "signal", and optionally "doc", "value", "at" and "idempotency_key".
         """
-        return submit_signals(self._state, signals_of(self._state, items, self._now(now))).result()
+        try:
+            moment = self._now(now)
+        except DwellError as error:
+            return [Feedback("rejected", f"{error.code}: {error}") for _ in items]
+        return submit_signals(self._state, signals_of(self._state, items, moment)).result()
 
     def activate(self, event_id: str, *, shown: Sequence[str] | None = None, now: float | None = None) -> None:
         """Record that a deferred event was shown.
@@ -229,7 +231,6 @@ class Loop:
             RecordError: The params do not fit this loop.
         """
         with self._state.training:
-            ensure_rebuilt(self._state)
             return evaluate(self._state, params, self._now(now))
 
     def promote(self, params: Params, *, force: bool = False, now: float | None = None) -> Params:
@@ -240,7 +241,6 @@ class Loop:
             RecordError: The params do not fit this loop.
         """
         with self._state.training:
-            ensure_rebuilt(self._state)
             return promote(self._state, params, self._now(now), force=checks.boolean(force, "force"))
 
     def rollback(self, to: int | None = None, *, now: float | None = None) -> Params:
@@ -279,8 +279,6 @@ class Loop:
         """
         found = self._state.params(version)
         if found is None:
-            from dwell.errors import RecordError
-
             raise RecordError(
                 "no such version", code="unknown_version", field="version", value=version, hint="See history()."
             )
@@ -338,17 +336,21 @@ class Loop:
             return erase(self._state, user, self._now(now))
 
     def close(self) -> None:
-        """Write what is queued and release the store; closing twice is legal."""
+        """Write what is queued and release the store; closing twice is legal. In a forked child nothing is touched."""
         state = self._state
         if state.is_closed:
             return
-        if state.writer is not None:
-            state.writer.flush()
-        self.history()
-        state.is_closed = True
-        if state.writer is not None:
-            state.writer.close()
-        state.store.close()
+        try:
+            if state.writer is not None:
+                state.writer.flush()
+            self.history()
+        except ForkedError:
+            pass
+        finally:
+            state.is_closed = True
+            if state.writer is not None:
+                state.writer.close()
+            state.store.close()
 
     def __enter__(self) -> Self:
         return self

@@ -28,7 +28,9 @@ def experience_of(
 
     While an event is open its reward is what its signals so far would give, and its state says that it may change.
     """
-    result = compute_reward(preset, impression.served, signals, examination.theta(impression.n_served))
+    is_over = outcome.state not in {"open", "not_shown"}
+    theta = examination.theta(impression.n_served)
+    result = compute_reward(preset, impression.served, signals, theta, is_window_over=is_over)
     rewards = result.document_rewards if outcome.document_rewards is None else outcome.document_rewards
     features = (
         {doc: impression.features[i] for i, doc in enumerate(impression.documents)} if impression.has_features else {}

@@ -6,15 +6,27 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+import msgspec
+
 from dwell.errors import DwellError, RecordError, StorageError, StoreClosedError
 from dwell.loop.feedback import Joined, join, record_impression
 from dwell.loop.state import LoopState
 from dwell.records import Feedback, Impression, Signal, checks
+from dwell.records.arrays import Float32Array
 from dwell.reward.signals import check_signal
 from dwell.storage import Quarantined, Transaction
 
-__all__ = ["checked_signal", "quarantine", "signals_of", "submit_impression", "submit_signals"]
+__all__ = [
+    "EMBEDDING_DIM",
+    "checked_signal",
+    "fix_dimension",
+    "quarantine",
+    "signals_of",
+    "submit_impression",
+    "submit_signals",
+]
 
+EMBEDDING_DIM = "embedding_dim"  # name of the setting
 _SIGNAL_BYTES = 512  # a signal in the queue: ids, name and the job around it
 
 
@@ -40,6 +52,25 @@ def submit_impression(state: LoopState, impression: Impression) -> bool:
         return False
     state.counters["impressions"] += 1
     return True
+
+
+def fix_dimension(state: LoopState, embedding: Float32Array) -> None:
+    """Make the first embedding's dimension the store's, for this run and the next ones.
+
+    Raises:
+        RecordError: code `embedding_dim`: another thread's was first.
+    """
+    if state.limits.embedding_dim == embedding.size:
+        return
+    with state.serving:
+        is_first = state.limits.embedding_dim is None
+        if is_first:
+            state.limits = state.limits._replace(embedding_dim=embedding.size)
+    if not is_first:
+        checks.embedding(embedding, dim=state.limits.embedding_dim)
+    elif state.writer is not None:
+        body = msgspec.msgpack.encode(embedding.size)
+        state.writer.submit(lambda tx: tx.put_setting(EMBEDDING_DIM, body))
 
 
 def _note_failure(state: LoopState, done: Future[Any]) -> None:

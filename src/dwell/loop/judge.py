@@ -98,6 +98,14 @@ def _averaged_exposure(row: EventRow, shares: Sequence[tuple[Params, float]], th
     return total
 
 
+def _shares(served_by: Mapping[int, int], versions: Mapping[int, Params]) -> list[tuple[Params, float]]:
+    """Return each version with its share of the events, or nothing where one of them is no longer known."""
+    if not all(version in versions for version in served_by):
+        return []
+    n = sum(served_by.values())
+    return [(versions[version], count / n) for version, count in sorted(served_by.items())]
+
+
 def evidence_of(
     judgement: Judgement,
     rows: Sequence[EventRow],
@@ -116,16 +124,15 @@ def evidence_of(
         attempt: Count of proposals against these live params.
     """
     served_by: dict[int, int] = {}
-    for row in rows:
-        if not row.is_caller_ordered:
-            served_by[row.params_version] = served_by.get(row.params_version, 0) + 1
-    n = sum(served_by.values())
-    is_mixed = len(served_by) > 1 and all(version in versions for version in served_by)
-    shares = [(versions[version], count / n) for version, count in sorted(served_by.items())] if is_mixed else []
     events = []
     for row in rows:
-        mixed = bool(shares) and not row.is_caller_ordered and row.seq not in judgement.events
-        exposure = _averaged_exposure(row, shares, judgement.bench.theta) if mixed else None
+        exposure = None
+        if not row.is_caller_ordered:
+            served_by[row.params_version] = served_by.get(row.params_version, 0) + 1
+            # shares up to this event, not of all events so far: an event must count the same at every look
+            shares = _shares(served_by, versions) if row.seq not in judgement.events else []
+            if len(shares) > 1:
+                exposure = _averaged_exposure(row, shares, judgement.bench.theta)
         events.append(judgement.judged(row, exposure))
     users = {row.user_hash for row in rows if row.user_hash is not None}
     held = [judgement.judged(row) for row in held_out]

@@ -9,11 +9,12 @@ from dwell.loop.close import close_one, logged_exposure
 from dwell.loop.feedback import ORPHAN_WINDOW_S
 from dwell.loop.rows import query_digest
 from dwell.loop.state import LoopState
+from dwell.loop.warm_up import recall_warm_up
 from dwell.records import Impression
 from dwell.storage import EventState, Outcome, PairStatistics, Reader, Transaction, pseudonym, user_mark
 from dwell.storage.protocol import chunks
 
-__all__ = ["close_events", "erase", "evict", "refresh_reopened"]
+__all__ = ["close_events", "erase", "evict", "take_in"]
 
 _AT_ONCE: Final = 200  # events per commit: the writer must come back to feedback within tens of milliseconds
 MAX_PAIRS: Final = 1_000_000  # design, section 4: statistics of evicted events are bounded
@@ -26,18 +27,16 @@ def close_events(state: LoopState, now: float) -> int:
 
     Late rewards are taken into memory, what no longer fits is evicted, and what is past its retention is removed.
     """
-    ensure_rebuilt(state)
+    take_in(state)
     n_closed = 0
     while True:
-        if state.writer is not None:
-            state.writer.flush()
         with state.store.snapshot() as reader:
             due = reader.due(now - state.rules.attribution_window_s, limit=_AT_ONCE)
             impressions = {i.seq: i for i in reader.impressions([event.seq for event in due])}
         if not due:
             break
         n_closed += _close(state, [(event, impressions[event.seq]) for event in due if event.seq in impressions])
-    refresh_reopened(state)
+    _take_in_reopened(state)
     _retain(state, now)
     return n_closed
 
@@ -62,15 +61,43 @@ def _close(state: LoopState, due: Sequence[tuple[EventState, Impression]]) -> in
     return len(closed)
 
 
+def take_in(state: LoopState) -> None:
+    """Bring the memory up to what was committed: before anything is sampled or judged.
+
+    What other processes promoted or erased, what is still queued, what an earlier run left, and late rewards.
+    """
+    state.refresh(at_once=True)
+    if state.writer is not None:
+        state.writer.flush()
+    ensure_rebuilt(state)
+    if state.is_erased_elsewhere:
+        state.is_erased_elsewhere = False
+        _drop_erased(state)
+    _take_in_reopened(state)
+
+
 def ensure_rebuilt(state: LoopState) -> None:
-    """Fill the memory from the facts, once."""
+    """Fill the memory from the facts, once; what it has no room for is evicted."""
     if not state.is_rebuilt:
         with state.store.snapshot() as reader:
-            state.replayed.rebuild(reader, state.feature_names)
+            gone = state.replayed.rebuild(reader, state.feature_names)
         state.is_rebuilt = True
+        if state.store.role == "owner":
+            for part in chunks(gone, _AT_ONCE):
+                evict(state, part)
 
 
-def refresh_reopened(state: LoopState) -> None:
+def _drop_erased(state: LoopState) -> None:
+    """Forget events in memory whose facts are gone."""
+    seqs = [row.seq for row in state.replayed.rows.in_close_order()]
+    with state.store.snapshot() as reader:
+        there = {outcome.seq for part in chunks(seqs, _SIZE_BATCH) for outcome in reader.outcomes(part)}
+    state.replayed.drop(seq for seq in seqs if seq not in there)
+    state.judgement = None
+    recall_warm_up(state)
+
+
+def _take_in_reopened(state: LoopState) -> None:
     """Take late rewards into memory."""
     seqs = sorted(state.reopened)
     if not seqs:
@@ -156,6 +183,7 @@ def erase(state: LoopState, user: str, now: float) -> int:
     with state.serving:
         state.recent.clear()
     state.judgement = None
+    recall_warm_up(state)
     state.store.scrub()
     state.counters["erased_events"] += len(gone)
     return len(gone)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, cast, get_args
 
@@ -12,9 +13,10 @@ import msgspec
 import numpy as np
 
 from dwell.config import read_config
-from dwell.errors import ConfigError, FeatureSchemaError
+from dwell.errors import ConfigError, FeatureSchemaError, RecordError
 from dwell.loop.close import Rules
 from dwell.loop.experiences import read_experience
+from dwell.loop.ingest import EMBEDDING_DIM
 from dwell.loop.replayed import Replayed
 from dwell.loop.state import Identity, Limits, LoopState
 from dwell.records import Estimate, Experience, GateDecision, Params, Transform, checks
@@ -56,8 +58,18 @@ class Start(NamedTuple):
     drop_features: Sequence[str]
 
 
+@contextmanager
+def _arguments() -> Iterator[None]:
+    """Say of a malformed value that it is an argument's."""
+    try:
+        yield
+    except RecordError as error:
+        raise ConfigError(error.message, field=error.field, value=error.value, hint=error.hint) from error
+
+
 def _number(name: str, value: object, low: float, high: float) -> float:
-    number = checks.finite(value, name)
+    with _arguments():
+        number = checks.finite(value, name)
     if not low <= number <= high:
         raise ConfigError(f"an argument is outside [{low:g}, {high:g}]", field=name, value=value, hint="Correct it.")
     return number
@@ -80,9 +92,13 @@ def check_limits(limits: Limits) -> Limits:
     Raises:
         ConfigError: One is not, by name.
     """
-    checks.positive_integer(limits.capacity, "capacity", most=100_000_000)
-    checks.positive_integer(limits.max_results, "max_results", most=1_000)
-    checks.positive_integer(limits.max_candidates, "max_candidates", most=1_000)
+    with _arguments():
+        checks.positive_integer(limits.capacity, "capacity", most=100_000_000)
+        checks.positive_integer(limits.max_results, "max_results", most=1_000)
+        checks.positive_integer(limits.max_candidates, "max_candidates", most=1_000)
+        checks.positive_integer(limits.max_store_bytes, "max_store_bytes", most=2**60)
+        if limits.embedding_dim is not None:
+            checks.positive_integer(limits.embedding_dim, "embedding_dim", most=checks.MAX_EMBEDDING_DIM)
     if limits.max_candidates < limits.max_results:
         raise ConfigError(
             "max_candidates is below max_results",
@@ -90,9 +106,6 @@ def check_limits(limits: Limits) -> Limits:
             value=limits.max_candidates,
             hint="Served documents are kept first: give room for them.",
         )
-    if limits.embedding_dim is not None:
-        checks.positive_integer(limits.embedding_dim, "embedding_dim", most=checks.MAX_EMBEDDING_DIM)
-    checks.positive_integer(limits.max_store_bytes, "max_store_bytes", most=2**60)
     if limits.retention_s is not None:
         _number("retention_s", limits.retention_s, 1.0, 1e11)
     _number("canary_share", limits.canary_share, 0.0, 1.0)
@@ -135,6 +148,10 @@ def build_state(
             "this version learns by replay only", field="learner", value=learner, hint="Use learner='replay'."
         )
     seed = _seed(seed)
+    with _arguments():
+        is_strict = checks.boolean(strict, "strict")
+        if tenant != "":  # not by its truth: None is no tenant
+            checks.identifier(tenant, "tenant")
     temperature = _number("temperature", temperature, 0.0, 100.0)
     rules = Rules(
         preset=resolve_rewards(cast("Any", rewards)),
@@ -146,12 +163,13 @@ def build_state(
     try:
         identity = _identity(store, where, pepper, tenant, seed)
         names, live = _meet(store, start, temperature)
+        limits = limits._replace(embedding_dim=_dimension(store, limits.embedding_dim))
+        with store.snapshot() as reader:
+            n_erased = reader.counts().get("erased_users", 0)
     except BaseException:
         store.close()
         raise
-    with store.snapshot() as reader:
-        n_served, n_erased = reader.last_seq(), reader.counts().get("erased_users", 0)
-    state = LoopState(
+    return LoopState(
         store=store,
         writer=Writer(store) if role == "owner" else None,
         config=settings,
@@ -162,7 +180,7 @@ def build_state(
         limits=limits,
         mode=cast("Mode", mode),
         temperature=temperature,
-        is_strict=checks.boolean(strict, "strict"),
+        is_strict=is_strict,
         live=replace(live, temperature=temperature),
         replayed=Replayed(
             capacity=limits.capacity,
@@ -172,10 +190,30 @@ def build_state(
             alpha=settings.replay.alpha,
             read_experience=lambda seq: _read(store, rules, seq),
         ),
-        n_served=n_served,
+        n_erased_users=n_erased,
     )
-    state.counters["erased_users_seen"] = n_erased
-    return state
+
+
+def _dimension(store: Store, given: int | None) -> int | None:
+    """Return the dimension of the store's embeddings, or None before the first one.
+
+    Raises:
+        ConfigError: The store's embeddings have another dimension than the given one.
+    """
+    with store.snapshot() as reader:
+        body = reader.setting(EMBEDDING_DIM)
+    stored = int(msgspec.msgpack.decode(body, type=int)) if body else None
+    if None not in {given, stored} and given != stored:
+        raise ConfigError(
+            f"the store's query embeddings have {stored} dimensions",
+            field="embedding_dim",
+            value=given,
+            hint="Use one embedding model per store.",
+        )
+    if given is not None and stored is None and store.role == "owner":
+        with store.transaction() as tx:
+            tx.put_setting(EMBEDDING_DIM, msgspec.msgpack.encode(given))
+    return stored if given is None else given
 
 
 def _read(store: Store, rules: Rules, seq: int) -> Experience:
@@ -184,11 +222,10 @@ def _read(store: Store, rules: Rules, seq: int) -> Experience:
 
 
 def _identity(store: Store, where: str, pepper: bytes | str | None, tenant: str, seed: int) -> Identity:
-    if tenant:
-        checks.identifier(tenant, "tenant")
     resolved = resolve_pepper(where, pepper, os.environ)
     check_pepper(store, resolved)
-    return Identity(tenant, store_secret(store), split_salt(store), resolved, seed)
+    given = None if pepper is None else resolved  # who gives the pepper may have the same draws from a new store
+    return Identity(tenant, store_secret(store, given), split_salt(store, given), resolved, seed)
 
 
 def _meet(store: Store, start: Start, temperature: float) -> tuple[tuple[str, ...], Params]:
@@ -203,14 +240,7 @@ def _meet(store: Store, start: Start, temperature: float) -> tuple[tuple[str, ..
     stored = tuple(msgspec.msgpack.decode(body, type=list[str]))
     _refuse_other_weights(start, first)
     given = stored if start.features is None else checks.feature_names(start.features)
-    dropped = set(start.drop_features)
-    if dropped - set(stored):
-        raise FeatureSchemaError(
-            "a feature to drop is not registered",
-            field="drop_features",
-            value=sorted(dropped - set(stored)),
-            hint=f"Registered are {list(stored)}.",
-        )
+    dropped = _to_drop(store, start, stored, versions)
     missing = [name for name in stored if name not in given and name not in dropped]
     if missing:
         raise FeatureSchemaError(
@@ -223,10 +253,44 @@ def _meet(store: Store, start: Start, temperature: float) -> tuple[tuple[str, ..
     if not added and not dropped:
         return stored, live
     names = (*(name for name in stored if name not in dropped), *added)
+    if not names:
+        raise FeatureSchemaError(
+            "no feature would be left", field="drop_features", value=sorted(dropped), hint="Keep or add one."
+        )
     evolved = _evolved(live, names, version=max(versions) + 1)
     decision = _initial(evolved, live.version, f"features: added {added}, dropped {sorted(dropped)}; new weights are 0")
     _write_live(store, names, evolved, decision)
     return names, evolved
+
+
+def _to_drop(store: Store, start: Start, stored: Sequence[str], versions: Sequence[int]) -> set[str]:
+    """Return the registered features to retire; one that is retired already may be named again.
+
+    Raises:
+        FeatureSchemaError: A feature that this store never had, or that is given as well.
+    """
+    dropped = set(start.drop_features)
+    both = dropped & set(start.features or ())
+    if both:
+        raise FeatureSchemaError(
+            "a feature is given and dropped at once",
+            field="drop_features",
+            value=sorted(both),
+            hint="Name it in one of features and drop_features.",
+        )
+    unknown = dropped - set(stored)
+    if unknown:
+        with store.snapshot() as reader:
+            found = [reader.params(version) for version in versions]
+        unknown -= {name for params in found if params is not None for name in params.feature_names}
+    if unknown:
+        raise FeatureSchemaError(
+            "a feature to drop was never registered",
+            field="drop_features",
+            value=sorted(unknown),
+            hint=f"Registered are {list(stored)}.",
+        )
+    return dropped & set(stored)
 
 
 def _begin(store: Store, start: Start, temperature: float) -> tuple[tuple[str, ...], Params]:
@@ -259,8 +323,9 @@ def _begin(store: Store, start: Start, temperature: float) -> tuple[tuple[str, .
 def _refuse_other_weights(start: Start, first: Params | None) -> None:
     if start.weights is None or first is None:
         return
-    known = {name: first.weights.get(name) for name in start.weights}
-    if first.origin != "given" or any(known[name] not in {None, weight} for name, weight in start.weights.items()):
+    # a feature that came later began with weight 0
+    is_other = any(first.weights.get(name, 0.0) != weight for name, weight in start.weights.items())
+    if first.origin != "given" or is_other:
         raise ConfigError(
             "the store was begun with other weights",
             field="weights",
@@ -283,6 +348,9 @@ def _initial(params: Params, safe_version: int, words: str) -> GateDecision:
 
 def _write_live(store: Store, names: Sequence[str], params: Params, decision: GateDecision) -> None:
     def job(tx: Transaction) -> None:
+        learned = None if params.parent is None else tx.setting(f"learned:{params.parent}")
+        if learned is not None:  # what its weights were learned from may not judge it
+            tx.put_setting(f"learned:{params.version}", learned)
         tx.put_setting(_FEATURES, msgspec.msgpack.encode(list(names)))
         tx.put_setting("proposal", b"")
         tx.add_params(params)

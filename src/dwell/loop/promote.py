@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -14,9 +14,11 @@ from dwell.evaluation import decide
 from dwell.learning.predictor import Predictor
 from dwell.learning.space import space_for
 from dwell.loop.judge import Bench, Judgement, evidence_of
+from dwell.loop.keep import take_in
 from dwell.loop.state import LoopState
 from dwell.loop.train import Proposal, fit_predictors
 from dwell.records import Estimate, GateDecision, Params
+from dwell.records.arrays import FloatArray
 from dwell.records.decision import DecisionKind
 from dwell.records.rows import EventRow
 from dwell.storage import Transaction
@@ -25,6 +27,7 @@ __all__ = [
     "check_params",
     "evaluate",
     "judge_standing",
+    "live_job",
     "make_live",
     "next_attempt",
     "promote",
@@ -159,6 +162,7 @@ def evaluate(state: LoopState, params: object, now: float, *, kind: DecisionKind
         RecordError: See `check_params`.
     """
     proposed = check_params(state, params)
+    take_in(state)
     after = _learned_until(state, proposed)
     rows = state.replayed.rows.in_close_order(after=after)[-state.config.gate.max_judged_events :]
     if not rows:
@@ -194,29 +198,38 @@ def _learned_until(state: LoopState, params: Params) -> int:
         body = reader.setting(f"learned:{params.version}")
         if body and params.origin == "learned":
             until = int(msgspec.msgpack.decode(body, type=int))
+        radius = state.config.learner.max_step_norm
         for decision in reader.decisions():
-            if decision.kind == "rollback" and _is_same(params, reader.params(int(decision.diagnostics["from"]))):
+            if decision.kind == "rollback" and _is_near(
+                params, reader.params(int(decision.diagnostics["from"])), radius
+            ):
                 until = max(until, int(decision.diagnostics["after_seq"]))
     return until
 
 
-def _is_same(left: Params, right: Params | None) -> bool:
+def _is_near(left: Params, right: Params | None, radius: float) -> bool:
+    """Return whether two versions weigh the same units and are no further apart than a radius, both at norm 1."""
     if (
         right is None
         or (left.transform is None) != (right.transform is None)
+        or (left.raw_score is None) != (right.raw_score is None)
         or left.feature_names != right.feature_names
     ):
         return False
     if left.norm() == 0.0 or right.norm() == 0.0:
         return left.norm() == right.norm()
-    return float(np.linalg.norm(left.vector / left.norm() - right.vector / right.norm())) <= _SAME
+    return float(np.linalg.norm(_direction(left) - _direction(right))) <= radius
 
 
-def make_live(state: LoopState, params: Params, decision: GateDecision, *, expected: int) -> Params:
-    """Store params if they are new, move the live pointer and write the ledger, in one commit; return what is live.
+def _direction(params: Params) -> FloatArray:
+    tail = [] if params.raw_score is None else [params.raw_score.coefficient]
+    return np.concatenate([params.vector, tail]) / params.norm()
 
-    Raises:
-        StaleParamsError: The live params moved since `expected`.
+
+def live_job(params: Params, decision: GateDecision, *, expected: int) -> Callable[[Transaction], None]:
+    """Return the one transaction that stores params if they are new, moves the live pointer and writes the ledger.
+
+    The job raises `StaleParamsError` where the live params moved since `expected`.
     """
 
     def job(tx: Transaction) -> None:
@@ -231,10 +244,20 @@ def make_live(state: LoopState, params: Params, decision: GateDecision, *, expec
         tx.add_decision(decision)
         put_proposal(tx, None)
 
-    state.write(job)
-    state.live = replace(params, temperature=state.temperature)
+    return job
+
+
+def make_live(state: LoopState, params: Params, decision: GateDecision, *, expected: int) -> Params:
+    """Put params in force, in store and memory, and return them.
+
+    Raises:
+        StaleParamsError: The live params moved since `expected`.
+    """
+    state.write(live_job(params, decision, expected=expected))
+    live = replace(params, temperature=state.temperature)
+    state.swap(live)
     state.proposal = state.proposed = state.judgement = None
-    return state.live
+    return live
 
 
 def _as_new_version(state: LoopState, params: Params, now: float) -> Params:
@@ -242,7 +265,7 @@ def _as_new_version(state: LoopState, params: Params, now: float) -> Params:
     with state.store.snapshot() as reader:
         stored = reader.params(params.version)
         versions = reader.params_versions()
-    if stored is not None and _is_same(params, stored):
+    if stored is not None and _is_near(params, stored, _SAME):
         return stored
     return replace(
         params,
@@ -295,6 +318,8 @@ def rollback(state: LoopState, to: int | None, now: float) -> Params:
     Raises:
         NothingToRollBackError: There is no such version, or it is live already.
     """
+    if state.writer is not None:
+        state.writer.flush()  # what is queued was evidence already
     with state.store.snapshot() as reader:
         live = reader.live_version()
         if to is None:
@@ -305,6 +330,11 @@ def rollback(state: LoopState, to: int | None, now: float) -> Params:
         raise NothingToRollBackError(
             "there is no earlier version to return to" if to is None else f"version {to} is not an earlier version",
             hint="Loop.history() lists what was live.",
+        )
+    if found.feature_names != state.feature_names:
+        raise NothingToRollBackError(
+            f"version {to} weighs {list(found.feature_names)}, registered are {list(state.feature_names)}",
+            hint="Promote params for the registered features with force=True instead.",
         )
     decision = GateDecision(
         verdict="promote",
@@ -320,8 +350,12 @@ def rollback(state: LoopState, to: int | None, now: float) -> Params:
 
 
 def _previous(decisions: Sequence[GateDecision], live: int | None) -> int | None:
-    """Return the version that was in force before the live one went live."""
+    """Return the version that was in force before the live one was promoted.
+
+    Rollbacks are passed over: a second one goes on back, never forward to what the first one left.
+    """
     for decision in reversed(decisions):
-        if decision.verdict == "promote" and decision.proposed_version == live:
+        is_promotion = decision.verdict == "promote" and decision.kind != "rollback"
+        if is_promotion and decision.proposed_version == live and decision.safe_version != live:
             return decision.safe_version
     return None

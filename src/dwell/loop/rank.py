@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from dwell.errors import DwellError, FeatureSchemaError, RecordError
+from dwell.errors import DwellError, FeatureSchemaError, RecordError, StorageError
 from dwell.loop.candidates import Candidates, read_array, read_dicts, readable_ids
+from dwell.loop.first_version import write_first_version
 from dwell.loop.ids import new_event_id
-from dwell.loop.ingest import quarantine, submit_impression
+from dwell.loop.ingest import fix_dimension, quarantine, submit_impression
 from dwell.loop.rows import hold_out_share
 from dwell.loop.serve import Request, Serving, caller_scores, serve
 from dwell.loop.state import MAX_RECENT, LoopState
+from dwell.loop.warm_up import note_served
 from dwell.ranking import score_spread
 from dwell.records import Impression, Params, Served, checks
 from dwell.records.arrays import Float32Array
@@ -47,10 +50,11 @@ def rank(
     Raises:
         RecordError: No ids can be read, or `k` is no positive integer; with a strict loop, any bad value.
     """
-    n_shown = checks.positive_integer(k, "k")
+    n_shown = checks.positive_integer(k, "k", most=sys.maxsize)  # "all of them" is a fair wish
     moment = wall_clock
     try:
         moment = wall_clock if now is None else checks.timestamp(now, "now")
+        _keep_up(state, moment)
         request = _request(
             state,
             query,
@@ -78,6 +82,15 @@ def rank(
         return _fall_back(
             state, error, f"internal:{type(error).__name__}", _Call(candidates, ids, event_id, n_shown, user, moment)
         )
+
+
+def _keep_up(state: LoopState, now: float) -> None:
+    """Take over what other processes promoted, and the first version when it is due; where that fails, serve on."""
+    try:
+        state.refresh()
+        write_first_version(state, now)
+    except StorageError:
+        state.counters["refresh_failed"] += 1
 
 
 def _request(
@@ -112,11 +125,7 @@ def _pseudonym(state: LoopState, user: object) -> str | None:
 def _embedding(state: LoopState, given: object) -> Float32Array | None:
     if given is None:
         return None
-    dim = state.limits.embedding_dim
-    vector = checks.embedding(given, dim=dim).astype(np.float32)
-    if dim is None:
-        state.limits = state.limits._replace(embedding_dim=vector.size)
-    return vector
+    return checks.embedding(given, dim=state.limits.embedding_dim).astype(np.float32)
 
 
 def _candidates(state: LoopState, candidates: object, ids: object, features: object) -> Candidates:
@@ -141,7 +150,7 @@ def _candidates(state: LoopState, candidates: object, ids: object, features: obj
             value="both",
             hint="Leave one of them out.",
         )
-    if isinstance(ids, str | bytes) or not isinstance(ids, Sequence | np.ndarray):
+    if isinstance(ids, str | bytes) or not isinstance(ids, Sequence | np.ndarray) or _is_nested(ids):
         raise RecordError(
             "ids are a sequence of text", code="type", field="ids", value=type(ids).__name__, hint="Pass a list."
         )
@@ -150,6 +159,10 @@ def _candidates(state: LoopState, candidates: object, ids: object, features: obj
         return found
     columns = [state.caller_names.index(name) for name in state.feature_names]
     return Candidates(found.ids, np.ascontiguousarray(found.features[:, columns]))
+
+
+def _is_nested(ids: object) -> bool:
+    return isinstance(ids, np.ndarray) and ids.ndim != 1
 
 
 def _recorded(state: LoopState, request: Request, found: Candidates) -> Served | None:
@@ -163,6 +176,7 @@ def _recorded(state: LoopState, request: Request, found: Candidates) -> Served |
     if recent is not None:
         served, query, known = recent
         is_same = query == request.query and known == tuple(found.ids)
+        served = _copied(served)
     else:
         with state.store.snapshot() as reader:
             event = reader.event(request.event_id)
@@ -170,12 +184,8 @@ def _recorded(state: LoopState, request: Request, found: Candidates) -> Served |
         if not impressions:
             return None
         impression = impressions[0]
-        served = _served_again(impression)
-        is_same = (
-            impression.query == request.query
-            and impression.n_candidates == len(found.ids)
-            and set(impression.documents) <= set(found.ids)
-        )
+        served = _served_again(impression, found.ids)
+        is_same = impression.query == request.query and _are_same(impression, found.ids)
     if not is_same:
         raise RecordError(
             "this event id was used for another query or other candidates",
@@ -188,8 +198,24 @@ def _recorded(state: LoopState, request: Request, found: Candidates) -> Served |
     return served
 
 
-def _served_again(impression: Impression) -> Served:
+def _are_same(impression: Impression, ids: Sequence[str]) -> bool:
+    """Return whether these are the candidates that an event was served from, as far as it logged them."""
+    if impression.n_candidates != len(ids):
+        return False
+    if len(ids) > MAX_LOGGED_SCORES:  # positions among all candidates were not logged
+        return set(impression.documents) <= set(ids)
+    where = impression.document_scores.tolist()
+    return all(ids[i] == doc for i, doc in zip(where, impression.documents, strict=True))
+
+
+def _copied(served: Served) -> Served:
+    return replace(served, ids=list(served.ids), scores=served.scores.copy(), propensities=served.propensities.copy())
+
+
+def _served_again(impression: Impression, ids: Sequence[str]) -> Served:
     where = dict(zip(impression.documents, impression.document_scores.tolist(), strict=True))
+    if len(ids) <= MAX_LOGGED_SCORES:  # documents shown deeper than max_results are found by the caller's own order
+        where = {doc: i for i, doc in enumerate(ids[: len(impression.scores)])} | where
     scores = [float(impression.scores[where[doc]]) if doc in where else np.nan for doc in impression.served]
     return Served(
         event_id=impression.event_id,
@@ -212,16 +238,21 @@ def _arm(state: LoopState, request: Request) -> tuple[Arm, Params]:
 def _serve(state: LoopState, found: Candidates, request: Request) -> Served:
     arm, params = _arm(state, request)
     served, impression = serve(found, request, state.how_to_serve(arm, params))
-    is_kept = submit_impression(state, impression)
-    state.n_served += 1
-    if is_kept:
-        _remember(state, served, request.query, found)
+    _record(state, served, impression, found)
     return served
+
+
+def _record(state: LoopState, served: Served, impression: Impression, found: Candidates) -> None:
+    if impression.query_embedding is not None:
+        fix_dimension(state, impression.query_embedding)
+    if submit_impression(state, impression):
+        note_served(state, impression)
+        _remember(state, served, impression.query, found)
 
 
 def _remember(state: LoopState, served: Served, query: str, found: Candidates) -> None:
     with state.serving:
-        state.recent[served.event_id] = (served, query, tuple(found.ids))
+        state.recent[served.event_id] = (_copied(served), query, tuple(found.ids))
         while len(state.recent) > MAX_RECENT:
             state.recent.popitem(last=False)
 
@@ -239,19 +270,20 @@ class _Call(NamedTuple):
 
 def _fall_back(state: LoopState, error: Exception, code: str, call: _Call) -> Served:
     """Return the caller's own order: somebody's search must not fail because of us."""
-    readable = readable_ids(call.candidates, list(call.ids) if isinstance(call.ids, np.ndarray) else call.ids)
+    readable = readable_ids(call.candidates, call.ids)
     if readable is None:
         raise error
     try:
-        event = new_event_id() if call.event_id is None else checks.event_id(call.event_id)
+        # under a conflict the id belongs to another list, which must not be credited with this one's signals
+        is_own = call.event_id is not None and code != "conflict"
+        event = checks.event_id(call.event_id) if is_own else new_event_id()
     except RecordError:
         event = new_event_id()
     try:
         who = _pseudonym(state, call.user)
     except DwellError:
         who = None
-    if code != "conflict":  # the recorded event of that id stays what it is
-        quarantine(state, event, f"{code}: {error}"[:1000], user=who, now=call.now)
+    quarantine(state, event, f"{code}: {error}"[:1000], user=who, now=call.now)
     state.counters["fallback"] += 1
     shown = readable[: call.k]
     return Served(
@@ -302,20 +334,23 @@ def log_external(
     given = [item.get("score") for item in ordered]
     scores = caller_scores(len(ids))
     if all(score is not None for score in given):
-        scores = np.array([checks.finite(score, f"results[{i}].score") for i, score in enumerate(given)])
+        scores = np.array([_score(score, f"results[{i}].score") for i, score in enumerate(given)])
     serving = _as_external(state.how_to_serve("baseline", state.live))
-    _, impression = serve(found, request, serving)
+    served, impression = serve(found, request, serving)
     n = min(len(ids), MAX_LOGGED_SCORES)
     impression = replace(impression, scores=scores[:n].astype(np.float32), score_sd=float(score_spread(scores)))
-    if event_id is not None:
-        with state.store.snapshot() as reader:
-            if reader.event(request.event_id) is not None:
-                state.counters["retried"] += 1
-                return request.event_id
+    if event_id is not None and _recorded(state, request, found) is not None:
+        return request.event_id
     if not has_features:
         state.counters["no_features"] += 1
-    submit_impression(state, impression)
+    _record(state, replace(served, scores=scores), impression, found)
     return request.event_id
+
+
+def _score(value: object, field: str) -> float:
+    """Return a score of somebody else's ranker, finite as float32."""
+    most = float(np.finfo(np.float32).max)
+    return checks.within(value, field, -most, most, code="non_finite")
 
 
 def _as_external(serving: Serving) -> Serving:

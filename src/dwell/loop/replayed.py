@@ -102,15 +102,17 @@ class Replayed:
         """Take over new priorities; events that left meanwhile are passed over."""
         self.buffer.update_priorities(np.array(seqs, dtype=np.int64), priorities)
 
-    def rebuild(self, reader: Reader, feature_names: tuple[str, ...]) -> None:
-        """Fill from the facts what is not there yet, oldest window first."""
+    def rebuild(self, reader: Reader, feature_names: tuple[str, ...]) -> list[int]:
+        """Fill from the facts what is not there yet, oldest window first; return the seqs that found no room."""
         seqs = [s for s in reader.seqs(states=("closed", "reopened")) if s not in self.rows]
         found: list[tuple[Impression, Outcome]] = []
         for part in chunks(seqs, _READ_AT_ONCE):
             outcomes = {outcome.seq: outcome for outcome in reader.outcomes(part)}
             found += [(i, outcomes[i.seq]) for i in reader.impressions(part) if i.seq in outcomes]
+        gone: list[int] = []
         for impression, outcome in sorted(found, key=lambda pair: (pair[0].served_at, pair[0].seq)):
-            self.admit(impression, outcome, feature_names)
+            gone += self.admit(impression, outcome, feature_names)
+        return gone
 
     def trainable(self, *, after: int = 0) -> list[EventRow]:
         """Return rows that may be learned from, in close order."""

@@ -16,7 +16,7 @@ from dwell.records.arrays import FloatArray, IntArray
 from dwell.records.rows import EventRow, stack_rows
 from dwell.storage import Outcome
 
-__all__ = ["RowCache", "event_row", "hold_out_share", "normalised_query", "query_digest"]
+__all__ = ["RowCache", "aligned_features", "event_row", "hold_out_share", "normalised_query", "query_digest"]
 
 _NAMES = ("features", "exposure", "rewards", "position", "propensities", "caller_rank", "n_kept", "n_shown")
 
@@ -41,7 +41,8 @@ def hold_out_share(user: str | None, query: str, salt: bytes) -> float:
     return _hash64(who, salt) / 2.0**64
 
 
-def _aligned(impression: Impression, names: tuple[str, ...]) -> npt.NDArray[np.float32]:
+def aligned_features(impression: Impression, names: tuple[str, ...]) -> npt.NDArray[np.float32]:
+    """Return what was logged, float32 (l, f), in the order of `names`; NaN where a feature did not exist then."""
     if impression.feature_names == names:
         return impression.features
     features = np.full((len(impression.documents), len(names)), np.nan, dtype=np.float32)
@@ -75,7 +76,7 @@ def event_row(
         query_hash=_hash64(query_digest(impression.query)),
         user_hash=None if impression.user is None else _hash64(impression.user.encode()),
         served_at=impression.served_at,
-        features=_aligned(impression, feature_names),
+        features=aligned_features(impression, feature_names),
         inclusion=impression.inclusion,
         exposure=outcome.exposure.astype(np.float64),
         n_kept=kept,

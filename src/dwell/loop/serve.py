@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dwell.errors import RecordError
 from dwell.loop.candidates import Candidates
 from dwell.ranking import draw_ranking, named_generator, policy_scores, score_spread
 from dwell.ranking.policy import MIN_SPREAD, Drawn
@@ -78,13 +79,16 @@ def serve(candidates: Candidates, request: Request, serving: Serving) -> tuple[S
         candidates: The candidates of the call.
         request: What is asked for.
         serving: How lists are ordered now.
+
+    Raises:
+        RecordError: code `non_finite:score`.
     """
     ids, features = candidates
     n = len(ids)
     k = min(request.k, n)
     raw = serving.params.score(features) if serving.policy == "params" else caller_scores(n)
     # the policy is defined on what is logged: with float64 scores the logged float32 ones would give other propensities
-    logged = raw.astype(np.float32)
+    logged = _as_logged(raw)
     scores = logged.astype(np.float64)
     rng = named_generator(serving.secret, "serve", serving.seed, request.event_id)
     drawn = draw_ranking(scores, serving.temperature, k, rng)
@@ -93,10 +97,25 @@ def serve(candidates: Candidates, request: Request, serving: Serving) -> tuple[S
         event_id=request.event_id,
         ids=list(impression.served),
         scores=scores[drawn.order],
-        propensities=drawn.propensities,
+        propensities=drawn.propensities.copy(),  # the caller may do as he likes with his own
         params_version=serving.params.version,
     )
     return served, impression
+
+
+def _as_logged(scores: FloatArray) -> Float32Array:
+    with np.errstate(over="ignore"):
+        logged = scores.astype(np.float32)
+    if not np.isfinite(logged).all():
+        at = int(np.flatnonzero(~np.isfinite(logged))[0])
+        raise RecordError(
+            "a score is not finite as float32",
+            code="non_finite:score",
+            field=f"scores[{at}]",
+            value=float(scores[at]),
+            hint="Scale the features, or use smaller weights.",
+        )
+    return logged
 
 
 def _impression(

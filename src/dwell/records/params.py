@@ -72,8 +72,9 @@ class Params:
 
     Attributes:
         version: Number of the version, >= 0.
-        weights: {feature: finite weight}, in feature order; empty where a store has registered no features. With `transform` None they act on raw feature values, as
-            in the formula that the user has today; else on standardised values.
+        weights: {feature: finite weight}, in feature order; empty where a store has registered no features. With
+            `transform` None they act on raw feature values, as in the formula that the user has today; else on
+            standardised values.
         temperature: Exploration temperature, >= 0.
         transform: Frozen feature map of a learned version, or None.
         raw_score: The starting ranker's score as a feature of a learned version, or None.

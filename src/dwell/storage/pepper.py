@@ -172,25 +172,34 @@ def check_pepper(store: Store, pepper: bytes) -> None:
         )
 
 
-def store_secret(store: Store) -> bytes:
-    """Return the store's own 32 random bytes, made once.
+def store_secret(store: Store, pepper: bytes | None = None) -> bytes:
+    """Return the store's own 32 bytes that seed its draws, made once and kept.
+
+    Args:
+        store: The store.
+        pepper: Derive them from it instead of from the system's entropy, so that who gives the pepper, the event ids
+            and every instant gets the same draws from another new store.
 
     Raises:
         StorageError: They are not there yet and this process may not write.
     """
-    return _made_once(store, _SECRET_KEY)
+    return _made_once(store, _SECRET_KEY, pepper)
 
 
-def split_salt(store: Store) -> bytes:
-    """Return the salt of the hold-out split, 32 random bytes made once: who is held out can not be chosen from outside.
+def split_salt(store: Store, pepper: bytes | None = None) -> bytes:
+    """Return the salt of the hold-out split, 32 bytes made once: who is held out can not be chosen from outside.
+
+    Args:
+        store: The store.
+        pepper: As for `store_secret`.
 
     Raises:
         StorageError: It is not there yet and this process may not write.
     """
-    return _made_once(store, _SALT_KEY)
+    return _made_once(store, _SALT_KEY, pepper)
 
 
-def _made_once(store: Store, key: str) -> bytes:
+def _made_once(store: Store, key: str, pepper: bytes | None) -> bytes:
     with store.snapshot() as reader:
         kept = reader.store_setting(key)
     if kept is not None:
@@ -198,6 +207,11 @@ def _made_once(store: Store, key: str) -> bytes:
     with store.transaction() as tx:
         kept = tx.store_setting(key)
         if kept is None:
-            kept = secrets.token_bytes(_N_SECRET_BYTES)
+            kept = secrets.token_bytes(_N_SECRET_BYTES) if pepper is None else _derived(pepper, key)
             tx.put_store_setting(key, kept)
     return kept
+
+
+def _derived(pepper: bytes, key: str) -> bytes:
+    # a purpose of its own for each: neither the fingerprint in the store nor one of these tells another
+    return hmac.digest(pepper, f"dwell {key}".encode(), "sha256")

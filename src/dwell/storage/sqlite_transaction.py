@@ -196,6 +196,7 @@ class SqliteTransaction(SqliteReader):
 
     def _return_to(self, savepoint: _Savepoint) -> None:
         self._tenant = savepoint.tenant
+        self._forget()
         if not savepoint.is_in_file:
             del self._events[savepoint.n_events - self._n_events_gone :]
             del self._signals[savepoint.n_signals - self._n_signals_gone :]

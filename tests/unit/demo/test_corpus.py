@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dwell.demo.corpus import Corpus, Document, folder, python_documentation, sentences, summary_of, with_links
+from dwell.demo.corpus import folder, python_documentation
+from dwell.demo.documents import Corpus, Document, sentences, summary_of
+from dwell.demo.links import with_links
 from dwell.errors import ConfigError
 from dwell.records.checks import identifier
 

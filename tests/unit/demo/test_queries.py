@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dwell.demo.corpus import Document, folder, python_documentation, with_links
+from dwell.demo.corpus import folder, python_documentation
+from dwell.demo.documents import Document
+from dwell.demo.links import with_links
 from dwell.demo.queries import (
     MAX_QUERY_WORDS,
     MIN_QUERY_WORDS,

@@ -1,12 +1,14 @@
 """Closed events to judge by."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from dwell.records.rows import EventRow
 
 
-def _event(n, kept, **changes):
+def _event(n: int, kept: int, **changes: object) -> EventRow:
     """Return a closed event of n documents, the first `kept` served in this order."""
     values = {
         "seq": 1,
@@ -33,5 +35,5 @@ def _event(n, kept, **changes):
 
 
 @pytest.fixture
-def event():
+def event() -> Callable[..., EventRow]:
     return _event

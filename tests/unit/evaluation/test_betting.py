@@ -1,16 +1,18 @@
 """Bounds by betting: their arithmetic and their limits; how often they err is in tests/statistical."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from dwell.evaluation.betting import MAX_BET, log_wealth, lower_bound, upper_bound
+from dwell.records.arrays import FloatArray
 
 FLOOR = -3.0
 
 
-def streams():
+def streams() -> Iterator[FloatArray]:
     rng = np.random.default_rng(0)
     yield rng.normal(0.1, 0.3, 400)
     yield (rng.random(400) < 0.1) * 2.0
@@ -18,7 +20,7 @@ def streams():
     yield np.clip(rng.standard_t(2, 400), -3.0, 3.0)
 
 
-def wealth_by_hand(x, mean):
+def wealth_by_hand(x: FloatArray, mean: float) -> list[float]:
     """One value at a time: the bet may look at what came before, and at nothing else."""
     log_wealth_now, path = 0.0, []
     for i, value in enumerate(x):
@@ -34,18 +36,18 @@ def wealth_by_hand(x, mean):
 
 
 @pytest.mark.parametrize("mean", [-1.0, 0.0, 0.2])
-def test_wealth_grows_by_bets_fixed_before_each_value(mean):
+def test_wealth_grows_by_bets_fixed_before_each_value(mean: float) -> None:
     x = np.clip(np.random.default_rng(1).normal(0.1, 0.4, 60), FLOOR, None)
     np.testing.assert_allclose(log_wealth(x, mean, floor=FLOOR), wealth_by_hand(x, mean), rtol=1e-9, atol=1e-12)
 
 
-def test_what_comes_later_does_not_change_what_was():
+def test_what_comes_later_does_not_change_what_was() -> None:
     x = np.random.default_rng(2).normal(size=200)
     for n in (1, 50, 199):
         np.testing.assert_array_equal(log_wealth(x[:n], 0.0, floor=FLOOR), log_wealth(x, 0.0, floor=FLOOR)[:n])
 
 
-def test_ruin_is_impossible():
+def test_ruin_is_impossible() -> None:
     # the worst that can happen: all wealth that may be risked is, and the floor comes
     x = np.array([3.0] * 50 + [FLOOR] * 10)
     wealth = log_wealth(x, 0.0, floor=FLOOR)
@@ -53,7 +55,7 @@ def test_ruin_is_impossible():
     assert (np.diff(wealth) >= math.log(1.0 - MAX_BET) - 1e-12).all()
 
 
-def test_an_expected_bet_on_a_true_mean_gains_nothing():
+def test_an_expected_bet_on_a_true_mean_gains_nothing() -> None:
     # two-point values around the hypothesis: E[1 + bet (x - m)] is 1 at each step, whatever the history
     low, high, m = -1.0, 2.0, 0.2
     p = (m - low) / (high - low)
@@ -63,25 +65,25 @@ def test_an_expected_bet_on_a_true_mean_gains_nothing():
     assert (1.0 - p) * math.exp(after[0] - before) + p * math.exp(after[1] - before) == pytest.approx(1.0)
 
 
-def test_no_value_says_nothing():
+def test_no_value_says_nothing() -> None:
     assert lower_bound(np.zeros(0), 0.05, floor=FLOOR) == FLOOR
     assert upper_bound(np.zeros(0), 0.05, ceiling=3.0) == 3.0
     assert log_wealth(np.zeros(0), 0.0, floor=FLOOR).size == 0
 
 
 @pytest.mark.parametrize("value", [FLOOR, FLOOR - 100.0])
-def test_values_at_or_below_the_floor_leave_the_bound_there(value):
+def test_values_at_or_below_the_floor_leave_the_bound_there(value: float) -> None:
     assert lower_bound(np.full(500, value), 0.05, floor=FLOOR) == FLOOR
 
 
-def test_values_below_the_floor_count_as_the_floor():
+def test_values_below_the_floor_count_as_the_floor() -> None:
     x = np.random.default_rng(4).normal(0.5, 1.0, 300)
     x[::50] = -1e9
     assert lower_bound(x, 0.05, floor=FLOOR) == lower_bound(np.maximum(x, FLOOR), 0.05, floor=FLOOR)
 
 
 @pytest.mark.parametrize("x", list(streams()))
-def test_the_bound_is_the_smallest_mean_that_was_never_refuted(x):
+def test_the_bound_is_the_smallest_mean_that_was_never_refuted(x: FloatArray) -> None:
     alpha = 0.05
     bound = lower_bound(x, alpha, floor=FLOOR)
     assert FLOOR <= bound < x.max()
@@ -91,7 +93,7 @@ def test_the_bound_is_the_smallest_mean_that_was_never_refuted(x):
 
 
 @pytest.mark.parametrize("x", list(streams()))
-def test_a_smaller_alpha_and_fewer_looks_never_raise_the_bound(x):
+def test_a_smaller_alpha_and_fewer_looks_never_raise_the_bound(x: FloatArray) -> None:
     bounds = [lower_bound(x, alpha, floor=FLOOR) for alpha in (0.5, 0.1, 0.05, 0.01, 1e-6)]
     assert (np.diff(bounds) <= 1e-9).all()
     bounds = [lower_bound(x[:n], 0.05, floor=FLOOR) for n in (1, 10, 100, 400)]
@@ -99,17 +101,17 @@ def test_a_smaller_alpha_and_fewer_looks_never_raise_the_bound(x):
 
 
 @pytest.mark.parametrize("x", list(streams()))
-def test_the_upper_bound_mirrors_the_lower(x):
+def test_the_upper_bound_mirrors_the_lower(x: FloatArray) -> None:
     assert upper_bound(x, 0.05, ceiling=2.0) == -lower_bound(-x, 0.05, floor=-2.0)
 
 
-def test_a_mean_that_changes_on_the_way_refutes_both_ends():
+def test_a_mean_that_changes_on_the_way_refutes_both_ends() -> None:
     x = np.concatenate([np.full(300, 0.5), np.full(600, -0.5)]) + np.random.default_rng(0).normal(0.0, 0.1, 900)
     assert lower_bound(x, 0.05, floor=FLOOR) > 0.0 > upper_bound(x, 0.05, ceiling=3.0)
 
 
 @pytest.mark.parametrize("n", [100, 1_000, 10_000])
-def test_a_constant_is_bounded_ever_closer(n):
+def test_a_constant_is_bounded_ever_closer(n: int) -> None:
     # once the variance is learned, a bet on m risks at most .9 / (m + 3): wealth (1 + .9 (c - m) / (m + 3))^n
     c = 0.5
     bound = lower_bound(np.full(n, c), 0.05, floor=FLOOR)

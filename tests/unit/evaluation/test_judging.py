@@ -1,8 +1,10 @@
 """What one event says about a proposal, against exact expectations over rankings and clicks."""
 
 import itertools
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from dwell.evaluation.judging import (
@@ -15,6 +17,8 @@ from dwell.evaluation.judging import (
     prefix_difference,
 )
 from dwell.ranking import conditional_propensities, policy_scores
+from dwell.records.arrays import FloatArray, IntArray
+from dwell.records.rows import EventRow
 
 THETA = np.array([1.0, 0.5])
 TRUE = np.array([0.9, 0.3, 0.5, 0.1])
@@ -23,7 +27,7 @@ SAFE = LOGGED
 BETTER = EventPolicy(np.array([1.5, -0.2, 1.0, -1.0]), 0.8)
 
 
-def rankings(policy, k=2):
+def rankings(policy: EventPolicy, k: int = 2) -> Iterator[tuple[IntArray, float, FloatArray]]:
     """Every ranking of the top k with its probability and its steps; a single one where nothing is drawn."""
     n = policy.scores.size
     if policy.temperature == 0.0:
@@ -36,22 +40,33 @@ def rankings(policy, k=2):
         yield order, float(steps.prod()), steps
 
 
-def exact_exposure(policy, theta=THETA):
+def exact_exposure(policy: EventPolicy, theta: FloatArray = THETA) -> FloatArray:
     exposure = np.zeros(policy.scores.size)
     for order, p, _ in rankings(policy, theta.size):
         exposure[order[: theta.size]] += p * theta
     return exposure
 
 
-def value_of(policy):
+def value_of(policy: EventPolicy) -> float:
     return float(exact_exposure(policy) @ TRUE)
 
 
-def reordered(policy, order):
+def reordered(policy: EventPolicy, order: IntArray) -> EventPolicy:
     return EventPolicy(policy.scores[order], policy.temperature)
 
 
-def judged(event, order, *, proposed, safe=SAFE, logged=LOGGED, predicted=None, clip=100.0, steps=None, name="e"):
+def judged(
+    event: Callable[..., EventRow],
+    order: IntArray,
+    *,
+    proposed: EventPolicy,
+    safe: EventPolicy = SAFE,
+    logged: EventPolicy = LOGGED,
+    predicted: FloatArray | None = None,
+    clip: float = 100.0,
+    steps: FloatArray | None = None,
+    name: str = "e",
+) -> JudgedEvent:
     """Judge one event that showed the first two of this order."""
     row = event(
         order.size,
@@ -66,7 +81,7 @@ def judged(event, order, *, proposed, safe=SAFE, logged=LOGGED, predicted=None, 
     return judge_event(row, *arguments, max_importance_weight=clip)
 
 
-def expected_difference(event, *, n_names, **arguments):
+def expected_difference(event: Callable[..., EventRow], *, n_names: int, **arguments: object) -> FloatArray:
     """E over rankings and clicks of the estimate, per named stream of sampled exposures, float64 (n_names,)."""
     logged = arguments.get("logged", LOGGED)
     found = []
@@ -82,20 +97,22 @@ def expected_difference(event, *, n_names, **arguments):
     return np.array(found)
 
 
-def within_five_errors(found, expected):
+def within_five_errors(found: FloatArray, expected: float) -> bool:
     # 5 standard errors of the sampled exposures: false-alarm rate 6e-7
     return abs(found.mean() - expected) < 5.0 * found.std(ddof=1) / np.sqrt(found.size)
 
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("predicted", [[0.0] * 4, [0.5, 0.5, 0.5, 0.5], [1.0, -1.0, 0.2, 0.7], list(TRUE)])
-def test_the_difference_is_unbiased_whatever_was_predicted(event, predicted):
+def test_the_difference_is_unbiased_whatever_was_predicted(
+    event: Callable[..., EventRow], predicted: list[float]
+) -> None:
     found = expected_difference(event, n_names=60, proposed=BETTER, predicted=np.array(predicted))
     assert within_five_errors(found, value_of(BETTER) - value_of(SAFE))
 
 
 @pytest.mark.statistical
-def test_against_a_deterministic_safe_policy_and_for_a_deterministic_proposal(event):
+def test_against_a_deterministic_safe_policy_and_for_a_deterministic_proposal(event: Callable[..., EventRow]) -> None:
     caller = EventPolicy(np.array([0.0, -1.0, -2.0, -3.0]), 0.0)
     sorted_better = EventPolicy(BETTER.scores, 0.0)
     found = expected_difference(event, n_names=2, proposed=sorted_better, safe=caller)
@@ -103,14 +120,14 @@ def test_against_a_deterministic_safe_policy_and_for_a_deterministic_proposal(ev
     np.testing.assert_allclose(found, value_of(sorted_better) - value_of(caller), atol=1e-12)
 
 
-def test_the_same_policy_differs_by_nothing(event):
+def test_the_same_policy_differs_by_nothing(event: Callable[..., EventRow]) -> None:
     one = judged(event, np.arange(4), proposed=SAFE, predicted=np.array([0.5, -0.3, 0.9, 1.0]))
     assert one.direct == 0.0
     assert (one.slope == 0.0).all()
     assert one.unsupported == 0.0
 
 
-def test_judging_twice_gives_the_same_bits_and_the_rewards_are_not_read(event):
+def test_judging_twice_gives_the_same_bits_and_the_rewards_are_not_read(event: Callable[..., EventRow]) -> None:
     order = np.array([2, 0, 1, 3])
     one, two = judged(event, order, proposed=BETTER), judged(event, order, proposed=BETTER)
     assert one.direct == two.direct
@@ -120,14 +137,14 @@ def test_judging_twice_gives_the_same_bits_and_the_rewards_are_not_read(event):
     assert np.isfinite(blind.slope).all()
 
 
-def test_a_late_reward_moves_the_difference_by_its_slope(event):
+def test_a_late_reward_moves_the_difference_by_its_slope(event: Callable[..., EventRow]) -> None:
     one = judged(event, np.array([2, 0, 1, 3]), proposed=BETTER, predicted=np.full(4, 0.2))
     before, after = differences([one, one], [np.array([0.0, 0.0]), np.array([0.0, 1.0])])
     assert after - before == pytest.approx(one.slope[1])
     assert before == pytest.approx(one.direct - one.slope @ (THETA * 0.2))
 
 
-def test_without_support_a_document_promises_nothing(event):
+def test_without_support_a_document_promises_nothing(event: Callable[..., EventRow]) -> None:
     """The planted case: a proposal that lifts a document that was never shown, and that the predictor praises."""
     shown = np.array([0.9, 0.6, 0.0, 0.0])
     row = event(4, 2, exposure=shown)
@@ -142,7 +159,7 @@ def test_without_support_a_document_promises_nothing(event):
     assert x[0] < 0.0
 
 
-def test_half_the_support_is_half_the_promise(event):
+def test_half_the_support_is_half_the_promise(event: Callable[..., EventRow]) -> None:
     row = event(3, 1, exposure=np.array([0.9, SUPPORT / 2.0, 0.9]), n_shown=1)
     swap, keep = EventPolicy(np.array([0.0, 1.0, -1.0]), 0.0), EventPolicy(np.array([1.0, 0.0, -1.0]), 0.0)
     one = judge_event(row, swap, keep, np.array([0.0, 0.8, 0.0]), THETA, max_importance_weight=2.0)
@@ -150,7 +167,7 @@ def test_half_the_support_is_half_the_promise(event):
     assert one.unsupported == pytest.approx(1.0)
 
 
-def test_weights_are_clipped_on_both_sides(event):
+def test_weights_are_clipped_on_both_sides(event: Callable[..., EventRow]) -> None:
     row = event(4, 2, exposure=np.array([0.1, 0.1, 0.5, 0.5]))
     swap, keep = EventPolicy(np.array([0.0, 9.0, -1.0, -2.0]), 0.0), EventPolicy(np.array([9.0, 0.0, -1.0, -2.0]), 0.0)
     one = judge_event(row, swap, keep, np.zeros(4), THETA, max_importance_weight=2.0)
@@ -160,7 +177,7 @@ def test_weights_are_clipped_on_both_sides(event):
     np.testing.assert_allclose(free.slope, [-5.0, 5.0])
 
 
-def test_an_exposure_of_zero_does_not_divide(event):
+def test_an_exposure_of_zero_does_not_divide(event: Callable[..., EventRow]) -> None:
     row = event(3, 2, exposure=np.zeros(3))
     one = judge_event(row, BETTER._replace(scores=np.array([0.0, 1.0, 2.0])), EventPolicy(np.arange(3.0), 0.0),
                       np.ones(3), THETA, max_importance_weight=2.0)  # fmt: skip
@@ -168,7 +185,9 @@ def test_an_exposure_of_zero_does_not_divide(event):
     assert one.direct == 0.0
 
 
-def test_exposures_of_a_deterministic_policy_add_up_when_documents_stand_for_others(event):
+def test_exposures_of_a_deterministic_policy_add_up_when_documents_stand_for_others(
+    event: Callable[..., EventRow],
+) -> None:
     # three served, two sampled with probability 1/2 and 1/4: they stand for 2 + 4 candidates
     theta = np.array([1.0, 0.5, 0.25, 0.2])
     inclusion = np.array([1.0, 1.0, 1.0, 0.5, 0.25])
@@ -176,29 +195,27 @@ def test_exposures_of_a_deterministic_policy_add_up_when_documents_stand_for_oth
     top_sampled = EventPolicy(np.array([1.0, 0.0, -1.0, 9.0, -9.0]), 0.0)
     nobody = EventPolicy(np.array([-9.0, -8.0, -7.0, -10.0, 9.0]), 0.0)
     unit = np.eye(5)
-    gains = [
-        judge_event(row, top_sampled, nobody, unit[d], theta, max_importance_weight=2.0).direct for d in range(5)
-    ]
+    gains = [judge_event(row, top_sampled, nobody, unit[d], theta, max_importance_weight=2.0).direct for d in range(5)]
     # the first takes positions 1 and 2, then two served ones; against it, four equals take all four positions
     new, old = np.array([0.25, 0.2, 0.0, 1.5, 0.0]), np.array([0.0, 0.0, 0.0, 0.0, 1.95])
     np.testing.assert_allclose(gains, new - old, atol=1e-12)
 
 
-def test_a_list_as_long_as_its_documents_and_one_document(event):
+def test_a_list_as_long_as_its_documents_and_one_document(event: Callable[..., EventRow]) -> None:
     one = judge_event(event(1, 1), EventPolicy(np.zeros(1), 0.3), EventPolicy(np.zeros(1), 0.0), np.ones(1),
                       np.array([1.0, 0.5]), max_importance_weight=2.0)  # fmt: skip
     assert one.direct == 0.0
     assert one.slope.tolist() == [0.0]
 
 
-def test_an_examination_table_shorter_than_the_list(event):
+def test_an_examination_table_shorter_than_the_list(event: Callable[..., EventRow]) -> None:
     row = event(4, 3, n_shown=3)
     one = judge_event(row, EventPolicy(np.arange(4.0), 0.3), SAFE, np.ones(4), np.array([1.0]),
                       max_importance_weight=2.0)  # fmt: skip
     assert one.expected.tolist() == [1.0, 0.0, 0.0]
 
 
-def test_prefix_weights_are_ratios_of_probabilities(event):
+def test_prefix_weights_are_ratios_of_probabilities(event: Callable[..., EventRow]) -> None:
     for order, _, steps in rankings(LOGGED):
         one = judged(event, order, proposed=BETTER, steps=steps)
         z = policy_scores(BETTER.scores, BETTER.temperature)
@@ -207,7 +224,7 @@ def test_prefix_weights_are_ratios_of_probabilities(event):
         np.testing.assert_allclose(one.safe_prefix, 1.0, rtol=1e-9)
 
 
-def test_prefix_weights_have_mean_one(event):
+def test_prefix_weights_have_mean_one(event: Callable[..., EventRow]) -> None:
     # over all rankings of the logging policy; what breaks first when propensities are wrong
     total = np.zeros(2)
     for order, p, steps in rankings(LOGGED):
@@ -216,7 +233,9 @@ def test_prefix_weights_have_mean_one(event):
 
 
 @pytest.mark.parametrize("deterministic", ["logger", "proposal", "safe"])
-def test_where_nothing_was_drawn_there_are_no_prefix_weights(event, deterministic):
+def test_where_nothing_was_drawn_there_are_no_prefix_weights(
+    event: Callable[..., EventRow], deterministic: str
+) -> None:
     still = EventPolicy(np.array([3.0, 2.0, 1.0, 0.0]), 0.0)
     one = judged(
         event,
@@ -230,7 +249,7 @@ def test_where_nothing_was_drawn_there_are_no_prefix_weights(event, deterministi
     assert np.isfinite(one.slope).all()
 
 
-def test_a_proposal_that_could_hardly_have_shown_this_has_finite_weights(event):
+def test_a_proposal_that_could_hardly_have_shown_this_has_finite_weights(event: Callable[..., EventRow]) -> None:
     # far apart and cold: weights of e^-3000 underflow, their ratios do not
     scores = np.array([-2_000.0, -2_001.0, 5.0, -1_999.0])
     row = event(4, 2, propensities=np.array([1e-300, 1e-300]))
@@ -241,7 +260,9 @@ def test_a_proposal_that_could_hardly_have_shown_this_has_finite_weights(event):
     assert prefix_difference([one, one], [np.ones(2), np.zeros(2)]) is not None
 
 
-def cascade_log(rng, event, n):
+def cascade_log(
+    rng: np.random.Generator, event: Callable[..., EventRow], n: int
+) -> tuple[list[JudgedEvent], list[FloatArray]]:
     """Users who read from the top and stop at the first click: events with their clicks."""
     events, rewards = [], []
     orders, chances, steps = zip(*rankings(LOGGED), strict=True)
@@ -256,7 +277,7 @@ def cascade_log(rng, event, n):
     return events, rewards
 
 
-def cascade_value(policy):
+def cascade_value(policy: EventPolicy) -> float:
     total = 0.0
     for order, p, _ in rankings(policy):
         first, second = TRUE[order[:2]]
@@ -265,7 +286,7 @@ def cascade_value(policy):
 
 
 @pytest.mark.statistical
-def test_the_prefix_difference_holds_for_users_who_read_from_the_top(event):
+def test_the_prefix_difference_holds_for_users_who_read_from_the_top(event: Callable[..., EventRow]) -> None:
     # 5 of its own standard errors, 6e-7; and these are those of a bootstrap within 4 of their own errors
     rng = np.random.default_rng(0)
     events, rewards = cascade_log(rng, event, 4_000)
@@ -281,12 +302,12 @@ def test_the_prefix_difference_holds_for_users_who_read_from_the_top(event):
     assert abs(error / bootstrap - 1.0) < 4.0 / np.sqrt(2.0 * 99)
 
 
-def made_up(prefix, safe):
+def made_up(prefix: npt.ArrayLike, safe: npt.ArrayLike) -> JudgedEvent:
     return JudgedEvent(1, 0.0, np.zeros(len(prefix)), np.zeros(len(prefix)), np.array(prefix), np.array(safe), 1.0, 0.0)
 
 
 @pytest.mark.statistical
-def test_lists_of_different_length(event):
+def test_lists_of_different_length(event: Callable[..., EventRow]) -> None:
     rng = np.random.default_rng(1)
     events, rewards = [], []
     for _ in range(3_000):
@@ -308,28 +329,41 @@ def test_lists_of_different_length(event):
     assert abs(error / np.std(again, ddof=1) - 1.0) < 4.0 / np.sqrt(2.0 * 99)
 
 
-def test_fewer_than_two_drawn_events_have_no_prefix_difference():
+def test_how_often_a_position_was_shown_is_uncertain_too() -> None:
+    # a third of 90 lists have a second position; there the proposal has every click and the safe policy none, so that
+    # the value is the share of such lists and nothing else varies
+    events, rewards = [], []
+    for i in range(90):
+        m, c = 1 + (i % 3 == 0), float(i % 2)
+        events.append(made_up([1.0, 2.0 * c][:m], [1.0, 2.0 - 2.0 * c][:m]))
+        rewards.append(np.array([0.0, c][:m]))
+    value, error, _, _ = prefix_difference(events, rewards)
+    assert value == pytest.approx(1 / 3)
+    assert error == pytest.approx(np.sqrt(1 / 3 * 2 / 3 / 89))
+
+
+def test_fewer_than_two_drawn_events_have_no_prefix_difference() -> None:
     drawn, still = made_up([1.0], [1.0]), made_up([1.0], [1.0])._replace(prefix=None, safe_prefix=None)
     assert prefix_difference([], []) is None
     assert prefix_difference([drawn, still, still], [np.ones(1)] * 3) is None
     assert prefix_difference([drawn, still, drawn], [np.ones(1)] * 3) == (0.0, 0.0, 2, 2.0)
 
 
-def test_weights_of_nothing_are_worth_nothing():
+def test_weights_of_nothing_are_worth_nothing() -> None:
     both = [made_up([0.0], [1.0]), made_up([0.0], [1.0])]
     value, error, n, effective = prefix_difference(both, [np.ones(1), np.ones(1)])
     assert (value, n, effective) == (-1.0, 2, 0.0)
     assert np.isfinite(error)
 
 
-def test_kish_counts_equal_weights():
+def test_kish_counts_equal_weights() -> None:
     assert kish(np.full(7, 0.3)) == pytest.approx(7.0)
     assert kish(np.array([1.0, 0.0, 0.0])) == 1.0
     assert kish(np.array([1.0, 3.0])) == pytest.approx(16.0 / 10.0)
     assert kish(np.zeros(5)) == kish(np.zeros(0)) == 0.0
 
 
-def test_events_and_rewards_must_pair_up(event):
+def test_events_and_rewards_must_pair_up(event: Callable[..., EventRow]) -> None:
     one = judged(event, np.arange(4), proposed=BETTER)
     with pytest.raises(ValueError, match="zip"):
         differences([one], [])

@@ -1,15 +1,26 @@
 """Small worlds in which everything can be enumerated."""
 
 import itertools
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from dwell.ranking import conditional_propensities
+from dwell.records.arrays import FloatArray, IntArray
 from dwell.records.rows import EventRow
 
 
-def _event(features, *, rewards=(), exposure=None, inclusion=None, n_shown=None, **changes):
+def _event(
+    features: npt.ArrayLike,
+    *,
+    rewards: npt.ArrayLike = (),
+    exposure: npt.ArrayLike | None = None,
+    inclusion: npt.ArrayLike | None = None,
+    n_shown: int | None = None,
+    **changes: object,
+) -> EventRow:
     """Return a closed event: the first len(rewards) documents were served in this order."""
     features = np.asarray(features, dtype=np.float32)
     n, kept = len(features), len(rewards)
@@ -37,7 +48,7 @@ def _event(features, *, rewards=(), exposure=None, inclusion=None, n_shown=None,
     return EventRow(**{**values, **changes})
 
 
-def _rankings(log_weights, k):
+def _rankings(log_weights: FloatArray, k: int) -> Iterator[tuple[IntArray, float]]:
     """Return (order, probability) of every ranking of the top k, the others behind in any order."""
     n = log_weights.size
     for top in itertools.permutations(range(n), k):
@@ -46,22 +57,22 @@ def _rankings(log_weights, k):
         yield order, float(conditional_propensities(log_weights, order, k).prod())
 
 
-def _list_reward(log_weights, rewards, values):
+def _list_reward(log_weights: FloatArray, rewards: FloatArray, values: FloatArray) -> float:
     """Return E[sum of values at rank * reward], by enumeration; values are 0 beyond the end of the list."""
     k = int(np.flatnonzero(values).max(initial=-1)) + 1
     return sum(p * float(values[:k] @ rewards[order[:k]]) for order, p in _rankings(log_weights, k))
 
 
 @pytest.fixture
-def event():
+def event() -> Callable[..., EventRow]:
     return _event
 
 
 @pytest.fixture
-def rankings():
+def rankings() -> Callable[..., Iterator[tuple[IntArray, float]]]:
     return _rankings
 
 
 @pytest.fixture
-def list_reward():
+def list_reward() -> Callable[..., float]:
     return _list_reward

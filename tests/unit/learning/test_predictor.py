@@ -6,14 +6,15 @@ from scipy import optimize
 
 from dwell.errors import LearningError
 from dwell.learning.predictor import Predictor, PredictorSums, fit_predictor
+from dwell.records.arrays import FloatArray
 
 
-def log_of(rng, n, f):
+def log_of(rng: np.random.Generator, n: int, f: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Served documents: features, rewards, examination, sampling weight."""
     return rng.normal(size=(n, f)), rng.random(n), 1.0 / rng.integers(1, 11, size=n), rng.uniform(0.2, 3.0, size=n)
 
 
-def test_the_solution_minimises_the_weighted_squares():
+def test_the_solution_minimises_the_weighted_squares() -> None:
     phi, c, theta, kappa = log_of(np.random.default_rng(0), 200, 3)
     ridge = 7.0
     found = fit_predictor(PredictorSums.empty(3).plus(phi, c, theta, kappa), ridge=ridge).beta
@@ -26,13 +27,13 @@ def test_the_solution_minimises_the_weighted_squares():
     expected = np.linalg.lstsq(np.vstack([rows, penalty]), targets, rcond=None)[0]
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
-    def loss(beta):
+    def loss(beta: FloatArray) -> float:
         return float((kappa * (c - theta * (x @ beta)) ** 2 / theta).sum() + ridge * (beta[:3] ** 2).sum())
 
     np.testing.assert_allclose(found, optimize.minimize(loss, np.zeros(4), tol=1e-12).x, atol=1e-4)
 
 
-def test_sums_add_up_over_shards_in_any_order():
+def test_sums_add_up_over_shards_in_any_order() -> None:
     phi, c, theta, kappa = log_of(np.random.default_rng(1), 90, 4)
     whole = PredictorSums.empty(4).plus(phi, c, theta, kappa)
     parts = PredictorSums.empty(4)
@@ -45,7 +46,7 @@ def test_sums_add_up_over_shards_in_any_order():
 
 
 @pytest.mark.statistical
-def test_known_relevance_is_recovered_from_biased_clicks():
+def test_known_relevance_is_recovered_from_biased_clicks() -> None:
     # the error of each coefficient is within 5 of its standard errors (sandwich): 6e-7 per coefficient
     rng = np.random.default_rng(2)
     n, beta = 20_000, np.array([0.0, -0.1, 0.5])
@@ -63,36 +64,36 @@ def test_known_relevance_is_recovered_from_biased_clicks():
     assert abs(naive[0] - beta[0]) > 5.0 * error[0]
 
 
-def test_no_event_predicts_nothing():
+def test_no_event_predicts_nothing() -> None:
     assert fit_predictor(PredictorSums.empty(3)).predict(np.ones((2, 3))).tolist() == [0.0, 0.0]
 
 
-def test_without_a_ridge_a_feature_that_never_varies_gets_no_weight():
+def test_without_a_ridge_a_feature_that_never_varies_gets_no_weight() -> None:
     phi = np.column_stack([np.linspace(-1.0, 1.0, 50), np.zeros(50)])
     sums = PredictorSums.empty(2).plus(phi, 0.2 + 0.1 * phi[:, 0], np.ones(50), np.ones(50))
     np.testing.assert_allclose(fit_predictor(sums, ridge=0.0).beta, [0.1, 0.0, 0.2], atol=1e-6)
 
 
-def test_two_equal_features_share_their_weight_without_a_ridge():
+def test_two_equal_features_share_their_weight_without_a_ridge() -> None:
     one = np.linspace(-1.0, 1.0, 50)
     sums = PredictorSums.empty(2).plus(np.column_stack([one, one]), 0.1 * one, np.ones(50), np.ones(50))
     np.testing.assert_allclose(fit_predictor(sums, ridge=0.0).beta, [0.05, 0.05, 0.0], atol=1e-6)
 
 
-def test_the_intercept_is_not_shrunk():
+def test_the_intercept_is_not_shrunk() -> None:
     phi = np.random.default_rng(0).normal(size=(10, 2))
     phi -= phi.mean(axis=0)
     sums = PredictorSums.empty(2).plus(phi, np.full(10, 0.4), np.ones(10), np.ones(10))
     np.testing.assert_allclose(fit_predictor(sums, ridge=1e9).beta, [0.0, 0.0, 0.4], atol=1e-6)
 
 
-def test_predictions_stay_in_the_range_of_rewards():
+def test_predictions_stay_in_the_range_of_rewards() -> None:
     predictor = Predictor(np.array([10.0, 0.2]))
     assert predictor.predict(np.array([[[1.0]], [[-1.0]], [[0.01]]])).tolist() == [[1.0], [-1.0], [10.0 * 0.01 + 0.2]]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_sums_that_are_not_finite_are_refused(bad):
+def test_sums_that_are_not_finite_are_refused(bad: float) -> None:
     sums = PredictorSums(np.full((2, 2), bad), np.zeros(2), 1)
     with pytest.raises(LearningError, match="not finite") as caught:
         fit_predictor(sums)

@@ -13,11 +13,11 @@ ROWS = np.random.default_rng(0).standard_t(3, size=(500, 3)) * [5.0, 0.1, 100.0]
 LISTS = ROWS[:60].reshape(4, 15, 3)
 
 
-def given(**weights):
+def given(**weights: float) -> Params:
     return Params(3, dict(zip(NAMES, weights.values(), strict=True)) if weights else dict.fromkeys(NAMES, 1.0))
 
 
-def test_given_weights_start_exactly_at_the_live_policy():
+def test_given_weights_start_exactly_at_the_live_policy() -> None:
     live = given(bm25=2.0, cosine=-7.0, age=0.01)
     space = space_for(live, ROWS)
     start = space.vector(live)
@@ -27,16 +27,16 @@ def test_given_weights_start_exactly_at_the_live_policy():
     )
 
 
-def test_the_starting_score_is_standardised_where_the_space_was_fitted():
+def test_the_starting_score_is_standardised_where_the_space_was_fitted() -> None:
     live = given(bm25=2.0, cosine=-7.0, age=0.01)
     last = space_for(live, ROWS).phi(ROWS)[:, -1]
     assert (last.mean(), last.std()) == (pytest.approx(0.0, abs=1e-9), pytest.approx(1.0))
 
 
-@pytest.mark.parametrize("has_start", [True, False])
-def test_vector_to_params_and_back_keeps_the_scores(has_start):
+@pytest.mark.parametrize("start", ["given weights", "none"])
+def test_vector_to_params_and_back_keeps_the_scores(start: str) -> None:
     live = given(bm25=2.0, cosine=-7.0, age=0.01)
-    space = space_for(live, ROWS) if has_start else Space(NAMES, fit_transform(ROWS))
+    space = space_for(live, ROWS) if start == "given weights" else Space(NAMES, fit_transform(ROWS))
     vector = np.random.default_rng(1).normal(size=space.size)
     params = space.params(vector, version=4, parent=live, created_at=9.0)
     scores = space.phi(LISTS) @ vector
@@ -49,7 +49,7 @@ def test_vector_to_params_and_back_keeps_the_scores(has_start):
     assert params.temperature == live.temperature
 
 
-def test_a_successor_starts_exactly_where_its_parent_is():
+def test_a_successor_starts_exactly_where_its_parent_is() -> None:
     live = given(bm25=2.0, cosine=-7.0, age=0.01)
     first = space_for(live, ROWS)
     learned = first.params(np.array([0.3, -0.1, 0.2, 0.9]), version=4, parent=live, created_at=0.0)
@@ -60,7 +60,7 @@ def test_a_successor_starts_exactly_where_its_parent_is():
     assert second.vector(live).tolist() == [0.0, 0.0, 0.0, 1.0]
 
 
-def test_without_a_starting_formula_all_features_count_the_same():
+def test_without_a_starting_formula_all_features_count_the_same() -> None:
     live = Params(0, dict.fromkeys(NAMES, 0.0), origin="caller-order")
     space = space_for(live, ROWS)
     assert space.size == 3
@@ -71,14 +71,14 @@ def test_without_a_starting_formula_all_features_count_the_same():
     np.testing.assert_allclose(equal.score(LISTS), space.phi(LISTS).sum(axis=-1) * 3**-0.5, rtol=1e-12)
 
 
-def test_given_weights_that_score_everything_the_same_still_make_a_space():
+def test_given_weights_that_score_everything_the_same_still_make_a_space() -> None:
     live = given(bm25=0.0, cosine=0.0, age=0.0)
     space = space_for(live, ROWS)
     assert (space.phi(LISTS)[..., -1] == 0.0).all()
     assert np.isfinite(space.phi(LISTS)).all()
 
 
-def test_missing_values_add_nothing():
+def test_missing_values_add_nothing() -> None:
     live = given(bm25=2.0, cosine=1.0, age=0.0)
     space = space_for(live, ROWS)
     row = np.array([[3.0, np.nan, np.nan]])
@@ -88,7 +88,7 @@ def test_missing_values_add_nothing():
     np.testing.assert_allclose(params.score(row), space.phi(row).sum() / 2.0)
 
 
-def test_one_feature():
+def test_one_feature() -> None:
     live = Params(1, {"only": -2.0})
     space = space_for(live, ROWS[:, :1])
     assert space.phi(ROWS[:, :1]).shape == (500, 2)

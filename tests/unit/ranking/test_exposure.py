@@ -13,9 +13,10 @@ from dwell.ranking import (
     policy_scores,
     sampled_rankings,
 )
+from dwell.records.arrays import FloatArray
 
 
-def exact_exposure(z, theta):
+def exact_exposure(z: FloatArray, theta: FloatArray) -> FloatArray:
     n, k = z.size, min(theta.size, z.size)
     exposure = np.zeros(n)
     for top in itertools.permutations(range(n), k):
@@ -26,7 +27,7 @@ def exact_exposure(z, theta):
 
 @pytest.mark.statistical
 @pytest.mark.parametrize(("n", "k"), [(5, 3), (4, 4), (6, 2), (3, 5), (1, 1)])
-def test_exposure_is_within_five_standard_errors_of_enumeration(n, k):
+def test_exposure_is_within_five_standard_errors_of_enumeration(n: int, k: int) -> None:
     rng = np.random.default_rng(17)
     z = policy_scores(rng.normal(size=n), 0.6)
     theta = 1.0 / np.arange(1, k + 1)
@@ -37,7 +38,7 @@ def test_exposure_is_within_five_standard_errors_of_enumeration(n, k):
 
 
 @pytest.mark.statistical
-def test_the_standard_error_is_the_spread_over_repetitions():
+def test_the_standard_error_is_the_spread_over_repetitions() -> None:
     # 400 independent z-values: their mean square is chi-square(400)/400, outside [0.76, 1.27] with probability 1e-3
     z = policy_scores(np.array([0.5, 0.2, 0.0, -0.4]), 1.0)
     theta = np.array([1.0, 0.5, 0.3])
@@ -50,7 +51,7 @@ def test_the_standard_error_is_the_spread_over_repetitions():
     assert low < np.mean(np.square(scores)) < high
 
 
-def test_a_place_without_candidate_is_never_exposed():
+def test_a_place_without_candidate_is_never_exposed() -> None:
     z = np.array([-0.3, -np.inf, 0.0, -1.0, -np.inf])
     found = expected_exposure(z, np.ones(3), np.random.default_rng(0))
     assert found.value.tolist() == [1.0, 0.0, 1.0, 1.0, 0.0]
@@ -58,17 +59,17 @@ def test_a_place_without_candidate_is_never_exposed():
     assert set(placed.ravel().tolist()) == {0, 2, 3}
 
 
-def test_a_deterministic_order_is_examined_as_shown():
+def test_a_deterministic_order_is_examined_as_shown() -> None:
     found = deterministic_exposure(np.array([2, 0, 3, 1]), np.array([1.0, 0.5, 0.25]), 5)
     assert found.value.tolist() == [0.5, 0.0, 1.0, 0.25, 0.0]
     assert (found.standard_error == 0.0).all()
 
 
-def test_a_deterministic_order_shorter_than_the_table():
+def test_a_deterministic_order_shorter_than_the_table() -> None:
     assert deterministic_exposure(np.array([1]), np.array([1.0, 0.5]), 2).value.tolist() == [0.0, 1.0]
 
 
-def test_rankings_of_batches_hold_each_document_once():
+def test_rankings_of_batches_hold_each_document_once() -> None:
     z = np.random.default_rng(0).normal(size=(2, 3, 9))
     for k in (1, 4, 9):
         placed = sampled_rankings(z, 50, k, np.random.default_rng(1))

@@ -137,3 +137,17 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     beside.close()
     bare.close()
     assert Path(path).exists()
+
+
+def test_who_gives_the_pepper_gets_the_same_secrets_from_another_new_store(tmp_path: Path) -> None:
+    made = []
+    for name, pepper in (("a", b"pepper"), ("b", b"pepper"), ("c", b"other"), ("d", None), ("e", None)):
+        store = open_store(str(tmp_path / name))
+        made.append((store_secret(store, pepper), split_salt(store, pepper)))
+        assert (store_secret(store), split_salt(store, b"later")) == made[-1]  # what is there stays
+        store.close()
+    secrets, salts = zip(*made, strict=True)
+    assert made[0] == made[1]
+    assert len({*secrets, *salts}) == 8
+    assert fingerprint(b"pepper") not in {secrets[0][:16], salts[0][:16]}
+    assert secrets[0] == hmac.new(b"pepper", b"dwell secret", hashlib.sha256).digest()

@@ -1,0 +1,45 @@
+"""Ask how a loop is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import click
+
+from dwell.cli.options import store_argument, tenant_option
+from dwell.cli.printing import document, examples, fact_lines, json_option, number, plain, say, styled
+from dwell.cli.stores import reader_loop
+
+__all__ = ["health"]
+
+_COLORS: Final[Mapping[str, str]] = {"healthy": "green", "empty": "cyan", "warning": "yellow", "critical": "red"}
+
+
+@click.command()
+@store_argument
+@click.option("--capacity", type=click.IntRange(min=1), help="Closed events to keep, as dwell.open(capacity=...).")
+@tenant_option
+@json_option
+@examples(
+    "dwell health search.dwell",
+    "dwell health search.dwell --json",
+)
+def health(store: str, capacity: int | None, tenant: str, *, as_json: bool) -> int:
+    """Say how the loop is, and what to do.
+
+    Exit code 1 if the status is critical, so that a monitor can watch it. What a running process counts in memory
+    (lists that it could not record, calls that fell back) is not in the file: ask Loop.health() there.
+    """
+    with reader_loop(store, tenant, {"capacity": capacity}) as loop:
+        report = loop.health()
+    if as_json:
+        document(report.to_dict())
+    else:
+        say(f"{styled(report.status.upper(), _COLORS[report.status])}  {plain(store)}")
+        for alert in report.alerts:
+            say(f"  {styled(alert.severity, _COLORS[alert.severity])}  {alert.code}: {plain(alert.message)}")
+            say(f"    {plain(alert.remedy)}")
+        say()
+        fact_lines([(n, number(v) if isinstance(v, float) else v) for n, v in report.figures.items()])
+    return 1 if report.status == "critical" else 0

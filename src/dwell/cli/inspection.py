@@ -1,0 +1,332 @@
+"""Look into a store: what is in it, or all that is known of one event."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from dwell.cli.options import store_argument, tenant_option
+from dwell.cli.printing import (
+    NOTHING,
+    document,
+    examples,
+    fact_lines,
+    json_option,
+    number,
+    plain,
+    say,
+    shortened,
+    table,
+    when,
+)
+from dwell.cli.stores import facts
+from dwell.errors import UnknownEventError
+
+if TYPE_CHECKING:
+    from dwell.records import Impression, Signal
+    from dwell.storage import Outcome, Reader
+
+__all__ = ["inspect"]
+
+_MOST_SHOWN: Final = 5  # documents named in a line of the summary
+_QUARANTINED_SHOWN: Final = 20
+
+
+@click.command()
+@store_argument
+@click.argument("event_id", required=False)
+@click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Newest events to list.")
+@tenant_option
+@json_option
+@examples(
+    "dwell inspect search.dwell",
+    "dwell inspect search.dwell --limit 50 --json",
+    "dwell inspect search.dwell 0191c7a2-7d1e-7bb0-a4c5-52f1f1d1a3f0",
+)
+def inspect(store: str, event_id: str | None, limit: int, tenant: str, *, as_json: bool) -> None:
+    """Look into a store, or at one event.
+
+    Without EVENT_ID: facts of the store, counts, the newest events, what was quarantined and why. With it: the whole
+    list as it was served, with scores, propensities, features, reactions and rewards.
+    """
+    with facts(store, tenant) as reader:
+        found = _summary(reader, store, tenant, limit) if event_id is None else _event(reader, event_id)
+    if as_json:
+        document(found)
+    elif event_id is None:
+        _say_summary(found)
+    elif found["state"] in {"quarantined", "orphan"}:
+        _say_unserved(found)
+    else:
+        _say_event(found)
+
+
+# ---- the summary
+
+
+def _summary(reader: Reader, store: str, tenant: str, limit: int) -> dict[str, Any]:
+    from dwell.storage.schema import VERSION
+
+    live_version = reader.live_version() or 0
+    live = reader.params(live_version)
+    return {
+        "store": {
+            "path": store,
+            "size_bytes": reader.size_bytes(),
+            "schema_version": VERSION,  # a store of another version does not open
+            "tenant": tenant,
+            "features": [] if live is None else list(live.feature_names),
+            "live_version": live_version,
+            "versions": reader.params_versions(),
+            "n_decisions": len(reader.decisions()),
+        },
+        "counts": reader.counts(),
+        "events": _newest(reader, limit),
+        "quarantined": [
+            {"event_id": q.event_id, "at": q.at, "reason": q.reason}
+            for q in reader.quarantined(limit=_QUARANTINED_SHOWN)
+        ],
+    }
+
+
+def _newest(reader: Reader, limit: int) -> list[dict[str, Any]]:
+    seqs = reader.seqs(limit=limit, newest_first=True)
+    outcomes = {outcome.seq: outcome for outcome in reader.outcomes(seqs)}
+    signals = reader.signals(seqs)
+    return [
+        {
+            "event_id": impression.event_id,
+            "served_at": impression.served_at,
+            "state": outcomes[impression.seq].state,
+            "query": impression.query,
+            "user": impression.user,
+            "served": list(impression.served),
+            "signals": dict(Counter(signal.name for signal in signals.get(impression.seq, []))),
+            "reward": outcomes[impression.seq].reward,
+        }
+        for impression in reader.impressions(seqs)
+        if impression.seq in outcomes
+    ]
+
+
+def _say_summary(found: Mapping[str, Any]) -> None:
+    store = found["store"]
+    say(f"{plain(store['path'])}")
+    fact_lines(
+        [
+            ("size", f"{store['size_bytes']:,} bytes"),
+            ("schema version", store["schema_version"]),
+            ("tenant", store["tenant"] or "(default)"),
+            ("features", ", ".join(store["features"]) or NOTHING),
+            ("live", f"version {store['live_version']} of {len(store['versions'])}; {store['n_decisions']} decisions"),
+        ]
+    )
+    say()
+    say("counts")
+    fact_lines(found["counts"].items())
+    if found["events"]:
+        say()
+        say("newest events")
+        table(("served", "event", "state", "query", "shown", "signals", "reward"), map(_line, found["events"]))
+    if found["quarantined"]:
+        say()
+        say("quarantined, newest first")
+        table(
+            ("at", "event", "reason"),
+            [(when(q["at"]), q["event_id"], shortened(q["reason"], 100)) for q in found["quarantined"]],
+        )
+
+
+def _line(event: Mapping[str, Any]) -> tuple[str, ...]:
+    served: Sequence[str] = event["served"]
+    more = f" +{len(served) - _MOST_SHOWN}" if len(served) > _MOST_SHOWN else ""
+    shown = " ".join(shortened(doc, 16) for doc in served[:_MOST_SHOWN])
+    signals = " ".join(f"{name} x{n}" for name, n in event["signals"].items())
+    return (
+        when(event["served_at"]),
+        event["event_id"],
+        event["state"],
+        shortened(event["query"], 40),
+        f"{shown}{more}",
+        shortened(signals, 40) or NOTHING,
+        number(event["reward"], signed=True),
+    )
+
+
+# ---- one event
+
+
+def _event(reader: Reader, event_id: str) -> dict[str, Any]:
+    state = reader.event(event_id)
+    impressions = [] if state is None else reader.impressions([state.seq])
+    outcomes = [] if state is None else reader.outcomes([state.seq])
+    if not impressions or not outcomes:
+        return _not_served(reader, event_id)
+    impression, outcome = impressions[0], outcomes[0]
+    signals = reader.signals([impression.seq])[impression.seq]
+    documents = _documents(impression, outcome, signals)
+    n_served = len(impression.served)
+    return {
+        "event_id": impression.event_id,
+        "seq": impression.seq,
+        "state": outcome.state,
+        "served_at": impression.served_at,
+        "closed_at": outcome.closed_at,
+        "query": impression.query,
+        "user": impression.user,
+        "segment": impression.segment,
+        "mode": impression.mode,
+        "policy": impression.policy,
+        "arm": impression.arm,
+        "params_version": impression.params_version,
+        "temperature": impression.temperature,
+        "is_deterministic": impression.is_deterministic,
+        "is_shown": impression.is_shown,
+        "is_altered": impression.is_altered,
+        "n_candidates": impression.n_candidates,
+        "features": list(impression.feature_names) if impression.has_features else [],
+        "served": documents[:n_served],
+        "unserved": documents[n_served:],
+        "list_signals": [_signal(signal) for signal in signals if signal.doc is None],
+        "reward": outcome.reward,
+        "reward_version": outcome.reward_version or None,
+        "examination_version": outcome.examination_version or None,
+        "priority": outcome.priority,
+        "version": outcome.version,
+    }
+
+
+def _documents(impression: Impression, outcome: Outcome, signals: Sequence[Signal]) -> list[dict[str, Any]]:
+    """Return the served documents in the order shown, then those of the others whose features were kept."""
+    kept = {doc: i for i, doc in enumerate(impression.documents)}
+    of_document: dict[str, list[dict[str, Any]]] = {}
+    for signal in signals:
+        if signal.doc is not None:
+            of_document.setdefault(signal.doc, []).append(_signal(signal))
+    found = []
+    others = [doc for doc in impression.documents if doc not in set(impression.served)]
+    for rank, doc in enumerate((*impression.served, *others)):
+        is_served, at = rank < len(impression.served), kept.get(doc)
+        rewards = outcome.document_rewards if is_served else None
+        found.append(
+            {
+                "rank": rank + 1 if is_served else None,
+                "id": doc,
+                "score": None if at is None else float(impression.scores[impression.document_scores[at]]),
+                "propensity": float(impression.propensities[rank])
+                if is_served and rank < len(impression.propensities)
+                else None,
+                "inclusion": None if at is None else float(impression.inclusion[at]),
+                "exposure": None if at is None or outcome.exposure is None else float(outcome.exposure[at]),
+                "reward": None if rewards is None or rank >= len(rewards) else float(rewards[rank]),
+                "features": _features(impression, at),
+                "signals": of_document.get(doc, []),
+            }
+        )
+    return found
+
+
+def _features(impression: Impression, at: int | None) -> dict[str, float]:
+    if at is None or not impression.has_features:
+        return {}
+    return dict(zip(impression.feature_names, impression.features[at].tolist(), strict=True))
+
+
+def _signal(signal: Signal) -> dict[str, Any]:
+    return {"name": signal.name, "value": signal.value, "at": signal.at, "received_at": signal.received_at}
+
+
+def _not_served(reader: Reader, event_id: str) -> dict[str, Any]:
+    """Return what is known of an event that was never recorded.
+
+    Raises:
+        UnknownEventError: Nothing is.
+    """
+    quarantined = reader.quarantined(event_id=event_id)
+    if quarantined:
+        reasons = [{"at": q.at, "reason": q.reason} for q in quarantined]
+        return {"event_id": event_id, "state": "quarantined", "reasons": reasons}
+    orphans = reader.orphans(event_id)
+    if orphans:
+        signals = [_signal(signal) | {"doc": signal.doc} for signal in orphans]
+        return {"event_id": event_id, "state": "orphan", "signals": signals}
+    raise UnknownEventError(
+        "no such event in this store",
+        field="event_id",
+        value=event_id,
+        hint="It may have been erased or removed; `dwell inspect STORE` lists the newest ones.",
+    )
+
+
+def _say_unserved(found: Mapping[str, Any]) -> None:
+    say(f"event {plain(found['event_id'])}")
+    if found["state"] == "quarantined":
+        say("  quarantined: it was served in the caller's order, and nothing is learned from it")
+        fact_lines([(when(r["at"]), r["reason"]) for r in found["reasons"]])
+    else:
+        say("  never recorded here; these reactions wait for it")
+        _say_signals(found["signals"])
+
+
+def _say_event(found: Mapping[str, Any]) -> None:
+    say(f"event {plain(found['event_id'])}")
+    drawn = "deterministic" if found["is_deterministic"] else f"temperature {number(found['temperature'])}"
+    altered = ", altered: not learned from" if found["is_altered"] else ""
+    fact_lines(
+        [
+            ("query", shortened(found["query"], 200)),
+            ("served", when(found["served_at"])),
+            ("state", f"{found['state']}{'' if found['is_shown'] else ', not shown yet'}{altered}"),
+            ("closed", when(found["closed_at"])),
+            ("user", found["user"] or NOTHING),
+            ("segment", found["segment"] or NOTHING),
+            ("ordered by", f"{found['policy']}, mode {found['mode']}, arm {found['arm']}, {drawn}"),
+            ("params version", found["params_version"]),
+            ("candidates", f"{found['n_candidates']}, of which {len(found['unserved'])} unserved are kept"),
+            ("reward", _reward_text(found)),
+            ("priority", number(found["priority"])),
+        ]
+    )
+    say()
+    names: list[str] = found["features"]
+    heads = ("rank", "doc", "score", "propensity", "exposure", "reward", "signals", *map(plain, names))
+    table(
+        heads,
+        [_document_line(doc, names) for doc in found["served"]],
+        right=("rank", "score", "propensity", "exposure", "reward", *map(plain, names)),
+    )
+    if found["list_signals"]:
+        say()
+        say("about the whole list")
+        _say_signals(found["list_signals"])
+
+
+def _reward_text(found: Mapping[str, Any]) -> str:
+    if found["reward"] is None:
+        return "not computed yet"
+    return f"{number(found['reward'], signed=True)} by {found['reward_version']}, computed {found['version']} times"
+
+
+def _document_line(doc: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+    signals = " ".join(f"{signal['name']}={number(signal['value'])}" for signal in doc["signals"])
+    return (
+        str(doc["rank"]),
+        doc["id"],
+        number(doc["score"]),
+        number(doc["propensity"]),
+        number(doc["exposure"]),
+        number(doc["reward"], signed=True),
+        signals or NOTHING,
+        *(number(doc["features"].get(name)) for name in names),
+    )
+
+
+def _say_signals(signals: Sequence[Mapping[str, Any]]) -> None:
+    table(
+        ("at", "signal", "value", "doc"),
+        [(when(s["at"]), s["name"], number(s["value"]), s.get("doc") or NOTHING) for s in signals],
+        right=("value",),
+    )

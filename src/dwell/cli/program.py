@@ -1,0 +1,100 @@
+"""The program `dwell`: its commands, and what every failure looks like from outside."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from dwell import __version__
+from dwell.cli.demo import demo
+from dwell.cli.health import health
+from dwell.cli.inspection import inspect
+from dwell.cli.keeping import erase, export
+from dwell.cli.learning import evaluate, train
+from dwell.cli.params import history, params
+from dwell.cli.printing import complain, examples
+from dwell.cli.settings import config
+from dwell.cli.transitions import promote, rollback
+from dwell.errors import DwellError
+
+__all__ = ["main", "program"]
+
+DEBUG_VARIABLE: Final = "DWELL_DEBUG"
+DONE: Final = 0
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="dwell")
+@examples(
+    "dwell demo                        see it learn",
+    "dwell inspect search.dwell        what is in the file",
+    "dwell health search.dwell         is it learning, and if not, why",
+    "dwell rollback search.dwell       back to the params before",
+)
+def program() -> None:
+    """Retrieval that learns from what happened after it answered.
+
+    STORE is the file that dwell.open made; without it, demo.dwell in the current folder is taken, if it is there.
+    Looking never disturbs a process that has the store open. Exit code 0: done; 1: refused or failed, with one line
+    that says why; 2: wrong usage.
+    """
+
+
+for _command in (
+    demo,
+    inspect,
+    params,
+    history,
+    health,
+    train,
+    evaluate,
+    promote,
+    rollback,
+    erase,
+    export,
+    config,
+):
+    program.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 refused or failed, 2 wrong usage.
+
+    Args:
+        arguments: The words after `dwell`; those of this process when not given.
+    """
+    try:
+        return _run(None if arguments is None else list(arguments))
+    except click.UsageError as error:
+        error.show()
+        return WRONG_USAGE
+    except Exception as error:  # noqa: BLE001 - the last resort: people get a line, the traceback is theirs to ask for
+        if os.environ.get(DEBUG_VARIABLE, "") not in {"", "0"}:
+            traceback.print_exception(error)
+        complain(_words(error))
+        return FAILED
+
+
+def _run(arguments: list[str] | None) -> int:
+    code = program.main(arguments, prog_name="dwell", standalone_mode=False)
+    return code if isinstance(code, int) else DONE
+
+
+def _words(error: Exception) -> str:
+    """Return what happened and what to do about it, for one line."""
+    if isinstance(error, DwellError):
+        return str(error)
+    if isinstance(error, click.Abort):
+        return "stopped before the end."
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, OSError):
+        name = "" if error.filename is None else f" {str(error.filename)!r}"
+        return f"{error.strerror or error}:{name} can not be used. Check the path and its permissions."
+    return f"unexpected {type(error).__name__}: {error}. Set {DEBUG_VARIABLE}=1 to see the traceback."

@@ -1,0 +1,323 @@
+"""Each verdict and each reason, from evidence made by hand."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import stats
+
+from dwell.errors import ConfigError
+from dwell.evaluation import Evidence, GateSettings, JudgedEvent, decide, spent_alpha
+from dwell.records import GateDecision
+from dwell.records.arrays import FloatArray
+
+CODES = {
+    "better",
+    "not_yet",
+    "worse",
+    "no_gain",
+    "undecided",
+    "too_few_events",
+    "too_few_users",
+    "users_unknown",
+    "unsupported",
+    "disagreement",
+    "weak_support",
+    "gate_off",
+}
+
+
+def judged(
+    x: FloatArray, *, unsupported: float = 0.0, importance: float = 1.0, prefix: float | None = None
+) -> JudgedEvent:
+    """An event whose difference is x, whatever was rewarded."""
+    weights = None if prefix is None else np.array([prefix])
+    safe = None if prefix is None else np.ones(1)
+    return JudgedEvent(1, float(x), np.zeros(1), np.zeros(1), weights, safe, importance, unsupported)
+
+
+def evidence(
+    xs: npt.ArrayLike,
+    *,
+    users: int | None = 100,
+    caller: bool = False,
+    held_out: Sequence[float] | FloatArray = (),
+    attempt: int = 1,
+    rewards: FloatArray | None = None,
+    **event: float,
+) -> Evidence:
+    return Evidence(
+        events=[judged(x, **event) for x in xs],
+        rewards=[np.zeros(1) for _ in xs] if rewards is None else [np.array([c]) for c in rewards],
+        n_users=users,
+        is_caller_ordered_only=caller,
+        held_out=np.array(held_out, dtype=np.float64),
+        attempt=attempt,
+    )
+
+
+def decided(given: Evidence, **settings: object) -> GateDecision:
+    found = decide(given, GateSettings(**settings), proposed_version=5, safe_version=4, now=12.0)
+    assert found.reasons
+    assert all(reason.partition(":")[0] in CODES and reason.partition(": ")[2] for reason in found.reasons)
+    return found
+
+
+def codes(found: FloatArray) -> list[str]:
+    return [reason.partition(":")[0] for reason in found.reasons]
+
+
+def swinging(mean: float, swing: float, n: int) -> FloatArray:
+    """Return n values with exactly this mean: mean + swing and mean - swing by turns."""
+    return mean + swing * np.where(np.arange(n) % 2, 1.0, -1.0)
+
+
+GOOD = swinging(0.3, 0.2, 400)
+BAD = swinging(-0.3, 0.2, 400)
+UNCLEAR = swinging(0.001, 0.5, 400)
+
+
+@pytest.mark.parametrize("kind", ["anytime", "block"])
+def test_what_is_clearly_better_is_promoted(kind: str) -> None:
+    found = decided(evidence(GOOD), kind=kind, block_events=400)
+    assert (found.verdict, codes(found)) == ("promote", ["better"])
+    assert found.difference.value == pytest.approx(0.3)
+    assert 0.0 < found.difference.low < 0.3 < found.difference.high
+    assert found.difference.n == 400
+    assert (found.proposed_version, found.safe_version, found.decided_at, found.kind) == (5, 4, 12.0, "judged")
+
+
+@pytest.mark.parametrize("kind", ["anytime", "block"])
+def test_what_is_clearly_worse_is_rejected_before_its_time(kind: str) -> None:
+    found = decided(evidence(BAD), kind=kind)
+    assert (found.verdict, codes(found)) == ("reject", ["worse"])
+    assert found.difference.high < 0.0
+
+
+def test_what_is_not_clear_waits() -> None:
+    found = decided(evidence(UNCLEAR))
+    assert (found.verdict, codes(found)) == ("hold", ["not_yet"])
+
+
+def test_without_any_event_it_waits() -> None:
+    found = decided(evidence([]))
+    assert (found.verdict, codes(found)) == ("hold", ["too_few_events"])
+    assert (found.difference.value, found.difference.n, found.difference.effective_sample_size) == (0.0, 0, 0.0)
+    assert (found.difference.low, found.difference.high) == (-3.0, 3.0)
+
+
+def test_after_long_enough_no_gain_is_a_rejection() -> None:
+    no_gain = swinging(-0.001, 0.5, 1_000)
+    assert codes(decided(evidence(no_gain[:998]))) == ["not_yet"]
+    found = decided(evidence(no_gain))
+    assert (found.verdict, codes(found)) == ("reject", ["no_gain"])
+
+
+def test_at_the_end_of_patience_undecided_is_a_rejection() -> None:
+    found = decided(evidence(UNCLEAR), max_judged_events=400)
+    assert (found.verdict, codes(found)) == ("reject", ["undecided"])
+    assert decided(evidence(UNCLEAR), max_judged_events=401).verdict == "hold"
+
+
+def test_a_held_proposal_does_not_stand_for_ever() -> None:
+    held = evidence(GOOD, users=3)
+    assert decided(held, max_judged_events=401).verdict == "hold"
+    found = decided(held, max_judged_events=400)
+    assert (found.verdict, codes(found)) == ("reject", ["undecided", "too_few_users"])
+
+
+def test_few_events_hold_however_good() -> None:
+    found = decided(evidence(GOOD[:198]))
+    assert (found.verdict, codes(found)) == ("hold", ["too_few_events"])
+    assert decided(evidence(GOOD[:200])).verdict == "promote"
+
+
+def test_few_users_hold_and_unknown_users_are_only_said() -> None:
+    found = decided(evidence(GOOD, users=19))
+    assert (found.verdict, codes(found)) == ("hold", ["too_few_users"])
+    assert decided(evidence(GOOD, users=20)).verdict == "promote"
+    found = decided(evidence(GOOD, users=None))
+    assert (found.verdict, codes(found)) == ("promote", ["better", "users_unknown"])
+    assert found.diagnostics["n_users"] == -1.0
+
+
+def test_events_of_the_callers_order_alone_are_no_support() -> None:
+    found = decided(evidence(GOOD, caller=True))
+    assert (found.verdict, codes(found)) == ("hold", ["unsupported"])
+    assert "caller" in found.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict", "expected"),
+    [
+        (0.10, "promote", ["better"]),
+        (0.11, "promote", ["better", "weak_support"]),
+        (0.30, "promote", ["better", "weak_support"]),
+        (0.31, "hold", ["unsupported"]),
+        (1.00, "hold", ["unsupported"]),
+    ],
+)
+def test_unsupported_exposure_is_reported_and_then_holds(share: float, verdict: str, expected: list[str]) -> None:
+    found = decided(evidence(GOOD, unsupported=share))
+    assert (found.verdict, codes(found)) == (verdict, expected)
+    assert found.diagnostics["unsupported_exposure"] == pytest.approx(share)
+
+
+def test_held_out_users_veto_only_when_they_are_significantly_worse() -> None:
+    # mean -.1, sd .3: worse at 1.645 standard errors from n = (1.645 * .3 / .1)^2 = 25 on
+    assert decided(evidence(GOOD, held_out=swinging(-0.1, 0.3, 20))).verdict == "promote"
+    found = decided(evidence(GOOD, held_out=swinging(-0.1, 0.3, 30)))
+    assert (found.verdict, codes(found)) == ("hold", ["disagreement"])
+    assert "users that are never learned from" in found.reasons[0]
+    assert found.estimates["held_out_users"].value == pytest.approx(-0.1)
+    assert decided(evidence(GOOD, held_out=swinging(+0.1, 0.3, 30))).verdict == "promote"
+    assert decided(evidence(GOOD, held_out=[-1.0])).verdict == "promote"  # one value has no error
+
+
+def test_the_prefix_estimate_vetoes_only_when_it_is_significantly_negative() -> None:
+    clicked = np.arange(400) % 2.0
+
+    def with_weights(weights: FloatArray) -> Evidence:
+        events = [judged(x, prefix=w) for x, w in zip(GOOD, weights, strict=True)]
+        return dataclasses.replace(evidence(GOOD, rewards=clicked), events=events)
+
+    # the proposal would have shown the unclicked lists: weight 1.9 without a click and .1 with one
+    found = decided(with_weights(1.9 - 1.8 * clicked))
+    assert (found.verdict, codes(found)) == ("hold", ["disagreement"])
+    # self-normalised: (.1 / 2) / 1 - 1 / 2
+    assert found.estimates["prefix"].value == pytest.approx(0.05 - 0.5)
+    assert "prefix" in found.reasons[0]
+    assert decided(with_weights(0.1 + 1.8 * clicked)).verdict == "promote"
+    # weights that have nothing to do with clicks: a difference of 0 is no veto
+    found = decided(with_weights(0.1 + 1.8 * (np.arange(400) // 2 % 2)))
+    assert found.estimates["prefix"].value == pytest.approx(0.0)
+    assert found.verdict == "promote"
+    assert "prefix" not in decided(evidence(GOOD)).estimates
+
+
+def test_all_objections_are_named_at_once() -> None:
+    found = decided(evidence(GOOD[:100], users=1, unsupported=0.5, held_out=swinging(-0.5, 0.1, 30)))
+    assert found.verdict == "hold"
+    assert codes(found) == ["too_few_events", "too_few_users", "unsupported", "disagreement"]
+    found = decided(evidence(UNCLEAR[:100], users=1))
+    assert codes(found) == ["not_yet", "too_few_events", "too_few_users"]
+
+
+def test_without_a_gate_everything_goes_live_and_the_figures_still_tell() -> None:
+    found = decided(evidence(BAD, unsupported=0.2), kind="off")
+    assert (found.verdict, codes(found)) == ("promote", ["gate_off", "weak_support"])
+    assert found.difference.high < 0.0
+    assert decided(evidence([]), kind="off").verdict == "promote"
+
+
+def test_the_block_gate_waits_for_its_block_and_then_decides() -> None:
+    assert codes(decided(evidence(GOOD[:398]), kind="block", block_events=400)) == ["not_yet"]
+    assert decided(evidence(UNCLEAR), kind="block", block_events=402).verdict == "hold"
+    found = decided(evidence(UNCLEAR), kind="block", block_events=400)
+    assert (found.verdict, codes(found)) == ("reject", ["no_gain"])
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 5])
+def test_the_block_gate_is_the_one_sided_normal_test(attempt: int) -> None:
+    n, swing = 400, 0.4
+    error = swing * math.sqrt(n / (n - 1)) / math.sqrt(n)
+    critical = stats.norm.isf(0.05 * 6.0 / (math.pi**2 * attempt**2))
+    for factor, verdict in ((0.99, "reject"), (1.01, "promote")):
+        given = evidence(swinging(factor * critical * error, swing, n), attempt=attempt)
+        found = decided(given, kind="block", block_events=n)
+        assert found.verdict == verdict
+        # the interval is the one that decides
+        assert found.difference.low == pytest.approx((factor - 1.0) * critical * error, abs=1e-6)
+        assert found.difference.high == pytest.approx((factor + 1.0) * critical * error, abs=1e-6)
+
+
+def test_a_block_without_any_spread_decides_nothing() -> None:
+    assert decided(evidence(np.full(400, 0.5)), kind="block", block_events=400).verdict != "promote"
+
+
+def test_each_further_proposal_needs_more() -> None:
+    spent = [spent_alpha(0.05, j) for j in range(1, 2_000)]
+    assert (np.diff(spent) < 0.0).all()
+    assert sum(spent) < 0.05
+    # the tail of 1 / j^2 beyond n is below 1 / n
+    assert sum(spent) > 0.05 * (1.0 - 6.0 / (math.pi**2 * 1_999))
+    lows = []
+    for attempt in (1, 2, 10):
+        found = decided(evidence(GOOD, attempt=attempt))
+        assert found.alpha == pytest.approx(spent_alpha(0.05, attempt))
+        assert found.diagnostics["attempt"] == attempt
+        lows.append(found.difference.low)
+    assert lows == sorted(lows, reverse=True)
+    # enough for a first proposal, not for a hundredth
+    # a bet of at most .3 on .1: 200 * log(1.03) = 5.9, against log(1 / .03) = 3.5 and log(1 / 3e-6) = 12.7
+    little = swinging(0.1, 0.1, 200)
+    assert decided(evidence(little)).verdict == "promote"
+    assert decided(evidence(little, attempt=100)).verdict == "hold"
+
+
+def test_what_began_well_and_turned_is_not_promoted() -> None:
+    turned = np.concatenate([GOOD[:150], swinging(-0.3, 0.2, 400)])
+    assert codes(decided(evidence(turned[:150]))) == ["too_few_events"]
+    found = decided(evidence(turned))
+    assert found.difference.low > 0.0 > found.difference.value
+    assert (found.verdict, codes(found)) == ("reject", ["worse"])
+    # turned, but not refuted yet
+    found = decided(evidence(np.concatenate([GOOD[:150], swinging(-0.3, 0.2, 152)])))
+    assert (found.verdict, codes(found)) == ("hold", ["not_yet"])
+
+
+def test_differences_beyond_the_bound_are_cut_and_counted() -> None:
+    x = GOOD.copy()
+    x[:4] = [50.0, -50.0, 3.0, -3.0]
+    found = decided(evidence(x))
+    assert found.diagnostics["cut_share"] == pytest.approx(2 / 400)
+    assert found.difference.value == pytest.approx(np.clip(x, -3.0, 3.0).mean())
+    assert decided(evidence(x), bound=1.0).diagnostics["cut_share"] == pytest.approx(4 / 400)
+
+
+def test_the_effective_sample_size_is_that_of_the_importance() -> None:
+    given = evidence(GOOD)
+    heavy = [e._replace(importance=3.0 if i == 0 else 1.0) for i, e in enumerate(given.events)]
+    found = decided(dataclasses.replace(given, events=heavy))
+    assert found.difference.effective_sample_size == pytest.approx((399 + 3) ** 2 / (399 + 9))
+    assert found.diagnostics["max_weight_share"] == pytest.approx(3 / 402)
+    nothing = decided(evidence(GOOD, importance=0.0))
+    assert nothing.difference.effective_sample_size == 0.0
+    assert nothing.diagnostics["max_weight_share"] == 0.0
+
+
+def test_every_figure_that_is_reported_is_a_number() -> None:
+    for given in (evidence([]), evidence(GOOD), evidence(BAD, users=None), evidence([0.1], held_out=[0.3, 0.2])):
+        found = decided(given)
+        assert all(math.isfinite(v) for v in found.diagnostics.values())
+        for estimate in (found.difference, *found.estimates.values()):
+            assert math.isfinite(estimate.value)
+            assert estimate.low <= estimate.value <= estimate.high or estimate.n == 0
+            assert 0.0 <= estimate.effective_sample_size <= estimate.n + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kind", "sometimes"),
+        ("alpha", 0.0),
+        ("alpha", 0.6),
+        ("alpha", float("nan")),
+        ("max_importance_weight", 0.0),
+        ("bound", 0.0),
+        ("block_events", 10),
+        ("min_events", 1),
+        ("min_users", 0),
+        ("futility_events", 99),
+        ("unsupported_warn", -0.1),
+        ("unsupported_refuse", 1.1),
+        ("max_judged_events", 1),
+    ],
+)
+def test_a_setting_outside_its_range_is_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        GateSettings(**{name: value})
+    assert caught.value.field == f"gate.{name}"

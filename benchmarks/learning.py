@@ -118,20 +118,21 @@ def _full_labels(world: World) -> tuple[FloatArray, FloatArray]:
 
 def preamble(asked: argparse.Namespace) -> list[str]:
     """Return what one must know to read the figures."""
+    machine = f"Python {platform.python_version()}, numpy {np.__version__}, {os.cpu_count()} cores"
     return [
         "# Learning from simulated clicks",
         "",
-        f"dwell {dwell.__version__}, Python {platform.python_version()}, numpy {np.__version__}, {os.cpu_count()} cores.",
-        "Clicks are simulated, not people's: position-based, examination 1/k, click noise 0.1, "
-        f"{N_SHOWN} documents shown,",
-        f"temperature {TEMPERATURE}, 500 users, one event a minute, `train()` every {TRAIN_EVERY:,} events, "
-        f"seeds 0 to {asked.seeds - 1}.",
-        "Stores are in memory (`:memory:`) and reactions go in by `submit_feedback`; ids, times and the pepper are given.",
+        f"dwell {dwell.__version__}, {machine}.",
+        "Clicks are simulated, not people's: position-based, examination 1/k, click noise 0.1,",
+        f"{N_SHOWN} documents shown, temperature {TEMPERATURE}, 500 users, one event a minute,",
+        f"`train()` every {TRAIN_EVERY:,} events, seeds 0 to {asked.seeds - 1}.",
+        "Stores are in memory (`:memory:`), reactions go in by `submit_feedback`; ids, times and pepper are given.",
         "",
-        "nDCG@10 is that of the *test* questions, never asked, in the greedy order of `loop.params.score`: gains 2^g - 1,",
-        "discount log2, the ideal being the best order of the candidates; candidates are shuffled so that ties earn",
-        "nothing, questions without a relevant candidate are left out. A difference is a tie unless both its intervals,",
-        "over seeds and over questions (paired bootstrap), leave out 0; with one seed, the one over questions.",
+        "nDCG@10 is that of the *test* questions, never asked, in the greedy order of `loop.params.score`:",
+        "gains 2^g - 1, discount log2, the ideal being the best order of the candidates; candidates are shuffled, so",
+        "that ties earn nothing, and questions without a relevant candidate are left out.",
+        "A difference is a tie unless both its intervals, over seeds and over questions (paired bootstrap),",
+        "leave out 0; with one seed, the one over questions.",
         "",
     ]
 

@@ -106,7 +106,10 @@ class _Clicks:
         self._seed = seed
 
     def __call__(self, number: int, grades: IntArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        return self._user.clicks(grades, np.random.default_rng([self._seed, 3, number]))
+        drawn: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = self._user.clicks(
+            grades, np.random.default_rng([self._seed, 3, number])
+        )
+        return drawn
 
 
 def _open(world: World, seed: int, config: dict[str, Any]) -> dwell.Loop:

@@ -27,7 +27,8 @@ START = 1_700_000_000.0
 N_EVENTS = 60
 HOSTILE = "\x1b]0;owned\x07\x1b[31m\u202egnp.exe\r\nsecond line"
 PUBLIC_COMMANDS = {
-    "demo", "inspect", "params", "history", "health", "train", "evaluate", "promote", "rollback", "erase", "export", "config",
+    "demo", "inspect", "params", "history", "health", "train", "evaluate", "promote", "rollback", "erase", "export",
+    "config",
 }  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def fill(loop: dwell.Loop, n_events: int = N_EVENTS) -> None:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a store with versions 0 and 1, 1 being live by force, and with every kind of trouble in it."""
     path = tmp_path_factory.mktemp("made") / "search.dwell"
-    with dwell.open(path, features=["bm25", "cosine"], weights={"bm25": 1.0, "cosine": 0.25}) as loop:
+    with dwell.open(path, features=["bm25", "cosine"], weights={"bm25": 1.0, "cosine": 0.25}, holdout=0.0) as loop:
         fill(loop)
         proposed = loop.train(now=START + 86_400.0).proposed
         loop.promote(proposed, force=True, now=START + 86_500.0)
@@ -528,13 +529,13 @@ def test_a_refused_promotion_is_1_and_says_why(store: Path, dwell_: Callable[...
 
 
 def test_train_closes_judges_and_learns(store: Path, dwell_: Callable[..., Ran]) -> None:
-    ran = dwell_("train", store, "--json")
+    ran = dwell_("train", store, "--holdout", "0", "--json")
     assert (ran.code, ran.err) == (0, "")
     assert ran.json["n_closed"] == 1
     assert ran.json["n_steps"] > 0
     assert ran.json["proposed"]["version"] == 2
     assert ran.json["decision"]["verdict"] == "hold"
-    ran = dwell_("train", store)
+    ran = dwell_("train", store, "--holdout", "0")
     assert ran.code == 0
     assert "standing proposal  version 2" in ran.out
     assert "HOLD" in ran.out
@@ -685,9 +686,22 @@ def test_a_user_is_erased_beside_the_owner(store: Path, dwell_: Callable[..., Ra
         assert left == n_before - ran.json["n_events"] + 1  # the open event was closed meanwhile
 
 
+def test_a_canary_ends_when_another_process_moves_the_live_params(store: Path, dwell_: Callable[..., Ran]) -> None:
+    """A standing proposal was learned from the params that were live then: against others nothing is known of it."""
+    with dwell.open(store, mode="canary", canary_share=1.0, holdout=0.0) as loop:
+        proposed = loop.train(now=START + 200_000.0).proposed
+        candidates = [{"id": "a", "bm25": 1.0, "cosine": 0.0}]
+        assert loop.rank("q", candidates, user="u1", event_id="before").params_version == proposed.version == 2
+        assert dwell_("rollback", store, "--json").json["live"]["version"] == 0
+        time.sleep(1.0)  # design, section 4: an owner sees it within 1 s
+        assert loop.rank("q", candidates, user="u1", event_id="after").params_version == 0
+
+
+# The interpreter may stand where the other user can not read: what is needed later is loaded before
 READ_ONLY = """
-import os, sys
+import codecs, os, sys
 import dwell.cli, dwell.loop, dwell.storage, apsw
+codecs.lookup("unicode_escape")
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
@@ -772,3 +786,47 @@ def test_a_reader_that_leaves_early_is_no_traceback(store: Path) -> None:
 
 def test_no_color_where_no_terminal_is(store: Path, dwell_: Callable[..., Ran]) -> None:
     assert "\x1b" not in dwell_("health", store).out + dwell_("history", store).out
+
+
+# ---- the demo
+
+
+def test_the_demo_refuses_to_replace_what_it_did_not_make(
+    store: Path, tmp_path: Path, dwell_: Callable[..., Ran]
+) -> None:
+    before = store.read_bytes()
+    ran = dwell_("demo", "--store", store, "--report", tmp_path / "report.html", "--events", "10")
+    assert (ran.code, ran.out) == (1, "")
+    assert_one_line(ran.err)
+    assert store.read_bytes() == before
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--events", "3"), ("--seed", "-1"), ("--corpus", "nowhere"), ("--config", "nowhere.toml")],
+)
+def test_a_demo_that_can_not_run_says_why_and_makes_nothing(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Callable[..., Ran]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = dwell_("demo", *arguments)
+    assert ran.code == 1
+    assert_one_line(ran.err)
+    assert not (tmp_path / "demo.dwell").exists()
+
+
+@pytest.mark.slow
+def test_the_store_of_the_demo_is_what_the_other_commands_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Callable[..., Ran]
+) -> None:
+    """So short a demo may have nothing to promote, and says so by its exit code; its store is there all the same."""
+    monkeypatch.chdir(tmp_path)
+    ran = dwell_("demo", "--events", "300", "--train-every", "100", "--json")
+    assert ran.code in {0, 1}
+    assert ran.err == ""
+    assert ran.json["store"] == "demo.dwell"
+    assert (tmp_path / "demo-report.html").exists()
+    for command in (["params"], ["health"], ["history"], ["inspect"]):
+        assert dwell_(*command, "--json").json
+    assert len(dwell_("history", "--json").json) == len(ran.json["ledger"])

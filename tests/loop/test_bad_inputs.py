@@ -97,9 +97,11 @@ def test_rank_serves_the_callers_order_and_says_why(opened: Open, changed: dict[
     loop = opened()
     served = call(loop, changed)
     assert served.fallback == code
-    source = changed["ids"] if "ids" in changed else [
-        c.get("id") for c in changed.get("candidates", docs()) if isinstance(c, dict)
-    ]
+    source = (
+        changed["ids"]
+        if "ids" in changed
+        else [c.get("id") for c in changed.get("candidates", docs()) if isinstance(c, dict)]
+    )
     readable = list(dict.fromkeys(doc for doc in source if isinstance(doc, str) and doc))
     assert served.ids[:1] == readable[:1]
     assert [doc for doc in readable if doc in served.ids] == served.ids
@@ -109,16 +111,14 @@ def test_rank_serves_the_callers_order_and_says_why(opened: Open, changed: dict[
     answer = loop.feedback(served.event_id, "click", doc="a", now=1_001.0)
     assert answer.status == "rejected"
     assert str(answer.reason).startswith("quarantined")
-    assert code.split(":")[0] in str(answer.reason)
+    assert code.split(":", maxsplit=1)[0] in str(answer.reason)
     assert loop.close_events(now=1e6) == 0
     assert list(loop.experiences()) == []
     assert loop.health(now=1e6).figures["quarantined"] == 1
 
 
 @pytest.mark.parametrize(("changed", "code"), [case[1:] for case in RANK], ids=NAMES)
-def test_a_strict_loop_raises_naming_field_value_and_remedy(
-    opened: Open, changed: dict[str, Any], code: str
-) -> None:
+def test_a_strict_loop_raises_naming_field_value_and_remedy(opened: Open, changed: dict[str, Any], code: str) -> None:
     loop = opened(strict=True)
     with pytest.raises(ValueError, match=r"\(field '.+', value .*\)\. .+") as error:
         call(loop, changed)
@@ -160,9 +160,7 @@ def test_k_may_exceed_the_number_of_candidates(opened: Open, k: Any) -> None:
     assert (sorted(served.ids), served.fallback) == (["a", "b", "c"], None)
 
 
-@pytest.mark.parametrize(
-    "value", [5e-324, -0.0, 0, 2**63, np.float16(0.5), np.int32(3), 1e37], ids=str
-)
+@pytest.mark.parametrize("value", [5e-324, -0.0, 0, 2**63, np.float16(0.5), np.int32(3), 1e37], ids=str)
 def test_unusual_but_legal_numbers_are_served(opened: Open, value: Any) -> None:
     served = call(opened(), {"candidates": docs(good=value)})
     assert served.fallback is None

@@ -59,9 +59,7 @@ def test_an_evicted_event_takes_no_more_signals(opened: Open, world: Any, anywhe
     assert (answer.status, str(answer.reason).split(":")[0]) == ("rejected", "evicted")
 
 
-def test_statistics_of_evicted_events_are_kept_for_five_users_or_more(
-    opened: Open, world: Any, anywhere: str
-) -> None:
+def test_statistics_of_evicted_events_are_kept_for_five_users_or_more(opened: Open, world: Any, anywhere: str) -> None:
     loop = opened(anywhere, capacity=10, holdout=0.0)
     started_at = world.now
     serve(loop, world, 6, clicked=lambda i: i < 2, query="Asked  Often")
@@ -80,9 +78,7 @@ def test_statistics_of_evicted_events_are_kept_for_five_users_or_more(
     assert {p.at for p in kept} == {started_at + 5.0}
     np.testing.assert_allclose([p.n for p in kept], decay.sum(), rtol=1e-9)
     for doc in {p.doc for p in kept}:
-        credit = sum(
-            d * before[f"e{i:03d}"].document_rewards.get(doc, 0.0) for i, d in enumerate(decay.tolist())
-        )
+        credit = sum(d * before[f"e{i:03d}"].document_rewards.get(doc, 0.0) for i, d in enumerate(decay.tolist()))
         np.testing.assert_allclose(next(p.credit for p in kept if p.doc == doc), credit, rtol=1e-6, atol=1e-9)
     # three positions were looked at with 1, 1/2 and 1/3, whoever stood there
     np.testing.assert_allclose(sum(p.exposure for p in kept), (11.0 / 6.0) * decay.sum(), rtol=1e-6)
@@ -112,7 +108,9 @@ def test_evicted_facts_go_when_the_store_is_too_large(opened: Open, world: Any, 
     loop = opened(anywhere, capacity=10, holdout=0.0, max_store_bytes=1)
     serve(loop, world, 14, clicked=lambda _: True)
     loop.close_events(now=world.now + world.window_s)
-    assert states(loop) == {f"e{i:03d}": "closed" for i in range(4, 14)}  # what is learned from stays, whatever its size
+    assert states(loop) == {
+        f"e{i:03d}": "closed" for i in range(4, 14)
+    }  # what is learned from stays, whatever its size
     assert loop.health(now=world.now).figures["removed"] == 4
     assert loop.params.version == 0
     assert len(loop.history()) == 1  # params and ledger stay for ever

@@ -47,9 +47,7 @@ def test_memory_has_a_random_pepper(opened: Open, world: Any) -> None:
     assert user_of(opened(pepper=None), world) != user_of(opened(pepper=None), world)
 
 
-def test_the_store_holds_neither_pepper_nor_user_only_a_fingerprint(
-    opened: Open, tmp_path: Path, world: Any
-) -> None:
+def test_the_store_holds_neither_pepper_nor_user_only_a_fingerprint(opened: Open, tmp_path: Path, world: Any) -> None:
     loop = opened("a.dwell", pepper=b"a very secret pepper")
     user_of(loop, world)
     loop.close()

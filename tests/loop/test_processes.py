@@ -63,9 +63,7 @@ def test_an_admins_rollback_is_seen_within_a_second(opened: Open, world: Any, tm
     assert [d.kind for d in loop.history()] == ["initial", "forced", "rollback"]
 
 
-def test_a_rollback_before_the_owners_first_look_is_seen(
-    opened: Open, world: Any, tmp_path: Path, root: Path
-) -> None:
+def test_a_rollback_before_the_owners_first_look_is_seen(opened: Open, world: Any, tmp_path: Path, root: Path) -> None:
     loop = opened("a.dwell")
     loop.promote(dwell.Params(version=9, weights={"good": 1.0, "bad": 0.0, "noise": 0.0}), force=True)
     loop.close()

@@ -19,12 +19,11 @@ from dwell.records.experience import ExperienceState
 from dwell.storage import Outcome, Quarantined, Reader, Store, Transaction, open_store
 from dwell.testing.store_samples import sample_impression
 
-EVENTS = [f"e{i}" for i in range(6)]
+EVENTS = [f"e{i}" for i in range(4)]
 USERS = [None, "ab" * 16, "cd" * 16]
 STATES = ["open", "closed", "reopened", "not_shown", "evicted"]
 
 event_ids = st.sampled_from(EVENTS)
-seqs = st.integers(1, 6)
 # a grid: equal instants and values are what duplicates are made of
 instants = st.integers(0, 4).map(lambda i: i * 0.25)
 signals = st.builds(
@@ -45,37 +44,39 @@ def operation(name: str, **arguments: st.SearchStrategy[Any]) -> st.SearchStrate
     return st.tuples(st.just(name), st.fixed_dictionaries(arguments))
 
 
-OPERATIONS = st.one_of(
-    operation("prefetch", ids=st.lists(event_ids, max_size=4), is_read=st.booleans()),
-    operation("read_events"),
+HELD_BACK = st.one_of(
     operation(
         "add_impressions",
         wanted=st.lists(st.tuples(event_ids, st.sampled_from(USERS), st.booleans(), instants), min_size=1, max_size=4),
     ),
-    operation("activate", seq=seqs),
-    operation("add_signal", given=signals, seq=st.integers(90, 91)),
-    operation("add_orphan", signal=signals, is_taken=st.booleans()),
+    operation("add_signals", wanted=st.lists(signals, min_size=1, max_size=5)),
+)
+OPERATIONS = st.one_of(
+    HELD_BACK,
+    operation("prefetch", ids=st.lists(event_ids, max_size=4), is_read=st.booleans()),
+    operation("read_events"),
+    operation("activate", event_id=event_ids),
+    operation("add_orphan", signal=signals, is_prefetched=st.booleans(), is_taken=st.booleans()),
     operation("drop_orphans", bound=instants),
     operation(
         "put_outcome",
-        seq=seqs,
+        event_id=event_ids,
         state=st.sampled_from(STATES),
         expected=st.integers(0, 2),
         reward=st.sampled_from([None, -1.0, 0.25]),
         priority=st.floats(0.0, 1e300),
     ),
-    operation("set_priorities", changes=st.dictionaries(seqs, st.floats(0.0, 1e300), max_size=5)),
-    operation("evict", wanted=st.lists(seqs, max_size=3)),
-    operation("delete_events", wanted=st.lists(seqs, max_size=2)),
+    operation("set_priorities", wanted=st.dictionaries(event_ids, st.floats(0.0, 1e300), max_size=5)),
+    operation("evict", event_ids=st.lists(event_ids, max_size=3)),
     operation("quarantine", event_id=event_ids, user=st.sampled_from(USERS)),
-    operation("erase", user=st.sampled_from(USERS[1:])),
+    operation("remove", event_id=event_ids, user=st.none() | st.sampled_from(USERS)),
     operation("add_params", version=st.integers(0, 2), is_live=st.booleans()),
     operation("read"),
     operation(
         "read_seqs",
         since=instants,
         until=instants,
-        after=seqs,
+        event_id=event_ids,
         limit=st.none() | st.integers(0, 3),
         newest=st.booleans(),
     ),
@@ -97,6 +98,9 @@ class Model:
 
     def seq_of(self, event_id: str) -> int | None:
         return next((seq for seq, event in self.events.items() if event["id"] == event_id), None)
+
+    def seq(self, event_id: str) -> int:
+        return self.seq_of(event_id) or self.last_seq + 2
 
     @staticmethod
     def status(kept: list[Signal], signal: Signal) -> str:
@@ -201,11 +205,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.begin()
 
     @rule(
-        operations=st.lists(OPERATIONS, min_size=1, max_size=12),
+        fresh=st.lists(st.tuples(event_ids, st.none(), st.just(True), instants), max_size=3),
+        operations=st.lists(OPERATIONS, min_size=1, max_size=12) | st.lists(HELD_BACK, min_size=1, max_size=3),
         how=st.sampled_from(["plain", "savepoint", "undone", "nested"]),
     )
-    def work(self, operations: list[tuple[str, dict[str, Any]]], how: str) -> None:
+    def work(self, fresh: list[tuple[str, None, bool, float]], operations: list[tuple[str, Any]], how: str) -> None:
         """Much in little: what is held back, remembered and undone meets in one savepoint or two."""
+        self.add_impressions(fresh)
         if how != "plain":
             self.begin_savepoint()
         for i, (name, arguments) in enumerate(operations):
@@ -266,7 +272,8 @@ class StoreMachine(RuleBasedStateMachine):
                 "signals": [],
             }
 
-    def activate(self, seq: int) -> None:
+    def activate(self, event_id: str) -> None:
+        seq = self.model.seq(event_id)
         found = self.both(lambda tx: tx.add_activation(seq, shown=["x"], is_altered=True, at=1.0))
         event = self.model.events.get(seq)
         if event is None:
@@ -277,13 +284,16 @@ class StoreMachine(RuleBasedStateMachine):
             assert found is None
             event["state"] = "open"
 
-    def add_signal(self, given: Signal, seq: int) -> None:
-        seq = self.model.seq_of(given.event_id) or seq
-        event = self.model.events.get(seq)
-        expected = "unknown_event" if event is None else Model.status(event["signals"], given)
-        assert self.both(lambda tx: tx.add_signal(seq, given)) == expected
+    def add_signals(self, wanted: list[Signal]) -> None:
+        for given in wanted:
+            seq = self.model.seq(given.event_id)
+            event = self.model.events.get(seq)
+            expected = "unknown_event" if event is None else Model.status(event["signals"], given)
+            assert self.both(lambda tx, given=given, seq=seq: tx.add_signal(seq, given)) == expected
 
-    def add_orphan(self, signal: Signal, is_taken: bool) -> None:
+    def add_orphan(self, signal: Signal, is_prefetched: bool, is_taken: bool) -> None:
+        if is_prefetched:
+            self.both(lambda tx: tx.prefetch([signal.event_id]))
         kept = [other for other in self.model.orphans if other.event_id == signal.event_id]
         expected = Model.status(kept, signal)
         if expected == "added":
@@ -305,8 +315,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.orphans = kept
 
     def put_outcome(
-        self, seq: int, state: ExperienceState, expected: int, reward: float | None, priority: float
+        self, event_id: str, state: ExperienceState, expected: int, reward: float | None, priority: float
     ) -> None:
+        seq = self.model.seq(event_id)
         given = Outcome(
             seq=seq,
             state=state,
@@ -322,31 +333,32 @@ class StoreMachine(RuleBasedStateMachine):
         if event is not None and is_put:
             event.update(state=state, version=expected + 1, reward=reward, priority=priority)
 
-    def set_priorities(self, changes: dict[int, float]) -> None:
+    def set_priorities(self, wanted: dict[str, float]) -> None:
+        changes = {self.model.seq(event_id): priority for event_id, priority in wanted.items()}
         there = [seq for seq in changes if seq in self.model.events]
         assert self.both(lambda tx: tx.set_priorities(list(changes), list(changes.values()))) == len(there)
         for seq in there:
             self.model.events[seq]["priority"] = changes[seq]
 
-    def evict(self, wanted: list[int]) -> None:
+    def evict(self, event_ids: list[str]) -> None:
+        wanted = [self.model.seq(event_id) for event_id in event_ids]
         changed = {s for s in wanted if s in self.model.events and self.model.events[s]["state"] != "evicted"}
         assert self.both(lambda tx: tx.evict(wanted)) == len(changed)
         for seq in changed:
             self.model.events[seq]["state"] = "evicted"
-
-    def delete_events(self, wanted: list[int]) -> None:
-        there = {seq for seq in wanted if seq in self.model.events}
-        assert self.both(lambda tx: tx.delete_events(wanted)) == len(there)
-        for seq in there:
-            del self.model.events[seq]
 
     def quarantine(self, event_id: str, user: str | None) -> None:
         given = Quarantined(event_id, "storage", 1.0, user)
         self.both(lambda tx: tx.add_quarantined(given))
         self.model.quarantined.append(given)
 
-    def erase(self, user: str) -> None:
-        assert self.both(lambda tx: tx.erase_user(user, at=2.0)) == self.model.erase(user)
+    def remove(self, event_id: str, user: str | None) -> None:
+        if user is not None:
+            assert self.both(lambda tx: tx.erase_user(user, at=2.0)) == self.model.erase(user)
+            return
+        seq = self.model.seq(event_id)
+        assert self.both(lambda tx: tx.delete_events([seq, seq])) == (seq in self.model.events)
+        self.model.events.pop(seq, None)
 
     def add_params(self, version: int, is_live: bool) -> None:
         if is_live:
@@ -364,7 +376,8 @@ class StoreMachine(RuleBasedStateMachine):
         for tx in self.txs:
             self.agree(tx)
 
-    def read_seqs(self, since: float, until: float, after: int, limit: int | None, newest: bool) -> None:
+    def read_seqs(self, since: float, until: float, event_id: str, limit: int | None, newest: bool) -> None:
+        after = self.model.seq(event_id)
         expected = sorted(
             (s for s, e in self.model.events.items() if s > after and since <= e["served_at"] < until), reverse=newest
         )
@@ -396,12 +409,13 @@ class StoreMachine(RuleBasedStateMachine):
         assert reader.last_seq() == model.last_seq
         assert reader.live_version() == model.live
         assert reader.params_versions() == sorted(model.params)
-        found = {outcome.seq: outcome for outcome in reader.outcomes(range(11))}
+        everything = range(model.last_seq + 3)
+        found = {outcome.seq: outcome for outcome in reader.outcomes(everything)}
         assert sorted(found) == reader.seqs() == sorted(model.events)
-        assert [impression.seq for impression in reader.impressions(range(11))] == sorted(model.events)
+        assert [impression.seq for impression in reader.impressions(everything)] == sorted(model.events)
         for state in STATES:
             assert reader.seqs(states=(state,)) == sorted(s for s, e in model.events.items() if e["state"] == state)
-        signals_found = reader.signals(range(11))
+        signals_found = reader.signals(everything)
         for seq, event in model.events.items():
             outcome = found[seq]
             assert (outcome.state, outcome.version, outcome.reward, outcome.priority) == tuple(
@@ -426,4 +440,4 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStores = StoreMachine.TestCase
-TestStores.settings = settings(max_examples=60, stateful_step_count=25)
+TestStores.settings = settings(max_examples=50, stateful_step_count=20)

@@ -30,9 +30,10 @@ def _verdict(decision: GateDecision) -> str:
     return styled(decision.verdict.upper(), _COLORS.get(decision.verdict, "white"))
 
 
-def say_decision(decision: GateDecision) -> None:
-    """Print one verdict with its reasons and every estimate behind it."""
-    say(f"{_verdict(decision)}  version {decision.proposed_version} against version {decision.safe_version}")
+def say_decision(decision: GateDecision, *, is_of_proposal: bool = True) -> None:
+    """Print one verdict with its reasons and every estimate behind it; the versions where there is a proposal."""
+    versions = f"  version {decision.proposed_version} against version {decision.safe_version}"
+    say(f"{_verdict(decision)}{versions if is_of_proposal else ''}")
     for reason in decision.reasons:
         say(f"  {plain(reason)}")
     pairs: list[tuple[str, object]] = [("difference", estimate_text(decision.difference))]

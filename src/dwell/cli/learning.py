@@ -88,7 +88,8 @@ def _say_report(report: TrainReport, before: int) -> None:
         ]
     )
     say()
-    say_decision(report.decision)
+    # version 0 is where a store begins: it is never a proposal, but what a decision names where there is none
+    say_decision(report.decision, is_of_proposal=report.decision.proposed_version > 0)
 
 
 @click.command()

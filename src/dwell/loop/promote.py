@@ -323,7 +323,7 @@ def rollback(state: LoopState, to: int | None, now: float) -> Params:
     with state.store.snapshot() as reader:
         live = reader.live_version()
         if to is None:
-            to = _previous(reader.decisions(), live)
+            to = _previous(reader.decisions())
         found = None if to is None else reader.params(to)
         last_seq = reader.last_seq()
     if to is None or found is None or to == live:
@@ -349,13 +349,19 @@ def rollback(state: LoopState, to: int | None, now: float) -> Params:
     return make_live(state, found, decision, expected=live or 0)
 
 
-def _previous(decisions: Sequence[GateDecision], live: int | None) -> int | None:
+def _previous(decisions: Sequence[GateDecision]) -> int | None:
     """Return the version that was in force before the live one was promoted.
 
-    Rollbacks are passed over: a second one goes on back, never forward to what the first one left.
+    What a rollback left is forgotten: a second rollback goes on back, never forward to it.
     """
-    for decision in reversed(decisions):
-        is_promotion = decision.verdict == "promote" and decision.kind != "rollback"
-        if is_promotion and decision.proposed_version == live and decision.safe_version != live:
-            return decision.safe_version
-    return None
+    lives: list[int] = []
+    for decision in decisions:
+        version = decision.proposed_version
+        if decision.verdict != "promote":
+            continue
+        if decision.kind == "rollback" and version in lives:
+            while lives[-1] != version:
+                lives.pop()
+        elif not lives or lives[-1] != version:
+            lives.append(version)
+    return lives[-2] if len(lives) > 1 else None

@@ -229,10 +229,13 @@ def _served_again(impression: Impression, ids: Sequence[str]) -> Served:
 def _arm(state: LoopState, request: Request) -> tuple[Arm, Params]:
     """Return which arm a user is served: in mode "canary" a stable share of them gets the standing proposal."""
     proposed = state.proposed
+    live = state.live
     if state.mode != "canary" or proposed is None or request.user is None:
-        return "live", state.live
+        return "live", live
+    if proposed.parent != live.version:  # another process moved the live params: the proposal improves on older ones
+        return "live", live
     share = hold_out_share(request.user, "", _CANARY_SALT)
-    return ("canary", proposed) if share < state.limits.canary_share else ("live", state.live)
+    return ("canary", proposed) if share < state.limits.canary_share else ("live", live)
 
 
 def _serve(state: LoopState, found: Candidates, request: Request) -> Served:

@@ -23,10 +23,11 @@ from dwell.records.impression import Mode
 from dwell.records.rows import EventRow, stack_rows
 from dwell.replay.priority import priority_of
 
-__all__ = ["Learning", "Plan", "Proposal", "TrainReport", "fit_predictors", "plan_steps", "propose"]
+__all__ = ["Learning", "Plan", "Proposal", "Standardised", "TrainReport", "fit_predictors", "plan_steps", "propose"]
 
 _FITTING_ROWS = 1_000  # as `learning.transform`: more rows do not move 64 knots
 _LEARNER_TEMPERATURE = 0.3  # where serving draws nothing there is still a policy to differentiate: the default one
+_AT_ONCE = 256  # events mapped together
 _CACHE_BYTES = 256_000_000  # standardised features kept while one proposal is learned; beyond it they are made anew
 
 
@@ -127,15 +128,16 @@ def plan_steps(n_unseen: int, config: Config, *, steps: int | None) -> Plan:
 
 
 def fit_predictors(
-    rows: Sequence[EventRow], space: Space, theta: FloatArray, *, ridge: float
+    rows: Sequence[EventRow], space: Space, theta: FloatArray, *, ridge: float, standardised: Standardised | None = None
 ) -> tuple[Predictor, Predictor, Predictor]:
     """Return predictors fitted to queries of fold 0, of fold 1, and to all of them."""
+    phi_of = standardised if standardised is not None else Standardised(space, rows)
     sums = [PredictorSums.empty(space.size), PredictorSums.empty(space.size)]
     for fold in (0, 1):
         part = [row for row in rows if row.query_hash % 2 == fold]
-        for start in range(0, len(part), 256):
-            some = part[start : start + 256]
-            phi = space.phi(np.concatenate([row.features[: row.n_kept] for row in some]))
+        for start in range(0, len(part), _AT_ONCE):
+            some = part[start : start + _AT_ONCE]
+            phi = np.concatenate([phi_of(row)[: row.n_kept] for row in some]).astype(np.float64)
             rewards = np.concatenate([row.rewards for row in some])
             examined = np.concatenate([examination_at(np.arange(1, row.n_kept + 1), theta) for row in some])
             sums[fold] = sums[fold].plus(phi, rewards, examined, np.ones(len(rewards)))
@@ -173,22 +175,38 @@ def _samples(
         yield rows, weights / weights.mean()
 
 
-class _Standardised:
-    """Standardised features per event, kept up to a budget of bytes: a proposal reads most events more than once."""
+class Standardised:
+    """Standardised features per event, made many events at a time and kept up to a budget of bytes.
 
-    def __init__(self, space: Space) -> None:
+    A feature map costs per call rather than per document, and a proposal reads most events more than once.
+
+    Args:
+        space: The learner's space.
+        rows: Every event that may be asked for.
+    """
+
+    def __init__(self, space: Space, rows: Sequence[EventRow]) -> None:
         self._space = space
+        self._rows = rows
+        self._place = {row.seq: i for i, row in enumerate(rows)}
         self._kept: dict[int, Float32Array] = {}
         self._n_bytes = 0
 
     def __call__(self, row: EventRow) -> Float32Array:
+        """Return float32 (l, p) for one event."""
         found = self._kept.get(row.seq)
-        if found is None:
-            found = self._space.phi(row.features).astype(np.float32)
-            if self._n_bytes + found.nbytes <= _CACHE_BYTES:
-                self._kept[row.seq] = found
-                self._n_bytes += found.nbytes
-        return found
+        if found is not None:
+            return found
+        if self._n_bytes > _CACHE_BYTES:
+            self._kept.clear()
+            self._n_bytes = 0
+        start = self._place[row.seq] // _AT_ONCE * _AT_ONCE
+        part = self._rows[start : start + _AT_ONCE]
+        phi = self._space.phi(np.concatenate([one.features for one in part])).astype(np.float32)
+        ends = np.cumsum([len(one.features) for one in part])[:-1]
+        self._kept.update(zip((one.seq for one in part), np.split(phi, ends), strict=True))
+        self._n_bytes += phi.nbytes
+        return self._kept[row.seq]
 
 
 def propose(
@@ -222,8 +240,8 @@ def propose(
     """
     rows = replayed.trainable()
     space = space_for(live, _fitting_features(rows, rng))
-    fold0, fold1, both = fit_predictors(rows, space, theta, ridge=config.learner.ridge)
-    standardised = _Standardised(space)
+    standardised = Standardised(space, rows)
+    fold0, fold1, both = fit_predictors(rows, space, theta, ridge=config.learner.ridge, standardised=standardised)
     start = space.vector(live)
     deadline = clock() + config.training.max_seconds
     state = {"ended_by": "steps"}

@@ -49,6 +49,8 @@ class Ownership:
                 field="pid",
                 value=holder,
             ) from error
+        # A store that nobody closed gives its right back when it is collected
+        self._closes = weakref.finalize(self, os.close, self._descriptor)
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         _held.add(self)
@@ -62,9 +64,8 @@ class Ownership:
 
     def _drop(self) -> None:
         # Closing, not unlocking: LOCK_UN in a forked child would unlock the parent's file too
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._closes()
+        self._descriptor = -1
 
 
 _held: weakref.WeakSet[Ownership] = weakref.WeakSet()

@@ -204,7 +204,6 @@ class SqliteTransaction(SqliteReader):
         # What stood before it was written when SQLite was told of it: all that is held back came later
         self._events.clear()
         self._signals.clear()
-        self._n_events_gone, self._n_signals_gone = savepoint.n_events, savepoint.n_signals
         if not self._is_lost:
             name = f"level_{len(self._savepoints)}"
             self._execute(f"ROLLBACK TO {name}")

@@ -17,7 +17,7 @@ from dwell.errors import (
     StoreOwnedError,
 )
 from dwell.records import Params
-from dwell.storage.protocol import Role, Store
+from dwell.storage.protocol import Outcome, Role, Store
 from dwell.testing.store_events import EventContract
 from dwell.testing.store_facts import FactContract
 from dwell.testing.store_samples import (
@@ -198,8 +198,10 @@ class StoreContract(EventContract, FactContract):
                     with Refused(StorageError, "duplicate_event"):
                         tx.add_impression(sample_impression("a"))
                     found += [tx.add_impression(sample_impression("b")), tx.take_orphans("b"), tx.take_orphans("c")]
-                    tx.evict([1])
-                    found += [tx.event("a"), tx.event("b"), tx.counts()]
+                    found += [tx.add_orphan(sample_signal("c")), tx.take_orphans("c"), tx.event("a")]
+                    found += [tx.put_outcome(Outcome(seq=1, state="closed", version=1), expected_version=0)]
+                    found += [tx.event("a"), tx.evict([1]), tx.event("a"), tx.event("b"), tx.counts()]
+                    found += [tx.delete_events([1]), tx.event("a"), tx.add_impression(sample_impression("a"))]
                     raise StaleParamsError("undo")
                 return found
 

@@ -111,7 +111,7 @@ def test_an_instant_is_utc(at: float | None, shown: str) -> None:
         (None, False, "-"),
     ],
 )
-def test_a_number_keeps_its_digits(value: float | None, signed: bool, shown: str) -> None:
+def test_a_number_keeps_its_digits(value: float | None, *, signed: bool, shown: str) -> None:
     assert number(value, signed=signed) == shown
 
 

@@ -7,7 +7,7 @@ from dwell.cli.stores import room_for
 
 @given(st.integers(0, 10_000_000), st.floats(0.0, 0.9))
 def test_nothing_is_evicted_however_the_hold_out_splits(n: int, holdout: float) -> None:
-    """All n events may fall on either side; `Replayed` gives round(capacity * holdout) to one and the rest to the other."""
+    """All n events may fall on either side: round(capacity * holdout) have room on one, the rest on the other."""
     capacity = room_for(n, holdout)
     if capacity == 100_000_000:
         return  # the most that a loop takes

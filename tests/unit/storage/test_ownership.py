@@ -1,5 +1,6 @@
 """One owner; a child made by fork holds nothing."""
 
+import gc
 import os
 import warnings
 from pathlib import Path
@@ -18,6 +19,13 @@ def test_a_second_owner_hears_who_is_first(tmp_path: Path) -> None:
     first.release()
     Ownership(str(tmp_path / "s")).release()
     assert (tmp_path / "s.lock").read_text() == ""
+
+
+def test_what_is_collected_gives_it_back(tmp_path: Path) -> None:
+    first = Ownership(str(tmp_path / "s"))
+    del first
+    gc.collect()
+    Ownership(str(tmp_path / "s")).release()
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:

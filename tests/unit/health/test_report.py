@@ -1,0 +1,130 @@
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dwell.health import HealthReport, HealthSnapshot, report_health
+from dwell.health.report import effective_number
+
+NOW = 1_000_000.0
+
+
+def snapshot(n: int = 100, **changed: object) -> HealthSnapshot:
+    fields: dict[str, Any] = {
+        "now": NOW,
+        "capacity": 400,
+        "states": {"closed": n} if n else {},
+        "served_at": NOW - 3_600.0 * np.arange(n, 0.0, -1.0),
+        "rewards": np.tile([0.0, 0.5], n // 2 + 1)[:n],
+        "user_counts": {f"u{i}": 1 for i in range(n)},
+        "segment_counts": {"a": n // 2, "b": n - n // 2},
+        "query_counts": dict.fromkeys(range(n), 1),
+        "counters": {"impressions": n},
+        "n_signals": n,
+        "live_version": 3,
+        "n_promotions": 2,
+        "last_verdict": "hold: not_yet",
+    }
+    return HealthSnapshot(**{**fields, **changed})
+
+
+def codes(report: HealthReport) -> list[str]:
+    return [alert.code for alert in report.alerts]
+
+
+def test_a_loop_without_events_is_empty() -> None:
+    report = report_health(snapshot(0))
+    assert (report.status, report.alerts, report.figures["n_events"]) == ("empty", [], 0)
+
+
+def test_a_sound_loop_is_healthy() -> None:
+    report = report_health(snapshot())
+    assert (report.status, report.alerts) == ("healthy", [])
+
+
+def test_figures_by_hand() -> None:
+    report = report_health(snapshot(4, states={"closed": 3, "open": 2}, rewards=np.array([0.0, 0.5, 1.0, -1.0])))
+    figures = report.figures
+    assert (figures["n_events"], figures["size"], figures["n_closed"], figures["n_open"]) == (5, 4, 3, 2)
+    assert figures["capacity_pct"] == 4 / 400
+    assert figures["avg_reward"] == pytest.approx(0.125)
+    assert figures["reward_std"] == pytest.approx(math.sqrt((0.125**2 + 0.375**2 + 0.875**2 + 1.125**2) / 3))
+    assert figures["rewarded_share"] == 0.75
+    assert (figures["oldest_hours"], figures["newest_hours"], figures["avg_age_hours"]) == (4.0, 1.0, 2.5)
+    assert (figures["unique_contexts"], figures["live_version"], figures["n_promotions"]) == (4, 3, 2)
+
+
+def test_the_effective_number_is_the_exponential_of_the_entropy() -> None:
+    assert effective_number({}) == 0.0
+    assert effective_number({"a": 0, "b": 7}) == pytest.approx(1.0)
+    assert effective_number(dict.fromkeys("abcd", 5)) == pytest.approx(4.0)
+    assert effective_number({"a": 3, "b": 1}) == pytest.approx(math.exp(0.75 * math.log(4 / 3) + 0.25 * math.log(4)))
+
+
+@pytest.mark.parametrize("counter", ["dropped_impressions", "failed_impressions"])
+def test_lost_lists_are_critical_however_few(counter: str) -> None:
+    report = report_health(snapshot(1, counters={"impressions": 1, counter: 1}))
+    assert (report.status, codes(report)) == ("critical", ["dropped"])
+    assert report.alerts[0].message.startswith("1 served")
+
+
+@pytest.mark.parametrize(("n_fallbacks", "is_alert"), [(1, False), (2, True)])
+def test_more_than_a_hundredth_of_fallbacks_is_a_warning(n_fallbacks: int, is_alert: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    # of 100 calls: 1 is not more than 1 %, 2 are
+    counters = {"impressions": 100 - n_fallbacks, "fallback": n_fallbacks}
+    report = report_health(snapshot(counters=counters))
+    assert (codes(report) == ["fallback"]) == is_alert
+    assert (report.status == "warning") == is_alert
+
+
+def test_no_reward_at_all_is_critical_and_hardly_any_is_a_warning() -> None:
+    assert codes(report_health(snapshot(rewards=np.zeros(100)))) == ["no_feedback"]
+    one_in_200 = np.zeros(200)
+    one_in_200[0] = -1.0
+    assert codes(report_health(snapshot(200, rewards=one_in_200))) == ["little_feedback"]
+    two_in_200 = one_in_200.copy()
+    two_in_200[1] = 1.0
+    assert codes(report_health(snapshot(200, rewards=two_in_200))) == []
+
+
+def test_below_fifty_events_shares_are_chance() -> None:
+    assert codes(report_health(snapshot(49, rewards=np.zeros(49)))) == []
+    assert codes(report_health(snapshot(50, rewards=np.zeros(50)))) == ["no_feedback"]
+
+
+@pytest.mark.parametrize("what", ["segment", "query", "user"])
+def test_a_group_that_outweighs_all_others_is_a_warning(what: str) -> None:
+    half: dict[object, int] = {"x": 50, "y": 50}
+    more: dict[object, int] = {"x": 51, "y": 49}
+    alone: dict[object, int] = {"x": 100}
+    assert codes(report_health(snapshot(**{f"{what}_counts": half}))) == []
+    report = report_health(snapshot(**{f"{what}_counts": more}))
+    assert codes(report) == [f"dominant_{what}"]
+    assert "'x'" in report.alerts[0].message
+    assert "51%" in report.alerts[0].message
+    assert codes(report_health(snapshot(**{f"{what}_counts": alone}))) == []  # nothing to be compared with
+
+
+def test_unknown_users_are_a_warning() -> None:
+    report = report_health(snapshot(user_counts={None: 100}))
+    assert codes(report) == ["users_unknown"]
+    assert report.figures["unique_contexts"] == 0
+
+
+def test_the_worst_alert_comes_first_and_is_the_status() -> None:
+    report = report_health(
+        snapshot(user_counts={None: 100}, counters={"impressions": 10, "dropped_impressions": 2, "fallback": 90})
+    )
+    assert report.status == "critical"
+    assert codes(report) == ["dropped", "fallback", "users_unknown"]
+    assert all(alert.remedy and alert.message for alert in report.alerts)
+
+
+def test_it_leaves_as_json() -> None:
+    report = report_health(snapshot(user_counts={None: 100}))
+    told = json.loads(json.dumps(report.to_dict()))
+    assert told["status"] == "warning"
+    assert told["alerts"][0]["code"] == "users_unknown"
+    assert told["n_events"] == 100

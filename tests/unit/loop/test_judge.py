@@ -1,0 +1,100 @@
+from typing import Any
+
+import numpy as np
+
+from dwell.learning.predictor import Predictor
+from dwell.learning.space import space_for
+from dwell.loop.judge import Bench, Judgement, caller_policy, evidence_of, policy_on, safe_policy
+from dwell.records import Params
+from dwell.records.rows import EventRow
+
+THETA = np.array([1.0, 0.5])
+LIVE = Params(version=0, weights={"x": 1.0}, temperature=0.5)
+OTHER = Params(version=1, weights={"x": -1.0}, temperature=0.5)
+
+
+def event(seq: int, version: int = 0, **changed: object) -> EventRow:
+    rng = np.random.default_rng(seq)
+    fields: dict[str, Any] = {
+        "seq": seq,
+        "event_id": f"e{seq}",
+        "query_hash": seq,
+        "user_hash": seq % 3,
+        "served_at": float(seq),
+        "features": rng.normal(size=(4, 1)).astype(np.float32),
+        "inclusion": np.ones(4),
+        "exposure": np.full(4, 1.5 / 4),
+        "n_kept": 2,
+        "n_shown": 2,
+        "rewards": rng.random(2),
+        "propensities": np.array([0.25, 1 / 3]),
+        "caller_rank": np.array([2.0, 0.0, 1.0, 3.0]),
+        "params_version": version,
+        "temperature": 0.5,
+        "is_held_out": False,
+        "is_deterministic": False,
+        "is_caller_ordered": False,
+        "version": 1,
+    }
+    return EventRow(**{**fields, **changed})
+
+
+def judgement(proposed: Params = OTHER) -> Judgement:
+    space = space_for(LIVE, np.linspace(-2.0, 2.0, 50)[:, None])
+    nothing = Predictor(np.zeros(space.size + 1))
+    return Judgement(Bench(proposed, LIVE, "live", space, (nothing, nothing), THETA, 2.0), {})
+
+
+def test_policies() -> None:
+    row = event(1)
+    assert caller_policy(row, 0.0).scores.tolist() == [-2.0, 0.0, -1.0, -3.0]
+    np.testing.assert_allclose(policy_on(row, OTHER).scores, -row.features[:, 0].astype(np.float64))
+    unweighted = Params(version=0, weights={"x": 0.0}, temperature=0.7, origin="caller-order")
+    assert policy_on(row, unweighted).scores.tolist() == [-2.0, 0.0, -1.0, -3.0]
+    # what users get without the proposal
+    for mode, expected in (("live", LIVE), ("canary", LIVE)):
+        np.testing.assert_array_equal(safe_policy(row, LIVE, mode).scores, policy_on(row, expected).scores)  # type: ignore[arg-type]
+    for mode in ("log-only", "shadow"):
+        found = safe_policy(row, LIVE, mode)  # type: ignore[arg-type]
+        assert (found.scores.tolist(), found.temperature) == ([-2.0, 0.0, -1.0, -3.0], 0.0)
+
+
+def look(at: Judgement, rows: list[EventRow]) -> Any:
+    return evidence_of(at, rows, held_out=[], versions={0: LIVE, 1: OTHER}, attempt=1)
+
+
+def test_an_event_counts_the_same_at_every_look() -> None:
+    rows = [event(i, version=i % 2) for i in range(1, 30)]
+    often, once = judgement(), judgement()
+    for n in (1, 2, 5, 11, 29):
+        at_last = look(often, rows[:n])
+    at_once = look(once, rows)
+    for left, right in zip(at_last.events, at_once.events, strict=True):
+        assert left.slope.tobytes() == right.slope.tobytes()
+        assert (left.direct, left.importance, left.unsupported) == (right.direct, right.importance, right.unsupported)
+
+
+def test_events_of_several_versions_are_judged_with_averaged_exposure() -> None:
+    rows = [event(i, version=i % 2) for i in range(1, 9)]
+    # as logged, every document had the same exposure; opposite weights average to nearly that, each alone does not
+    mixed = look(judgement(), rows).events
+    alone = look(judgement(), [event(i) for i in range(1, 9)]).events
+    assert mixed[0].slope.tobytes() == alone[0].slope.tobytes()  # the first event knows of one version only
+    assert any(left.slope.tobytes() != right.slope.tobytes() for left, right in zip(mixed, alone, strict=True))
+    unknown = evidence_of(judgement(), rows, held_out=[], versions={0: LIVE}, attempt=1).events
+    assert [e.slope.tobytes() for e in unknown] == [e.slope.tobytes() for e in alone]
+
+
+def test_a_late_reward_changes_the_evidence_and_not_the_event() -> None:
+    at = judgement()
+    before = look(at, [event(1)])
+    after = look(at, [event(1, rewards=np.array([1.0, -1.0]), version=2)])
+    assert before.events[0] is after.events[0]
+    assert after.rewards[0].tolist() == [1.0, -1.0]
+
+
+def test_who_and_what_stands_behind_it() -> None:
+    found = look(judgement(), [event(i) for i in range(1, 8)])
+    assert (found.n_users, found.is_caller_ordered_only) == (3, False)
+    of_caller = look(judgement(), [event(i, is_caller_ordered=True, user_hash=None) for i in range(1, 8)])
+    assert (of_caller.n_users, of_caller.is_caller_ordered_only) == (None, True)

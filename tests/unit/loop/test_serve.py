@@ -1,0 +1,120 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dwell.errors import RecordError
+from dwell.loop.candidates import Candidates
+from dwell.loop.serve import Request, Serving, caller_scores, serve
+from dwell.records import Params
+
+
+def request(**changed: object) -> Request:
+    fields: dict[str, Any] = {
+        "event_id": "e",
+        "query": "q",
+        "query_embedding": None,
+        "user": None,
+        "segment": None,
+        "k": 3,
+        "is_shown": True,
+        "now": 1.0,
+    }
+    return Request(**{**fields, **changed})
+
+
+def serving(**changed: object) -> Serving:
+    fields: dict[str, Any] = {
+        "params": Params(version=4, weights={"x": 1.0}),
+        "policy": "params",
+        "mode": "live",
+        "arm": "live",
+        "temperature": 0.5,
+        "max_results": 20,
+        "max_candidates": 64,
+        "secret": b"secret",
+        "seed": 0,
+    }
+    return Serving(**{**fields, **changed})
+
+
+def candidates(n: int) -> Candidates:
+    return Candidates([f"d{i}" for i in range(n)], np.linspace(-1.0, 1.0, n, dtype=np.float32)[:, None])
+
+
+def test_the_same_arguments_serve_the_same_list() -> None:
+    first, impression = serve(candidates(30), request(), serving())
+    again, other = serve(candidates(30), request(), serving())
+    assert first.ids == again.ids == list(impression.served)
+    assert impression.documents == other.documents
+
+
+@pytest.mark.parametrize(
+    "how", [(request(event_id="f"), serving()), (request(), serving(secret=b"x")), (request(), serving(seed=1))]
+)
+def test_another_event_secret_or_seed_draws_anew(how: tuple[Request, Serving]) -> None:
+    first, _ = serve(candidates(30), request(k=30), serving(temperature=10.0))
+    asked, to = how
+    other, _ = serve(candidates(30), asked._replace(k=30), to._replace(temperature=10.0))
+    assert first.ids != other.ids  # by chance with a probability of about 1 / 30!
+
+
+def test_the_callers_order_is_minus_the_rank() -> None:
+    assert caller_scores(3).tolist() == [0.0, -1.0, -2.0]
+    served, impression = serve(candidates(5), request(k=5), serving(policy="caller", temperature=0.0))
+    assert served.ids == ["d0", "d1", "d2", "d3", "d4"]
+    assert (impression.policy, impression.is_deterministic) == ("caller", True)
+
+
+def test_served_documents_are_kept_first_then_a_uniform_sample() -> None:
+    n_times = np.zeros(50)
+    n_draws = 600
+    for i in range(n_draws):
+        served, impression = serve(
+            candidates(50), request(event_id=f"e{i}", k=4), serving(max_results=3, max_candidates=10)
+        )
+        assert list(impression.documents[:3]) == served.ids[:3]
+        assert len(set(impression.documents)) == 10
+        # 7 of the other 47, the one shown fourth among them
+        np.testing.assert_allclose(impression.inclusion, [1.0] * 3 + [7 / 47] * 7)
+        assert impression.scores[impression.document_scores].tolist() == impression.features[:, 0].tolist()
+        for doc in impression.documents[3:]:
+            n_times[int(doc[1:])] += 1.0
+    # every unserved document is as likely; those often served are rarer among the rest
+    rare = n_times[:10] / n_draws
+    error = math.sqrt(7 / 47 * 40 / 47 / n_draws)
+    assert np.abs(rare - 7 / 47).max() < 5.0 * error  # ten documents at 5 standard errors: false alarm 6e-6
+
+
+def test_scores_beyond_a_thousand_are_summed() -> None:
+    _, impression = serve(candidates(1_300), request(k=2), serving(max_candidates=5))
+    all_scores = candidates(1_300).features[:, 0].astype(np.float64)
+    scale = 0.5 * all_scores.std()
+    logged = {float(s) for s in impression.scores}
+    left_out = [s for s in all_scores.tolist() if s not in logged]
+    assert (impression.scores.size, len(left_out)) == (1_000, 300)
+    assert impression.score_sd == pytest.approx(all_scores.std(), rel=1e-12)
+    expected = math.log(math.fsum(math.exp(s / scale) for s in left_out))
+    assert impression.rest_logsumexp == pytest.approx(expected, rel=1e-12)
+    assert impression.scores[impression.document_scores].tolist() == impression.features[:, 0].tolist()
+
+
+def test_k_is_cut_to_the_candidates() -> None:
+    served, impression = serve(candidates(2), request(k=10), serving())
+    assert (len(served.ids), impression.n_candidates, impression.rest_logsumexp) == (2, 2, -math.inf)
+
+
+def test_a_score_beyond_float32_is_refused() -> None:
+    many = Candidates(["a", "b"], np.array([[1.0], [3e38]], dtype=np.float32))
+    with pytest.raises(RecordError) as error:
+        serve(many, request(), serving(params=Params(version=1, weights={"x": 10.0})))
+    assert (error.value.code, error.value.field) == ("non_finite:score", "scores[1]")
+
+
+def test_what_the_caller_does_to_his_list_leaves_the_record_alone() -> None:
+    served, impression = serve(candidates(5), request(), serving())
+    before = impression.propensities.copy()
+    served.propensities[:] = -1.0
+    served.scores[:] = -1.0
+    assert impression.propensities.tolist() == before.tolist()

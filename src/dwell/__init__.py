@@ -11,22 +11,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from dwell.errors import ConfigError, DwellError, PromotionRefused, RecordError, StorageError
-from dwell.records import (
-    Batch,
-    ColumnSpec,
-    Estimate,
-    Experience,
-    Feedback,
-    GateDecision,
-    Params,
-    Served,
-    UpdateResult,
-)
-from dwell.replay import ReplayBuffer
-
 if TYPE_CHECKING:
     from dwell.config import Config
+    from dwell.errors import ConfigError, DwellError, PromotionRefused, RecordError, StorageError
     from dwell.learning.linear import LinearRanker
     from dwell.learning.predictor_face import RewardPredictor
     from dwell.loop import Loop, TrainReport
@@ -39,6 +26,18 @@ if TYPE_CHECKING:
         train_from_replay,
         train_with_temporal_weighting,
     )
+    from dwell.records import (
+        Batch,
+        ColumnSpec,
+        Estimate,
+        Experience,
+        Feedback,
+        GateDecision,
+        Params,
+        Served,
+        UpdateResult,
+    )
+    from dwell.replay import ReplayBuffer
 
 __version__ = "0.1.0"
 
@@ -72,8 +71,23 @@ __all__ = [
     "train_with_temporal_weighting",
 ]
 
-# the store and its database load when one is opened, so that importing dwell costs numpy and little more
+# each name loads its room when it is first used: `dwell --help` needs not even numpy, a buffer needs no database
 _LAZY = {
+    "ConfigError": ("dwell.errors", "ConfigError"),
+    "DwellError": ("dwell.errors", "DwellError"),
+    "PromotionRefused": ("dwell.errors", "PromotionRefused"),
+    "RecordError": ("dwell.errors", "RecordError"),
+    "StorageError": ("dwell.errors", "StorageError"),
+    "Batch": ("dwell.records", "Batch"),
+    "ColumnSpec": ("dwell.records", "ColumnSpec"),
+    "Estimate": ("dwell.records", "Estimate"),
+    "Experience": ("dwell.records", "Experience"),
+    "Feedback": ("dwell.records", "Feedback"),
+    "GateDecision": ("dwell.records", "GateDecision"),
+    "Params": ("dwell.records", "Params"),
+    "Served": ("dwell.records", "Served"),
+    "UpdateResult": ("dwell.records", "UpdateResult"),
+    "ReplayBuffer": ("dwell.replay", "ReplayBuffer"),
     "Config": ("dwell.config", "Config"),
     "LinearRanker": ("dwell.learning.linear", "LinearRanker"),
     "Loop": ("dwell.loop", "Loop"),

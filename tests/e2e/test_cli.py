@@ -154,7 +154,6 @@ def test_help_loads_no_store_and_no_learner() -> None:
     assert not loaded & {"apsw", "dwell.loop", "dwell.storage", "dwell.learning", "dwell.demo", "dwell.config", "rich"}
 
 
-@pytest.mark.xfail(reason="importing dwell loads dwell.records, which needs numpy", strict=True)
 def test_help_loads_no_numpy() -> None:
     assert "numpy" not in loaded_by("--help")
 

@@ -146,9 +146,8 @@ def test_every_acknowledged_feedback_survives_kill_9(tmp_path: Path, root: Path)
             assert status == "joined"
             acknowledged.append(name)
         child.send_signal(signal.SIGKILL)
-        for line in child.stdout.read().splitlines(keepends=True):
-            if line.endswith("\n"):
-                acknowledged.append(line.split()[0])
+        lines = child.stdout.read().splitlines(keepends=True)
+        acknowledged += [line.split()[0] for line in lines if line.endswith("\n")]
         child.stdout.close()
         child.wait(30)
         with dwell.open(place, pepper=b"a pepper of these tests") as loop:

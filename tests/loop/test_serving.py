@@ -252,7 +252,7 @@ class TestRetries:
         assert again.propensities.tolist() == expected[1].tolist() == impressions(loop)[0].propensities.tolist()
         assert again.scores.tolist() == expected[2].tolist()
 
-    def test_log_retrieval_knows_retries_and_conflicts(self, opened: Open, world: Any, anywhere: str) -> None:
+    def test_log_retrieval_knows_retries_and_conflicts(self, opened: Open, anywhere: str) -> None:
         loop = opened(anywhere)
         results = [{"id": "a"}, {"id": "b"}]
         assert loop.log_retrieval("q", results, event_id="e", now=1.0) == "e"
@@ -329,11 +329,10 @@ class TestModes:
         world.visits(loop, 60)
         proposed = loop.train(now=world.now).proposed
         users = [f"user-{i}" for i in range(400)]
-        versions = []
-        for _ in range(2):
-            versions.append(
-                [loop.rank("q", world.candidates(), user=user, now=world.now).params_version for user in users]
-            )
+        versions = [
+            [loop.rank("q", world.candidates(), user=user, now=world.now).params_version for user in users]
+            for _ in range(2)
+        ]
         assert versions[0] == versions[1]
         n = versions[0].count(proposed.version)
         assert n + versions[0].count(0) == 400

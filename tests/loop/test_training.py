@@ -1,5 +1,6 @@
 """Learning and judging through the public API: the standing proposal, promotion on evidence, and the way back."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -254,10 +255,10 @@ class TestRollback:
                 loop.promote(again, now=world.now)
             assert "too_few_events" in str(error.value)
         # other evidence, asked for by hand at the error that is left
-        world.visits(loop, 900)
+        world.visits(loop, 200)
         loop.close_events(now=world.now)
         decision = loop.evaluate(live)
-        assert decision.difference.n == 900
+        assert decision.difference.n == 200
 
     def test_train_starts_anew_from_what_is_live_again(self, opened: Open, world: Any) -> None:
         loop = opened(temperature=1.0)
@@ -284,7 +285,7 @@ def test_the_ledger_is_append_only_and_readable_after_close(opened: Open, world:
     ):
         act()
         seen.append([(d.kind, d.proposed_version) for d in loop.history()])
-    for earlier, later in zip(seen, seen[1:], strict=False):
+    for earlier, later in itertools.pairwise(seen):
         assert later[: len(earlier)] == earlier
     ledger, live = loop.history(), loop.params
     loop.close()

@@ -15,19 +15,20 @@ _Z_95 = 1.959963984540054
 _DISCOUNT = 1.0 / np.log2(np.arange(2, DEPTH + 2))
 
 
-def ndcg(grades: FloatArray, ideal: float) -> FloatArray:
+def ndcg(grades: FloatArray, ideal: float | FloatArray) -> FloatArray:
     """nDCG@10 of rankings, float64 (...), gains being the grades themselves; 0 where there is nothing to find.
 
     Args:
         grades: (..., k) grades in the order shown.
-        ideal: DCG@10 of the best order.
+        ideal: DCG@10 of the best order, one for all or (...).
 
     Source: K. Järvelin, J. Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 20(4), 2002, with the
         discount 1 / log2(1 + rank).
     """
     top = grades[..., :DEPTH]
     gained: FloatArray = top @ _DISCOUNT[: top.shape[-1]]
-    return gained / ideal if ideal > 0.0 else np.zeros_like(gained)
+    best = np.broadcast_to(np.asarray(ideal, dtype=np.float64), gained.shape)
+    return np.divide(gained, best, out=np.zeros_like(gained), where=best > 0.0)
 
 
 def ideal_gain(grades: FloatArray) -> float:

@@ -11,11 +11,11 @@ from dwell.ranking import policy_scores
 from dwell.records import Estimate, Params
 from dwell.records.arrays import FloatArray
 
-__all__ = ["N_DRAWS", "Quality", "Scores", "compared", "score"]
+__all__ = ["N_DRAWS", "Quality", "Scores", "Sheet", "compared"]
 
 #: Rankings drawn per query and measurement. The same noise serves every version and the starting ranker, so that
 #: differences are of the rankers and not of the draws.
-N_DRAWS = 32
+N_DRAWS = 16
 
 
 class Scores(NamedTuple):
@@ -50,33 +50,49 @@ class Quality(NamedTuple):
     mrr_gain: Estimate
 
 
-def score(params: Params, searches: Sequence[Search], taste: int, *, seed: int, temperature: float) -> Scores:
-    """Quality of what params would serve, per query: the mean over rankings drawn as the loop draws them.
+class Sheet:
+    """The measuring queries as one block, so that a whole measurement is a few array operations.
 
     Args:
-        params: The ranker.
-        searches: The n queries.
-        taste: Which of the two tastes judges.
-        seed: Seeds the draws; the same one, the same noise, whatever the params.
-        temperature: Exploration; 0 measures the params' own order.
+        searches: The n queries; at least one of them has candidates.
+        seed: Seeds the draws; the same noise serves whatever is measured.
     """
-    found = Scores(np.zeros(len(searches)), np.zeros(len(searches)))
-    rng = np.random.default_rng([seed, 3])
-    n_draws = N_DRAWS if temperature > 0.0 else 1
-    for i, search in enumerate(searches):
-        n = len(search.ids)
-        if not n:
-            continue
-        # as the loop logs and serves them: in float32
-        scores = params.score(search.features.astype(np.float32)).astype(np.float32).astype(np.float64)
+
+    def __init__(self, searches: Sequence[Search], seed: int) -> None:
+        n, widest = len(searches), max(len(search.ids) for search in searches)
+        self._is_there = np.zeros((n, widest), dtype=bool)
+        self._grades = np.zeros((2, n, widest))
+        for i, search in enumerate(searches):
+            self._is_there[i, : len(search.ids)] = True
+            for taste in (0, 1):
+                self._grades[taste, i, : len(search.ids)] = search.grades[taste]
+        self._ideal = np.array([search.ideal for search in searches]).T
+        # as the loop takes them: in float32
+        self._features = np.concatenate([search.features for search in searches]).astype(np.float32)
+        self._noise = np.random.default_rng([seed, 3]).gumbel(size=(N_DRAWS, n, widest))
+
+    def score(self, params: Params, taste: int, temperature: float) -> Scores:
+        """Quality of what params would serve, per query: the mean over rankings drawn as the loop draws them.
+
+        Args:
+            params: The ranker.
+            taste: Which of the two tastes judges.
+            temperature: Exploration; 0 measures the params' own order.
+        """
+        scores = np.full(self._is_there.shape, -np.inf)
+        scores[self._is_there] = params.score(self._features).astype(np.float32)
+        found = Scores(np.zeros(len(scores)), np.zeros(len(scores)))
+        asked = self._is_there.any(axis=1)  # a query without candidates shows nothing, and gains nothing
+        keys, grades, ideal = scores[asked], self._grades[taste][asked], self._ideal[taste][asked]
         if temperature > 0.0:
-            keys = policy_scores(scores, temperature) + rng.gumbel(size=(n_draws, n))
-        else:
-            keys = scores[None, :]
-        shown = search.grades[taste][np.argsort(-keys, axis=1, kind="stable")[:, :DEPTH]]
-        found.ndcg[i] = ndcg(shown, search.ideal[taste]).mean()
-        found.reciprocal_rank[i] = reciprocal_rank(shown).mean()
-    return found
+            keys = policy_scores(keys, temperature)
+        draws = self._noise[:, asked] if temperature > 0.0 else np.zeros((1, *keys.shape))
+        for noise in draws:
+            order = np.argsort(-(keys + noise), axis=1, kind="stable")[:, :DEPTH]
+            shown = np.take_along_axis(grades, order, axis=1)
+            found.ndcg[asked] += ndcg(shown, ideal) / len(draws)
+            found.reciprocal_rank[asked] += reciprocal_rank(shown) / len(draws)
+        return found
 
 
 def compared(scores: Scores, start: Scores, groups: Sequence[Hashable]) -> Quality:

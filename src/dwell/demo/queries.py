@@ -160,7 +160,7 @@ def _without_summary(document: Document) -> str:
 
 
 def _indexed(documents: Sequence[Document], phrases: _Phrases) -> tuple[Document, ...]:
-    """The documents as they must be indexed: until nothing changes, because a removal may join two halves."""
+    """The documents with what must be indexed: until nothing changes, because a removal may join two halves."""
     kept: dict[tuple[str, ...], Document] = {}
     for document in documents:
         body = document.body
@@ -169,13 +169,25 @@ def _indexed(documents: Sequence[Document], phrases: _Phrases) -> tuple[Document
         said = tuple(words(body))
         if len(said) >= MIN_REMAINING_WORDS:
             kept.setdefault(said, replace(document, body=body))
-    return with_links(tuple(kept.values()))
+    return tuple(kept.values())
 
 
 def _title_checker(documents: Sequence[Document]) -> Callable[[str], bool]:
-    """Whether a sentence stands in some title, from where it can not be removed."""
-    titles = "".join(f" {' '.join(words(document.title))} |" for document in documents)
-    return lambda sentence: f" {' '.join(words(sentence))} " in titles
+    """Whether a sentence of `MIN_SENTENCE_WORDS` or more stands in some title, from where it can not be removed."""
+    said = [words(document.title) for document in documents]
+    titles = "".join(f" {' '.join(title)} |" for title in said)
+    # nearly every sentence is told by its first words alone
+    starts = {
+        tuple(title[first : first + MIN_SENTENCE_WORDS])
+        for title in said
+        for first in range(len(title) - MIN_SENTENCE_WORDS + 1)
+    }
+
+    def stands_in_a_title(sentence: str) -> bool:
+        asked = words(sentence)
+        return tuple(asked[:MIN_SENTENCE_WORDS]) in starts and f" {' '.join(asked)} " in titles
+
+    return stands_in_a_title
 
 
 # -------------------------------------------------------------------------------------------------------------- sources
@@ -321,7 +333,7 @@ def known_item_task(
             field="corpus",
             value=len(documents),
         )
-    return KnownItemTask(indexed, train, test)
+    return KnownItemTask(with_links(indexed), train, test)
 
 
 def _drawn(

@@ -21,7 +21,6 @@ from dwell.demo.traffic import Plan
 from dwell.demo.world import START, World, build_world
 from dwell.errors import ConfigError
 from dwell.loop import Loop, open_loop
-from dwell.records import checks
 
 __all__ = ["DemoOptions", "run_demo"]
 
@@ -48,7 +47,7 @@ class DemoOptions:
     store: Path = Path("demo.dwell")
     report: Path = Path("demo-report.html")
     seed: int = 0
-    n_events: int = 8_000
+    n_events: int = 7_000
     train_every: int = 1_000
     config: Mapping[str, Any] = field(default_factory=dict)
     as_json: bool = False

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
-from dwell.demo.quality import Quality, Scores, compared, score
-from dwell.demo.traffic import Plan, Traffic
+from dwell.demo.quality import Quality, Scores, Sheet, compared
+from dwell.demo.traffic import TOGETHER, Plan, Traffic
 from dwell.demo.world import START, World
 from dwell.errors import PromotionRefused
 from dwell.loop import Loop
 from dwell.records import GateDecision, Params
 
 __all__ = ["Measured", "Moment", "Planted", "Searched", "TasteChanged", "Trained", "mistake", "play"]
-
-_TOLD_EVERY: Final = 50  # searches between two signs of life
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +115,7 @@ class _Yardstick:
     """Measures params beside the starting ranker, whose figures are computed once."""
 
     def __init__(self, loop: Loop, world: World, plan: Plan) -> None:
-        self._world, self._plan = world, plan
+        self._sheet = Sheet(world.test, plan.seed)
         self._start = loop.params
         self._answers = [search.answer for search in world.test]
         self._known: dict[tuple[int, int, float], Scores] = {}
@@ -126,7 +123,7 @@ class _Yardstick:
     def _scores(self, params: Params, taste: int, temperature: float, *, afresh: bool = False) -> Scores:
         key = (params.version, taste, temperature)
         if afresh or key not in self._known:
-            self._known[key] = score(params, self._world.test, taste, seed=self._plan.seed, temperature=temperature)
+            self._known[key] = self._sheet.score(params, taste, temperature)
         return self._known[key]
 
     def measure(self, params: Params, n_searches: int, taste: int, *, afresh: bool = False) -> Measured:
@@ -156,10 +153,9 @@ def play(loop: Loop, world: World, plan: Plan) -> Iterator[Moment]:
     yield yardstick.measure(loop.params, 0, 0)
     done = 0
     for at in plan.rounds:
-        for number in range(done, at):
-            traffic.search(number)
-            if (number + 1) % _TOLD_EVERY == 0:
-                yield Searched(number + 1)
+        for first in range(done, at, TOGETHER):
+            traffic.search(first, min(first + TOGETHER, at))
+            yield Searched(min(first + TOGETHER, at))
         traffic.settle()
         now = plan.now(at)
         if at == plan.rounds[0]:

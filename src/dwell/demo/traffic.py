@@ -9,11 +9,12 @@ from dwell.demo.measures import DEPTH
 from dwell.demo.world import World
 from dwell.errors import StorageError
 from dwell.loop import Loop
-from dwell.records import Feedback
+from dwell.records import Feedback, Served
+from dwell.records.arrays import FloatArray
 from dwell.testing.clock import START_AT
 from dwell.testing.users import DbnUser, Visitors
 
-__all__ = ["N_VISITORS", "SEARCH_EVERY_S", "USER", "Plan", "Traffic"]
+__all__ = ["N_VISITORS", "SEARCH_EVERY_S", "TOGETHER", "USER", "Plan", "Traffic"]
 
 N_VISITORS: Final = 300  # some of whom come far more often than others: Zipf with exponent 1
 
@@ -24,6 +25,8 @@ SEARCH_EVERY_S: Final = 1800.0
 #: Reads from the top, trusts what stands high, leaves when satisfied. It is not the model that the learner assumes,
 #: which is examination 1 / rank: a demo in which users obey the learner's model would show nothing.
 USER: Final = DbnUser()
+
+TOGETHER: Final = 50  # searches whose clicks are drawn at once
 
 _FIRST_CLICK_S: Final = 8.0  # after the list was shown, and as long again for each rank further down
 _MOST_PENDING: Final = 4_000  # reactions on their way to the disk; the loop's own queue holds 10,000
@@ -75,14 +78,31 @@ class Traffic:
         self._pending: list[Future[Feedback]] = []
         self.n_clicks = 0
 
-    def search(self, number: int) -> None:
-        """Make search `number`, counted from 0: a visitor asks, is served, and clicks or not.
+    def search(self, first: int, after: int) -> None:
+        """Make the searches from number `first`, counted from 0, up to `after`: visitors ask, are served, and click.
 
         Raises:
-            StorageError: The loop could not serve it as it should.
+            StorageError: The loop could not serve one as it should.
         """
+        numbers = range(first, after)
+        shown = [self._serve(number) for number in numbers]
+        grades = np.zeros((len(shown), DEPTH))
+        for i, (_, wanted) in enumerate(shown):
+            grades[i, : wanted.size] = wanted
+        # what a visitor does with a list depends on that list alone, so a few dozen of them are drawn at once
+        clicked = USER.clicks(grades, self._rng)
+        for number, (served, wanted), clicks in zip(numbers, shown, clicked, strict=True):
+            for position in np.flatnonzero(clicks[: wanted.size]).tolist():
+                at = self._plan.now(number) + _FIRST_CLICK_S * (position + 1)
+                self._pending.append(
+                    self._loop.submit_feedback(served.event_id, "click", doc=served.ids[position], at=at, now=at)
+                )
+        if len(self._pending) > _MOST_PENDING:
+            self.settle()
+
+    def _serve(self, number: int) -> tuple[Served, FloatArray]:
+        """Return what was served for one search, and how much each document of it is wanted."""
         asked = self._world.train[int(self._rng.integers(len(self._world.train)))]
-        now = self._plan.now(number)
         served = self._loop.rank(
             asked.text,
             ids=asked.ids,
@@ -90,19 +110,12 @@ class Traffic:
             k=DEPTH,
             user=self._visitors.next_visitor(self._rng),
             event_id=f"demo-{number:06d}",
-            now=now,
+            now=self._plan.now(number),
         )
         if served.fallback is not None:
             raise StorageError(f"search {number} fell back to the caller's order: {served.fallback}")
         wanted = dict(zip(asked.ids, asked.grades[self._plan.taste_at(number)].tolist(), strict=True))
-        clicked = USER.clicks(np.array([wanted[doc_id] for doc_id in served.ids]), self._rng)
-        for position in np.flatnonzero(clicked).tolist():
-            at = now + _FIRST_CLICK_S * (position + 1)
-            self._pending.append(
-                self._loop.submit_feedback(served.event_id, "click", doc=served.ids[position], at=at, now=at)
-            )
-        if len(self._pending) > _MOST_PENDING:
-            self.settle()
+        return served, np.array([wanted[doc_id] for doc_id in served.ids])
 
     def settle(self) -> None:
         """Wait until every click is on disk.

@@ -286,8 +286,11 @@ class Loop:
 
     def history(self) -> list[GateDecision]:
         """Return every gate decision, oldest first; readable after `close`."""
-        if not self._state.is_closed:
-            with self._state.store.snapshot() as reader:
+        state = self._state
+        if not state.is_closed:
+            if state.writer is not None:
+                state.writer.flush()
+            with state.store.snapshot() as reader:
                 self._history = reader.decisions()
         return list(self._history)
 
@@ -341,8 +344,6 @@ class Loop:
         if state.is_closed:
             return
         try:
-            if state.writer is not None:
-                state.writer.flush()
             self.history()
         except ForkedError:
             pass

@@ -66,9 +66,9 @@ def take_in(state: LoopState) -> None:
 
     What other processes promoted or erased, what is still queued, what an earlier run left, and late rewards.
     """
-    state.refresh(at_once=True)
     if state.writer is not None:
-        state.writer.flush()
+        state.writer.flush()  # first: a version of our own that is on its way hides what others made live
+    state.refresh(at_once=True)
     ensure_rebuilt(state)
     if state.is_erased_elsewhere:
         state.is_erased_elsewhere = False

@@ -332,3 +332,27 @@ def test_held_back_rows_are_complete_at_any_number(tmp_path: Path) -> None:
             assert reader.counts()["signals"] == n
             assert len(reader.impressions(range(1, n + 1))) == n
     store.close()
+
+
+def test_a_torn_journal_keeps_whole_transactions(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    store = open_store(str(path))
+    for i in range(12):
+        with store.transaction() as tx:
+            for j in range(3):
+                tx.add_impression(sample_impression(f"{i}-{j}"))
+    whole = raw(tmp_path / "s")[path.stat().st_size :]
+    main_file = raw(path)[: path.stat().st_size]
+    store.close()
+    n_found = set()
+    for n_bytes in (*range(0, len(whole), 1777), len(whole)):
+        copy = tmp_path / f"torn-{n_bytes}"
+        copy.write_bytes(main_file)
+        Path(f"{copy}-wal").write_bytes(whole[:n_bytes])
+        torn = open_store(str(copy))
+        assert torn.verify() == []
+        with torn.snapshot() as reader:
+            n_found.add(reader.last_seq())
+            assert reader.seqs() == list(range(1, reader.last_seq() + 1))
+        torn.close()
+    assert n_found == {3 * i for i in range(13)}

@@ -16,6 +16,7 @@
     |   + NothingToRollBackError               there is no earlier version to return to
     + StorageError                             the store could not do what was asked
     |   + StoreBusyError                       another writer holds the store; trying again is right
+    |   + QueueFull                            the writer's queue has no room; the job was not taken
     |   + StoreOwnedError                      another process owns the store
     |   + StoreClosedError                     the store was closed
     |   + ForkedError                          the handle was inherited through fork
@@ -47,6 +48,7 @@ __all__ = [
     "PepperMismatch",
     "PromotionError",
     "PromotionRefused",
+    "QueueFull",
     "RecordError",
     "ReplayError",
     "SchemaVersionError",
@@ -210,6 +212,13 @@ class StoreBusyError(StorageError):
     """Another writer holds the store; trying again is right."""
 
     code = "store_busy"
+    retryable: ClassVar[bool] = True
+
+
+class QueueFull(StorageError):  # noqa: N818 - named as `queue.Full` is
+    """The writer's queue has no room; the job was not taken."""
+
+    code = "overloaded"
     retryable: ClassVar[bool] = True
 
 

@@ -75,5 +75,6 @@ def test_callers_may_catch_what_python_would_have_raised() -> None:
     assert not issubclass(errors.StorageError, ValueError)
 
 
-def test_only_a_busy_store_is_worth_trying_again() -> None:
-    assert [name for name in errors.__all__ if getattr(errors, name).retryable] == [StoreBusyError.__name__]
+def test_only_a_busy_store_and_a_full_queue_are_worth_trying_again() -> None:
+    found = {name for name in errors.__all__ if getattr(errors, name).retryable}
+    assert found == {StoreBusyError.__name__, errors.QueueFull.__name__}

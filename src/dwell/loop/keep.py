@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from dwell.errors import StoreBusyError
 from dwell.loop.close import close_one, logged_exposure
 from dwell.loop.feedback import ORPHAN_WINDOW_S
 from dwell.loop.rows import query_digest
@@ -20,6 +21,7 @@ _AT_ONCE: Final = 200  # events per commit: the writer must come back to feedbac
 MAX_PAIRS: Final = 1_000_000  # design, section 4: statistics of evicted events are bounded
 _STATISTICS_HALF_LIFE_S: Final = 2_592_000.0  # 30 days: longer than learning looks back, shorter than content lives
 _SIZE_BATCH: Final = 1_000
+_SCRUB_ATTEMPTS: Final = 6  # each waits 5 s for the lock: half a minute in all
 
 
 def close_events(state: LoopState, now: float) -> int:
@@ -168,7 +170,6 @@ def _retain(state: LoopState, now: float) -> None:
         if not evicted:
             return
         remove(evicted)
-        state.store.scrub()
 
 
 def erase(state: LoopState, user: str, now: float) -> int:
@@ -184,6 +185,25 @@ def erase(state: LoopState, user: str, now: float) -> int:
         state.recent.clear()
     state.judgement = None
     recall_warm_up(state)
-    state.store.scrub()
+    _scrub(state)
     state.counters["erased_events"] += len(gone)
     return len(gone)
+
+
+def _scrub(state: LoopState) -> None:
+    """Overwrite on disk what was erased; a reader that holds an old state for a while is waited for.
+
+    Raises:
+        StoreBusyError: It held on for half a minute: the facts are gone for every reader, their bytes not yet.
+    """
+    for attempt in range(_SCRUB_ATTEMPTS):
+        try:
+            state.store.scrub()
+        except StoreBusyError as error:
+            if attempt == _SCRUB_ATTEMPTS - 1:
+                raise StoreBusyError(
+                    "the user is erased, but another process still reads an older state of the file",
+                    hint="Call erase again once it is done, so that the erased bytes are overwritten too.",
+                ) from error
+        else:
+            return

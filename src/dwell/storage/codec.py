@@ -143,9 +143,7 @@ def _opened(blob: bytes, what: str) -> tuple[memoryview, int]:
         if version == _VERSION and zlib.crc32(memoryview(blob)[_CHECKED_FROM:]) == checksum:
             end = _PREFIX.size + n_header
             return memoryview(blob)[_PREFIX.size : end], end + -n_header % 8
-    raise CorruptStoreError(
-        f"the stored {what} is damaged", hint="Restore the file from a backup; `dwell doctor` lists what is damaged."
-    )
+    raise CorruptStoreError(f"the stored {what} is damaged", hint="Restore the file from a backup.")
 
 
 class _Arrays:

@@ -43,7 +43,7 @@ _TELLINGS: Final = (
         StorageError,
         "io",
         "the disk under {where} failed: {error}",
-        "Check the disk; `dwell doctor` checks the file.",
+        "Check the disk and the kernel log, then open the store again.",
     ),
     _Telling(
         (apsw.CantOpenError, apsw.PermissionsError),
@@ -66,7 +66,7 @@ _TELLINGS: Final = (
         StorageError,
         None,
         "{where} could not do what was asked: {error}",
-        "`dwell doctor` checks the file.",
+        "Open the store again; if it stays so, restore it from a backup.",
     ),
 )
 

@@ -104,7 +104,7 @@ class SqliteStore:
         if version != VERSION and self._role != "owner":
             raise SchemaVersionError(
                 f"{self._where} has schema version {version}, this dwell needs {VERSION}",
-                hint="Open it once as its owner, or run `dwell db upgrade`.",
+                hint="Open it once as its owner: that upgrades it.",
             )
         if version != VERSION:
             connection.execute("BEGIN EXCLUSIVE")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple, TypeVar
 
-from dwell.errors import ForkedError, StorageError, StoreClosedError
+from dwell.errors import ForkedError, QueueFull, StoreClosedError
 from dwell.storage.protocol import Store, Transaction
 
 __all__ = ["QueueFull", "Writer"]
@@ -19,12 +19,6 @@ __all__ = ["QueueFull", "Writer"]
 T = TypeVar("T")
 
 _MOST_JOBS: Final = 1000  # per commit: beyond it the cost per job no longer falls
-
-
-class QueueFull(StorageError):  # noqa: N818 - named as `queue.Full` is
-    """The writer's queue has no room; the job was not taken."""
-
-    code = "overloaded"
 
 
 class _Item(NamedTuple):

@@ -20,8 +20,13 @@ def printable(text: object, most: int = MAX_ID_BYTES) -> str:
 
 def formula(params: Params) -> str:
     """Given weights as the formula that they are."""
-    terms = [f"{weight:+g} {name}" for name, weight in params.weights.items() if weight]
-    return " ".join(terms).removeprefix("+")
+    given = [(name, weight) for name, weight in params.weights.items() if weight]
+    terms = [f"{'-' if weight < 0.0 else '+'} {_times(abs(weight))}{name}" for name, weight in given]
+    return " ".join(terms).removeprefix("+ ")
+
+
+def _times(weight: float) -> str:
+    return "" if weight == 1.0 else f"{weight:g} x "
 
 
 def cast_facts(world: World, plan: Plan, settings: Sequence[str]) -> list[tuple[str, str]]:
@@ -32,36 +37,28 @@ def cast_facts(world: World, plan: Plan, settings: Sequence[str]) -> list[tuple[
         plan: How the demo is played.
         settings: What is not a default, "name = value (origin)".
     """
+    made = "each is a sentence taken out of the corpus, thinned to 2 to 5 words; no answer occurs in both"
+    queries = f"{len(world.train):,} that visitors make and {len(world.test):,} that only measure; {made}"
+    visitors = (
+        f"{N_VISITORS} SIMULATED ones: they read from the top, trust what stands high (trust {USER.trust:g}), click on"
+        f" what they do not want with probability {USER.noise:g} and more near the top, read on with probability"
+        f" {USER.patience:g}, and leave when satisfied ({USER.satisfaction:g})"
+    )
+    start = f"the starting ranker is {formula(Params(0, START))}, a formula made by hand; frozen, it is the yardstick"
+    every = f"one every {SEARCH_EVERY_S / 60:g} minutes of simulated time; train() after every {plan.train_every:,}"
+    figures = (
+        f"nDCG@{DEPTH} and MRR@{DEPTH} of what would be served for the measuring queries, exploration included"
+        f" (mean of {N_DRAWS} draws), with 95 % intervals; differences are paired"
+    )
     return [
         ("corpus", _corpus(world)),
-        (
-            "queries",
-            f"{len(world.train):,} that visitors make and {len(world.test):,} that only measure; each is a sentence taken"
-            " out of the corpus, thinned to 2 to 5 words; no answer occurs in both; the best "
-            f"{N_CANDIDATES} candidates are ranked",
-        ),
-        (
-            "visitors",
-            f"{N_VISITORS} SIMULATED ones: they read from the top, trust what stands high (trust {USER.trust:g}), click"
-            f" on what they do not want with probability {USER.noise:g} and more near the top, read on with probability"
-            f" {USER.patience:g}, and leave when satisfied ({USER.satisfaction:g})",
-        ),
+        ("queries", f"{queries}; the best {N_CANDIDATES} candidates are ranked"),
+        ("visitors", visitors),
         ("taste", _tastes(world, plan)),
-        (
-            "start",
-            f"the starting ranker is {formula(Params(0, START))}, a formula made by hand; frozen, it is the yardstick",
-        ),
-        (
-            "traffic",
-            f"{plan.n_searches:,} searches, one every {SEARCH_EVERY_S / 60:g} minutes of simulated time; train() after"
-            f" every {plan.train_every:,}; seed {plan.seed}",
-        ),
+        ("start", start),
+        ("traffic", f"{plan.n_searches:,} searches, {every}; seed {plan.seed}"),
         ("settings", _settings(settings)),
-        (
-            "figures",
-            f"nDCG@{DEPTH} and MRR@{DEPTH} of what would be served for the measuring queries, exploration included"
-            f" (mean of {N_DRAWS} draws), with 95 % intervals; differences are paired",
-        ),
+        ("figures", figures),
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from dwell.errors import ConfigError, DwellError, StoreOwnedError
 from dwell.storage import check_pepper, open_store
 
-__all__ = ["GENERATOR", "check_report", "clear_store", "pepper_of", "place_pepper", "place_report"]
+__all__ = ["GENERATOR", "check_report", "check_store", "clear_store", "pepper_of", "place_pepper", "place_report"]
 
 #: What every report of a demo says it was made by.
 GENERATOR: Final = "dwell demo"
@@ -25,10 +25,10 @@ def _beside(store: Path, suffix: str) -> Path:
     return store.with_name(store.name + suffix)
 
 
-def clear_store(store: Path) -> None:
-    """Remove the store of an earlier demo with everything beside it, so that a new one can be made there.
+def check_store(store: Path) -> list[Path]:
+    """What an earlier demo left at that place, the store itself first and its pepper last; nothing where nothing is.
 
-    It is known by its pepper, which no other store has. Where nothing is, nothing is done.
+    A demo's store is known by its pepper, which no other store has.
 
     Raises:
         ConfigError: Something else is there, or the folder is not.
@@ -38,18 +38,26 @@ def clear_store(store: Path) -> None:
         raise ConfigError(
             "the folder of the store does not exist", field="store", value=str(store), hint="Make it, or name another."
         )
-    found = [suffix for suffix in _SIDE_FILES if os.path.lexists(_beside(store, suffix))]
-    if not found:
-        return
-    if not _is_a_demo(store):
+    found = [path for path in (_beside(store, suffix) for suffix in _SIDE_FILES) if os.path.lexists(path)]
+    if found and not _is_a_demo(store):
         raise ConfigError(
             "what is there was not made by the demo, and the demo removes nothing else",
             field="store",
             value=str(store),
             hint="Move it away with the files beside it, or name another place with --store.",
         )
-    for suffix in found:  # the pepper last: whatever a crash leaves is known again
-        _beside(store, suffix).unlink(missing_ok=True)
+    return found
+
+
+def clear_store(store: Path) -> None:
+    """Remove the store of an earlier demo with everything beside it, so that a new one can be made there.
+
+    Raises:
+        ConfigError: See `check_store`.
+        StoreOwnedError: See `check_store`.
+    """
+    for path in check_store(store):  # the pepper last: whatever a crash leaves is known again
+        path.unlink(missing_ok=True)
 
 
 def _is_a_demo(store: Path) -> bool:

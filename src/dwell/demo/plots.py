@@ -6,6 +6,7 @@ plot is as wide as the page, and its text as large as the page's, on a phone and
 
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -91,18 +92,18 @@ def ticks_between(low: float, high: float, most: int = 6) -> list[float]:
         first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
         if last - first + 1 <= most:
             break
-    found = [float(n * step) for n in np.arange(first, last + 1)]
+    found = [float(n * step) + 0.0 for n in np.arange(first, last + 1)]  # + 0.0: no minus before a zero
     return found if len(found) > 1 else [low, high]
 
 
 def _n(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{value + 0.0:.2f}".rstrip("0").rstrip(".")
 
 
 def _steps(points: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
     """The corners of a staircase: every value holds until the next point."""
     corners = [points[0]]
-    for before, after in zip(points, points[1:], strict=False):
+    for before, after in pairwise(points):
         corners += [(after[0], *before[1:]), after]
     return corners
 

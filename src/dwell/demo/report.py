@@ -48,18 +48,20 @@ _STYLE: Final = """
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9ef;--soft:#a2abbb;--paper:#12151c;--card:#191d26;--edge:#313846;
 --live:#74a7ff;--start:#e0a94a;--good:#4cc27a;--bad:#ff7b70;--turn:#c39bf0;--grid:#272d39}}
 *{box-sizing:border-box}body{margin:0 auto;max-width:60rem;padding:1rem;color:var(--ink);background:var(--paper);
-font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
+font:16px/1.5 system-ui,sans-serif;overflow-wrap:break-word}
 h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .4rem}p{margin:.4rem 0}
 .note{color:var(--soft);font-size:.9rem}.simulated{border:2px solid var(--turn);border-radius:.5rem;padding:.6rem .8rem}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.6rem;margin:1rem 0}
 .tile{background:var(--card);border:1px solid var(--edge);border-radius:.5rem;padding:.6rem .8rem}
 .tile b{display:block;font-size:1.35rem;font-variant-numeric:tabular-nums}.tile span{color:var(--soft);font-size:.85rem}
-dl{display:grid;grid-template-columns:6rem 1fr;gap:.3rem .8rem}dt{color:var(--soft)}dd{margin:0}
+dl{display:grid;grid-template-columns:6rem 1fr;gap:.3rem .8rem}dt{color:var(--soft)}
+dd{margin:0;min-width:0;overflow-wrap:anywhere}
 @media(max-width:30rem){dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}}
 .plot{margin:.6rem 0 1rem}.axis{color:var(--soft);font-size:.8rem;margin:0 0 .5rem 3.2rem}.right{text-align:right;
 margin:1.7rem 0 0}.box{position:relative;height:17rem;margin:0 .8rem 0 3.2rem}.short .box{height:11rem}
 .box svg{width:100%;height:100%;overflow:visible;display:block}
-.box span{position:absolute;color:var(--soft);font-size:.8rem;font-variant-numeric:tabular-nums;line-height:1}
+.box span{position:absolute;color:var(--soft);font-size:.8rem;font-variant-numeric:tabular-nums;line-height:1;
+white-space:nowrap}
 .up{right:calc(100% + .5rem);transform:translateY(-50%)}.along{top:calc(100% + .5rem);transform:translateX(-50%)}
 svg path{fill:none;vector-effect:non-scaling-stroke}.grid{stroke:var(--grid)}.zero{stroke:var(--soft)}
 .line{stroke-width:2.25;stroke-linejoin:round}.dot{stroke-linecap:round}.rule{stroke-width:1.5;stroke-dasharray:5 4}
@@ -67,7 +69,8 @@ svg path{fill:none;vector-effect:non-scaling-stroke}.grid{stroke:var(--grid)}.ze
 .turn{stroke:var(--turn)}.band{stroke:none;opacity:.18}path.band.live{fill:var(--live);stroke:none}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;padding:0;margin:.5rem 0;list-style:none;font-size:.9rem}
 .legend i{display:inline-block;width:.8rem;height:.8rem;border-radius:50%;margin-right:.35rem;vertical-align:-.05rem}
-.k-live{background:var(--live)}.k-start{background:var(--start)}.k-good{background:var(--good)}.k-bad{background:var(--bad)}
+.k-live{background:var(--live)}.k-start{background:var(--start)}.k-good{background:var(--good)}
+.k-bad{background:var(--bad)}
 .k-turn{background:var(--turn)}
 .weights{display:grid;grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:.6rem}
 .weights div{background:var(--card);border:1px solid var(--edge);border-radius:.5rem;padding:.5rem .6rem}
@@ -75,18 +78,23 @@ svg path{fill:none;vector-effect:non-scaling-stroke}.grid{stroke:var(--grid)}.ze
 .bars{width:100%;height:3.5rem;display:block}rect.up{fill:var(--live)}rect.down{fill:var(--start)}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:left;vertical-align:top;padding:.35rem .6rem .35rem 0;border-bottom:1px solid var(--edge)}
-th{color:var(--soft);font-weight:600;white-space:nowrap}td.n{white-space:nowrap}td.words{min-width:15rem}
+th{color:var(--soft);font-weight:600;white-space:nowrap}td.n{white-space:nowrap}
+td.words{min-width:15rem;overflow-wrap:anywhere}
 .promote{color:var(--good)}.reject{color:var(--bad)}code{font-size:.9em}summary{cursor:pointer}
 """
+
+
+_SIMULATED: Final = (
+    '<p class="simulated"><strong>The users are simulated.</strong> The text is real, and so is everything that the'
+    " loop does; who searches, what they want and what they click on is made up by click models. Nothing here is"
+    " evidence about people, or about how much another search would gain.</p>"
+)
 
 
 def report_page(account: Account, outcome: Outcome) -> str:
     """Return the whole page; every text in it is escaped, whoever wrote it."""
     parts = [
-        "<h1>dwell demo</h1>",
-        '<p class="simulated"><strong>The users are simulated.</strong> The text is real, and so is everything that the '
-        "loop does; who searches, what they want and what they click on is made up by click models. Nothing here is "
-        "evidence about people, or about how much another search would gain.</p>",
+        f"<h1>dwell demo</h1>{_SIMULATED}",
         _tiles(outcome),
         _facts(account),
         _quality(account),
@@ -161,10 +169,9 @@ def _marks(account: Account, heights: Mapping[int, float]) -> list[Mark]:
     marks = []
     for moment in account.moments:
         if isinstance(moment, Trained) and moment.decision.verdict in {"promote", "reject"}:
-            name = "good" if moment.decision.verdict == "promote" else "bad"
-            words = (
-                f"{moment.decision.verdict} version {moment.decision.proposed_version}: {moment.decision.reasons[0]}"
-            )
+            decision = moment.decision
+            name = "good" if decision.verdict == "promote" else "bad"
+            words = f"{decision.verdict} version {decision.proposed_version}: {printable(decision.reasons[0])}"
             marks.append(Mark(name, moment.n_searches, heights[moment.n_searches], words))
         elif isinstance(moment, TasteChanged):
             marks.append(Mark("turn", moment.after.n_searches, None, "the visitors' taste changes"))
@@ -283,7 +290,6 @@ def _weights(account: Account) -> str:
     if not learned:
         return "<h2>Weights</h2><p>No learned version went live.</p>"
     series = {name: [params.weights[name] for params in learned] for name in learned[0].feature_names}
-    series["starting formula"] = [0.0 if p.raw_score is None else p.raw_score.coefficient for p in learned]
     most = max(abs(value) for values in series.values() for value in values)
     labels = [f"version {version}" for version in live]
     tiles = "".join(
@@ -291,12 +297,18 @@ def _weights(account: Account) -> str:
         f"{bars(values, labels, most, title=f'weight of {name} by version')}</div>"
         for name, values in series.items()
     )
+    numbers = ", ".join(str(version) for version in live)
     return (
-        '<h2>Weights of the versions that went live</h2><p class="note">One bar per version, oldest first ('
-        + ", ".join(str(version) for version in live)
-        + "), up for a positive weight; the number is the newest. They act on standardised features, and on the score of "
-        f'the starting formula, which every version may lean on.</p><div class="weights">{tiles}</div>'
+        '<h2>Weights of the versions that went live</h2><p class="note">One bar per version, oldest first'
+        f" ({numbers}), up for a positive weight; the number is the newest. They act on standardised features. Beside"
+        f" them every version leans on the starting formula's score, the newest with weight {_leaning(learned)}.</p>"
+        f'<div class="weights">{tiles}</div>'
     )
+
+
+def _leaning(learned: Sequence[Params]) -> str:
+    newest = learned[-1].raw_score
+    return "0" if newest is None else f"{newest.coefficient:+.2f}"
 
 
 # ----------------------------------------------------------------------------------------------------------- ledger
@@ -308,8 +320,8 @@ def _ledger(account: Account) -> str:
         f"<th>{head}</th>" for head in ("", "day", "kind", "verdict", "version", "difference in reward per list", "why")
     )
     return (
-        '<h2>The ledger</h2><p class="note">Every decision of the loop, as <code>dwell history</code> shows it, with the '
-        "interval that decided. Days are simulated.</p>"
+        '<h2>The ledger</h2><p class="note">Every decision of the loop, as <code>dwell history</code> shows it, with'
+        " the interval that decided. Days are simulated.</p>"
         f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from dwell.config import read_config, settings_of
 from dwell.demo.cast import cast_facts
-from dwell.demo.place import check_report, clear_store, place_pepper, place_report
+from dwell.demo.place import check_report, check_store, clear_store, place_pepper, place_report
 from dwell.demo.progress import Screen, screen_on
 from dwell.demo.report import Account, report_page
 from dwell.demo.story import Moment, Searched, play
@@ -21,6 +21,7 @@ from dwell.demo.traffic import Plan
 from dwell.demo.world import START, World, build_world
 from dwell.errors import ConfigError
 from dwell.loop import Loop, open_loop
+from dwell.storage.pepper import PEPPER_VARIABLE
 
 __all__ = ["DemoOptions", "run_demo"]
 
@@ -86,7 +87,7 @@ def run_demo(options: DemoOptions, *, out: TextIO) -> int:
     began_at = time.monotonic()
     read_config(options.config, os.environ)  # what is wrong there is said before anything is removed
     check_report(options.report)
-    clear_store(options.store)
+    check_store(options.store)
     plan = options.plan
     settings = [
         f"{setting.name} = {setting.value} ({setting.origin if setting.origin == 'environment' else 'given'})"
@@ -98,6 +99,7 @@ def run_demo(options: DemoOptions, *, out: TextIO) -> int:
         facts = cast_facts(world, plan, settings)
         for line in cast_lines(facts):
             screen.say(line)
+        clear_store(options.store)
         with _loop(options) as loop:
             moments = list(_told(play(loop, world, plan), world, screen))
             versions = {d.proposed_version: loop.version(d.proposed_version) for d in loop.history()}
@@ -106,6 +108,10 @@ def run_demo(options: DemoOptions, *, out: TextIO) -> int:
         place_report(options.report, report_page(account, outcome))
         for line in conclusion(outcome, world, str(options.store)):
             screen.say(line)
+        if PEPPER_VARIABLE in os.environ:
+            screen.say(
+                f"  {PEPPER_VARIABLE} is set here: unset it for these commands, the demo has a pepper of its own"
+            )
         if screen.is_terminal:
             screen.say(f"  it took {time.monotonic() - began_at:.0f} seconds")
         if outcome.complaint is not None:
@@ -170,16 +176,14 @@ def _document(account: Account, options: DemoOptions) -> str:
 
 def _finite(value: object) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Plain values: records as objects, what is not finite as None."""
-    if value is None or isinstance(value, str | int):
-        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if is_dataclass(value) and not isinstance(value, type):
-        return {part.name: _finite(getattr(value, part.name)) for part in fields(value)}
-    if hasattr(value, "_asdict"):
-        return _finite(value._asdict())
+        value = {part.name: getattr(value, part.name) for part in fields(value)}
+    elif hasattr(value, "_asdict"):
+        value = value._asdict()
     if isinstance(value, Mapping):
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
-    return str(value)
+    return value if value is None or isinstance(value, str | int) else str(value)

@@ -13,6 +13,9 @@ __all__ = ["Entry", "Taste", "described", "grades_of", "subject_of", "two_tastes
 #: Grade of the known item where its length is not to the taste: who looks for it still takes it.
 _HALF = 0.5
 
+#: Share of the corpus that is short, and that is long. Two opposite wishes of the same strength.
+_SHARE = 0.25
+
 
 class Entry(NamedTuple):
     """What decides whether an entry is wanted.
@@ -61,10 +64,14 @@ def described(documents: Sequence[Document]) -> dict[str, Entry]:
 
 
 def two_tastes(entries: Mapping[str, Entry]) -> tuple[Taste, Taste]:
-    """The taste for short entries and the one for long ones: the shortest and the longest quarter of the corpus."""
+    """The taste for short entries and the one for long ones: the shortest and the longest quarter of the corpus.
+
+    Nothing is to both tastes, even where all entries are of one length.
+    """
     lengths = [entry.n_words for entry in entries.values()]
-    short, long = np.quantile(lengths, 0.25), np.quantile(lengths, 0.75)
-    return Taste("short", 0, int(np.floor(short))), Taste("long", int(np.ceil(long)), None)
+    short = int(np.floor(np.quantile(lengths, _SHARE)))
+    long = int(np.ceil(np.quantile(lengths, 1.0 - _SHARE)))
+    return Taste("short", 0, short), Taste("long", max(long, short + 1), None)
 
 
 def grades_of(answer: str, ids: Sequence[str], taste: Taste, entries: Mapping[str, Entry]) -> FloatArray:

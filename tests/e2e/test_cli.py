@@ -280,12 +280,15 @@ def test_a_missing_pepper_opens_nothing(command: tuple[str, ...], store: Path, d
     assert (ran.code, ran.out) == (1, "")
     assert_one_line(ran.err)
     assert "its file search.dwell.pepper is missing" in ran.err
+    assert "set DWELL_PEPPER" in ran.err
+    assert "pepper=" not in ran.err
     assert not pepper.exists()
     pepper.write_text("another\n", encoding="ascii")
     pepper.chmod(0o600)
     ran = dwell_(name, store, *options)
     assert ran.code == 1
     assert "was made with another pepper" in ran.err
+    assert "pepper=" not in ran.err
     assert kept
 
 
@@ -372,6 +375,7 @@ def test_an_unknown_version_is_refused(store: Path, dwell_: Callable[..., Ran]) 
         assert (ran.code, ran.out) == (1, "")
         assert_one_line(ran.err)
         assert "77" in ran.err
+        assert "`dwell history`" in ran.err
 
 
 def test_history_is_the_ledger(store: Path, dwell_: Callable[..., Ran]) -> None:
@@ -511,6 +515,8 @@ def test_rollback_and_promote_are_each_others_inverse(store: Path, dwell_: Calla
     ran = dwell_("rollback", store, "--to", "9")
     assert (ran.code, ran.out) == (1, "")
     assert_one_line(ran.err)
+    assert "`dwell history`" in ran.err
+    assert "Loop" not in ran.err
 
 
 def test_a_refused_promotion_is_1_and_says_why(store: Path, dwell_: Callable[..., Ran]) -> None:
@@ -519,7 +525,8 @@ def test_a_refused_promotion_is_1_and_says_why(store: Path, dwell_: Callable[...
     assert (ran.code, ran.out) == (1, "")
     assert_one_line(ran.err)
     assert "too_few_events" in ran.err
-    assert "force" in ran.err
+    assert "--force" in ran.err
+    assert "force=True" not in ran.err
     ran = dwell_("promote", store, "--version", "1", "--json")
     assert ran.code == 1
     assert ran.json["decision"]["verdict"] == "hold"
@@ -611,7 +618,9 @@ def test_export_writes_every_experience_once(store: Path, tmp_path: Path, dwell_
         ran = dwell_("export", store, taken)
         assert (ran.code, ran.out) == (1, "")
         assert_one_line(ran.err)
+        assert taken.name in ran.err
     assert path.read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))
 
 
 # ---- two processes

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import dwell
-from dwell.errors import UnknownEventError
+from dwell.errors import FeatureSchemaError, UnknownEventError
+from dwell.loop.export import export_experiences
 
 Open = Callable[..., dwell.Loop]
 
@@ -56,8 +57,8 @@ RANK: list[tuple[str, dict[str, Any], str]] = [
     ("5 no dimension", {"query_embedding": []}, "embedding_dim"),
     ("5 too many dimensions", {"query_embedding": np.ones(8_193)}, "embedding_dim"),
     ("5 matrix", {"query_embedding": np.ones((2, 2))}, "embedding_dim"),
-    ("6 unknown", {"candidates": docs(title=1.0)}, "feature_schema"),
-    ("6 missing", {"candidates": without("bad")}, "feature_schema"),
+    ("6 unknown", {"candidates": docs(title=1.0)}, "feature_schema:title"),
+    ("6 missing", {"candidates": without("bad")}, "feature_schema:bad"),
     ("6 shape", {"ids": ["a", "b"], "features": np.ones((2, 2))}, "feature_schema"),
     ("6 no array", {"ids": ["a"], "features": None}, "feature_schema"),
     ("10 negative", {"now": -1.0}, "timestamp"),
@@ -288,6 +289,12 @@ def test_storage_errors_are_answered_not_raised(opened: Open) -> None:
         ("e", ["other"], "not_served"),
         ("e", ["a\0"], "id"),
         ("e", [3], "type"),
+        ("e", "ab", "type"),
+        ("e", b"ab", "type"),
+        ("e", {"a", "b"}, "type"),
+        ("e", 7, "type"),
+        ("e", [["a"], ["b", "c"]], "type"),
+        ("e", np.array("a"), "type"),
     ],
 )
 def test_activate_raises(opened: Open, event_id: str, shown: Any, code: str) -> None:
@@ -300,12 +307,31 @@ def test_activate_raises(opened: Open, event_id: str, shown: Any, code: str) -> 
     assert next(loop.experiences()).state == "not_shown"
 
 
-def test_what_was_shown_is_not_activated_again(opened: Open) -> None:
+@pytest.mark.parametrize("told", ["nothing", "all", "reversed", "cut"])
+def test_activating_again_does_nothing_where_it_says_the_same(opened: Open, anywhere: str, told: str) -> None:
+    loop = opened(anywhere)
+    served = call(loop, {"event_id": "e", "activate": False}).ids
+    lists = {"nothing": None, "all": served, "reversed": served[::-1], "cut": served[:1]}
+    loop.activate("e", shown=lists[told], now=1_001.0)
+    first = next(loop.experiences())
+    for other, shown in lists.items():
+        if {told, other} <= {"nothing", "all"} or told == other:
+            loop.activate("e", shown=shown, now=1_002.0)
+            continue
+        with pytest.raises(dwell.RecordError) as error:
+            loop.activate("e", shown=shown, now=1_002.0)
+        assert (error.value.code, error.value.field, error.value.value) == ("not_deferred", "event_id", "e")
+    assert next(loop.experiences()) == first
+
+
+def test_what_was_never_deferred_is_not_shown_otherwise_afterwards(opened: Open) -> None:
     loop = opened()
-    call(loop, {"event_id": "e"})
-    with pytest.raises(dwell.StorageError) as error:
-        loop.activate("e")
+    served = call(loop, {"event_id": "e"}).ids
+    loop.activate("e", shown=served)
+    with pytest.raises(dwell.RecordError) as error:
+        loop.activate("e", shown=served[::-1])
     assert error.value.code == "not_deferred"
+    assert next(loop.experiences()).state == "open"
 
 
 OPEN: list[tuple[dict[str, Any], str]] = [
@@ -322,6 +348,8 @@ OPEN: list[tuple[dict[str, Any], str]] = [
     ({"mode": "production"}, "mode"),
     ({"mode": ["live"]}, "mode"),
     ({"temperature": -0.1}, "temperature"),
+    ({"temperature": 9e-7}, "temperature"),
+    ({"temperature": 5e-324}, "temperature"),
     ({"temperature": math.nan}, "temperature"),
     ({"temperature": "0.3"}, "temperature"),
     ({"durability": "none"}, "durability"),
@@ -340,6 +368,8 @@ OPEN: list[tuple[dict[str, Any], str]] = [
     ({"tenant": "a\nb"}, "tenant"),
     ({"tenant": None}, "tenant"),
     ({"pepper": b""}, "pepper"),
+    ({"pepper": 32}, "pepper"),
+    ({"pepper": [1, 2]}, "pepper"),
     ({"rewards": "no such preset"}, "rewards"),
     ({"rewards": {}}, "rewards"),
     ({"rewards": {"click": 2.0}}, "signals.click.weight"),
@@ -362,25 +392,68 @@ def test_open_refuses_arguments_by_name(opened: Open, tmp_path: Path, how: dict[
     assert error.value.field == field
 
 
+@pytest.mark.parametrize("is_new", [True, False])
 @pytest.mark.parametrize(
-    "how",
+    ("how", "field"),
     [
-        {"features": []},
-        {"features": "good"},
-        {"features": ["a", "a"], "weights": None},
-        {"features": ["id"], "weights": None},
-        {"features": ["a\0"], "weights": None},
-        {"features": [1], "weights": None},
-        {"features": [f"f{i}" for i in range(1_025)], "weights": None},
-        {"weights": {"good": 1.0}},
-        {"weights": {"good": 1.0, "bad": math.nan, "noise": 0.0}},
-        {"weights": {"good": 1.0, "bad": True, "noise": 0.0}},
-        {"drop_features": ["good"]},
+        ({"features": []}, "features"),
+        ({"features": "good"}, "features"),
+        ({"features": b"good"}, "features"),
+        ({"features": 3}, "features"),
+        ({"features": {"good": 1.0}}, "features"),
+        ({"features": ["a", "a"], "weights": None}, "features"),
+        ({"features": ["id"], "weights": None}, "features"),
+        ({"features": ["a\0"], "weights": None}, "features[0]"),
+        ({"features": [1], "weights": None}, "features[0]"),
+        ({"features": [f"f{i}" for i in range(1_025)], "weights": None}, "features"),
+        ({"weights": "good"}, "weights"),
+        ({"weights": {1: 1.0}}, "weights[0]"),
+        ({"weights": {"good": 1.0, "bad": math.nan, "noise": 0.0}}, "weights.bad"),
+        ({"weights": {"good": 1.0, "bad": True, "noise": 0.0}}, "weights.bad"),
+        ({"drop_features": "ab", "weights": None}, "drop_features"),
+        ({"drop_features": None}, "drop_features"),
+        ({"drop_features": [3]}, "drop_features[0]"),
     ],
 )
-def test_open_refuses_features_and_weights(opened: Open, how: dict[str, Any]) -> None:
-    with pytest.raises(dwell.RecordError):
+def test_open_refuses_malformed_features_and_weights_before_it_makes_anything(
+    opened: Open,
+    tmp_path: Path,
+    how: dict[str, Any],
+    field: str,
+    is_new: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    if not is_new:
+        opened("a.dwell", features=["a", "b"], weights=None).close()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(dwell.ConfigError) as error:
         opened("a.dwell", **how)
+    assert error.value.field == field
+    assert sorted(tmp_path.iterdir()) == before
+    if not is_new:
+        assert opened("a.dwell", features=None, weights=None).features == ("a", "b")
+
+
+@pytest.mark.parametrize("how", [{"weights": {"good": 1.0}}, {"drop_features": ["good"]}])
+def test_a_new_store_refuses_features_that_do_not_fit_together(opened: Open, how: dict[str, Any]) -> None:
+    with pytest.raises(FeatureSchemaError):
+        opened("a.dwell", **how)
+
+
+def test_features_may_come_from_a_generator(opened: Open) -> None:
+    loop = opened(features=(name for name in ("good", "bad")), weights=None)
+    assert loop.features == ("good", "bad")
+    assert loop.rank("q", ids=["d"], features=np.ones((1, 2)), now=1.0).fallback is None
+
+
+def test_the_least_temperature_serves_finite_propensities(opened: Open) -> None:
+    served = call(opened(temperature=1e-6), {"k": 3})
+    assert served.fallback is None
+    assert np.isfinite(served.propensities).all()
+
+
+def test_open_says_which_bound_max_candidates_is_below(opened: Open) -> None:
+    with pytest.raises(dwell.ConfigError, match=r"max_results, which is 100 \(field 'max_candidates', value 64\)"):
+        opened(max_results=100)
 
 
 @pytest.mark.parametrize("steps", [0, -1, True, 2.5, 10**6, "3"])
@@ -459,6 +532,202 @@ def test_an_export_never_overwrites(opened: Open, tmp_path: Path) -> None:
         with pytest.raises(dwell.ConfigError):
             loop.export(*how)
     assert not (tmp_path / "other").exists()
+
+
+def test_an_export_that_can_not_be_written_says_where(opened: Open, tmp_path: Path) -> None:
+    loop = opened()
+    call(loop, {})
+    (tmp_path / "half.jsonl.part").touch()
+    for path in (tmp_path / "no" / "such.jsonl", tmp_path / ("x" * 300), tmp_path / "half.jsonl"):
+        with pytest.raises(dwell.ConfigError) as error:
+            loop.export(path)
+        assert error.value.field == "path"
+        assert str(path) in str(error.value.value)
+    for name in ("", "a\0b"):
+        with pytest.raises(dwell.ConfigError):
+            loop.export(name)
+    assert [found.name for found in tmp_path.iterdir()] == ["half.jsonl.part"]
+
+
+def test_an_export_that_fails_leaves_no_file(opened: Open, tmp_path: Path) -> None:
+    loop = opened()
+    call(loop, {})
+    served = next(loop.experiences())
+    loop.close()
+    with pytest.raises(dwell.StorageError):
+        loop.export(tmp_path / "closed.jsonl")
+
+    def stopped() -> Iterator[dwell.Experience]:
+        yield served
+        assert [found.name for found in tmp_path.iterdir()] == ["cut.jsonl.part"]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_experiences(stopped(), tmp_path / "cut.jsonl", "jsonl")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_does_not_replace_what_came_meanwhile(opened: Open, tmp_path: Path) -> None:
+    loop = opened()
+    call(loop, {})
+    target = tmp_path / "out.jsonl"
+
+    def slow() -> Iterator[dwell.Experience]:
+        yield next(loop.experiences())
+        target.write_text("somebody else's", encoding="utf-8")
+
+    with pytest.raises(dwell.ConfigError, match="there already"):
+        export_experiences(slow(), target, "jsonl")
+    assert {found.name: found.read_text(encoding="utf-8") for found in tmp_path.iterdir()} == {
+        "out.jsonl": "somebody else's"
+    }
+
+
+def quarantined(loop: dwell.Loop) -> list[Any]:
+    loop.history()  # waits for what is queued
+    with loop._state.store.snapshot() as reader:
+        return reader.quarantined()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"user": "anna@example.org\n"},
+        {"query": "anna@example.org\0"},
+        {"segment": "anna@example.org\u202e"},
+        {"candidates": docs(id="anna@example.org\0")},
+        {"candidates": docs(good="anna@example.org")},
+        {"query_embedding": "anna@example.org"},
+        {"event_id": "anna@example.org is no id"},
+    ],
+)
+def test_the_refused_value_is_never_stored_nor_given_back(opened: Open, anywhere: str, changed: dict[str, Any]) -> None:
+    loop = opened(anywhere)
+    served = call(loop, changed)
+    (entry,) = quarantined(loop)
+    answer = loop.feedback(served.event_id, "click", doc="a", now=1_001.0)
+    for told in (entry.reason, entry.event_id, str(answer.reason)):
+        assert "anna" not in told
+    assert entry.reason.startswith(f"{served.fallback}: ")
+    assert "(field " in entry.reason
+
+
+def test_ids_of_numpy_are_served_recorded_and_joined(opened: Open, anywhere: str) -> None:
+    loop = opened(anywhere)
+    ids = np.array(["a", "b", "c"])
+    how = {"ids": ids, "features": np.eye(3), "user": np.str_("u"), "event_id": np.str_("e"), "query": np.str_("q")}
+    served = call(loop, {**how, "k": 3, "segment": np.str_("s")})
+    assert (sorted(served.ids), served.fallback) == (["a", "b", "c"], None)
+    assert {type(doc) for doc in (*served.ids, served.event_id)} == {str}
+    mapped = call(loop, {"candidates": [{**c, "id": np.str_(c["id"])} for c in docs()], "event_id": np.str_("f")})
+    assert {type(doc) for doc in mapped.ids} == {str}
+    for one in (served, mapped):
+        answer = loop.feedback(
+            np.str_(one.event_id),
+            np.str_("click"),
+            doc=np.str_(one.ids[0]),
+            idempotency_key=np.str_("k"),
+            now=1_001.0,
+        )
+        assert answer.status == "joined"
+    assert [e.document_signals for e in loop.experiences()] == [
+        {one.ids[0]: {"click": 1.0}} for one in (served, mapped)
+    ]
+    fallen = call(loop, {"ids": ids, "features": None})
+    assert {type(doc) for doc in fallen.ids} == {str}
+    assert loop.health(now=1_001.0).figures.get("failed_impressions", 0) == 0
+
+
+class HostileMapping(UserDict[str, Any]):
+    """Raises as soon as it is read."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise LookupError(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        raise LookupError(key, default)
+
+
+class HostileNumber(Fraction):
+    """A number that is none."""
+
+    def __float__(self) -> float:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "n_unreadable"),
+    [
+        ({"candidates": [*docs()[:1], HostileMapping(id="b"), docs()[2]]}, "internal:LookupError", 1),
+        ({"candidates": docs(good=HostileNumber(1))}, "internal:RuntimeError", 0),
+        ({"candidates": docs(id=7)}, "type", 1),
+        ({"ids": {"a": 0, "c": 1}.keys(), "features": np.ones((2, 3))}, "type", 0),
+        ({"ids": (doc for doc in "ac"), "features": np.ones((2, 3))}, "type", 0),
+        ({"ids": ["a", 2, "c"], "features": np.ones((3, 3))}, "type", 1),
+    ],
+)
+def test_what_can_be_read_is_served_and_the_rest_counted(
+    opened: Open, changed: dict[str, Any], code: str, n_unreadable: int
+) -> None:
+    loop = opened()
+    served = call(loop, changed)
+    assert (served.fallback, served.ids[0], served.ids[-1] in {"b", "c"}) == (code, "a", True)
+    assert loop.health(now=1_001.0).figures["unreadable_ids"] == n_unreadable
+
+
+def test_ids_of_a_set_are_served_in_some_order_and_numbers_are_no_ids(opened: Open) -> None:
+    loop = opened()
+    served = call(loop, {"ids": {"a", "c"}, "features": np.ones((2, 3))})
+    assert (sorted(served.ids), served.fallback) == (["a", "c"], "type")
+    for numbers in ([1, 2], np.array([1, 2])):
+        with pytest.raises(dwell.RecordError, match=r"ids\[0\]"):
+            call(loop, {"ids": numbers, "features": np.ones((2, 3))})
+
+
+def test_feedback_never_raises_on_hostile_values(opened: Open) -> None:
+    loop = opened()
+    served = call(loop, {"event_id": "e"})
+    bad: Any = HostileNumber(1)
+    good = {"event_id": "e", "signal": "click", "doc": served.ids[0]}
+    for how in ({"value": bad}, {"at": bad}, {"now": bad}):
+        answer = loop.feedback("e", "click", doc=served.ids[0], **how)
+        assert (answer.status, answer.reason) == ("rejected", "internal:RuntimeError")
+    items: list[Any] = [{**good, "value": bad}, HostileMapping(good), good]
+    found = [(a.status, a.reason) for a in loop.feedback_many(items, now=1_001.0)]
+    assert found == [("rejected", "internal:RuntimeError"), ("rejected", "internal:LookupError"), ("joined", None)]
+    assert loop.feedback_many([good], now=bad)[0].reason == "internal:RuntimeError"
+
+
+@pytest.mark.parametrize("items", [None, 5, "ab", b"ab", {"event_id": "e"}, {1}, iter([])], ids=repr)
+def test_feedback_many_takes_sequences(opened: Open, items: Any) -> None:
+    with pytest.raises(dwell.RecordError) as error:
+        opened().feedback_many(items)
+    assert (error.value.code, error.value.field) == ("type", "items")
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+def test_a_bad_retry_is_never_credited_to_the_list_of_that_id(
+    opened: Open,
+    anywhere: str,
+    is_forgotten: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    loop = opened(anywhere)
+    call(loop, {"event_id": "e"})
+    loop.history()
+    if is_forgotten:
+        loop._state.recent.clear()
+    other = call(loop, {"event_id": "e", "candidates": docs(good=math.nan)})
+    assert other.fallback == "non_finite:good"
+    assert other.event_id != "e"
+    answer = loop.feedback(other.event_id, "click", doc="a", now=1_001.0)
+    assert str(answer.reason).startswith("quarantined")
+    assert next(loop.experiences()).feedback_signals == {}
+
+
+def test_a_temperature_that_nothing_can_be_divided_by_falls_back(opened: Open) -> None:
+    served = call(opened(temperature=5e-324), {"candidates": docs(good=0.0)})
+    assert served.fallback is None or served.fallback.startswith("non_finite")
+    assert np.isfinite(served.propensities).all()
 
 
 def test_a_good_retry_after_a_bad_call_counts(opened: Open) -> None:

@@ -147,3 +147,44 @@ def test_a_reward_says_which_function_made_it(opened: Open) -> None:
     # a late signal computes it anew, by the function that is in force then
     assert again.feedback("e", "click", doc=top, at=1_500.0, now=2_001.0).status == "late"
     assert (the_event(again).reward, the_event(again).reward_version == made_by) == (0.75, False)
+
+
+def test_a_retry_with_a_future_instant_counts_once(opened: Open, anywhere: str) -> None:
+    loop = opened(anywhere)
+    top = served_event(loop)[0]
+    how: dict[str, Any] = {"doc": top, "value": 15.0, "at": 9_000.0}
+    # the same reaction, delivered three times: the sender's clock is ahead, the receiver's goes on
+    found = [loop.feedback("e", "dwell", **how, now=now).status for now in (1_003.0, 1_005.0, 1_050.0)]
+    assert found == ["joined", "duplicate", "duplicate"]
+    loop.close_events(now=2_000.0)
+    # 15 s of 60 s that earn full credit, of a weight of .3
+    assert the_event(loop).reward == pytest.approx(0.3 * 15.0 / 60.0)
+    with loop._state.store.snapshot() as reader:
+        ((signal,),) = reader.signals(reader.seqs()).values()
+    assert (signal.at, signal.received_at) == (1_003.0, 1_003.0)
+
+
+def test_a_retry_of_a_parked_signal_with_a_future_instant_counts_once(opened: Open, anywhere: str) -> None:
+    loop = opened(anywhere)
+    how: dict[str, Any] = {"doc": "a", "value": 15.0, "at": 9_000.0}
+    assert loop.feedback("e", "dwell", **how, now=1_003.0).status == "orphan"
+    assert loop.feedback("e", "dwell", **how, now=1_004.0).status == "duplicate"
+    served_event(loop)
+    assert loop.feedback("e", "dwell", **how, now=1_005.0).status == "duplicate"
+    assert the_event(loop).feedback_signals == {"dwell": 15.0}
+
+
+def test_an_event_keeps_a_thousand_signals_and_is_reopened_once(opened: Open, anywhere: str) -> None:
+    loop = opened(anywhere, holdout=0.0)
+    top = served_event(loop)[0]
+    loop.close_events(now=2_000.0)
+    items = [{"event_id": "e", "signal": "dwell", "doc": top, "value": 0.01, "at": 1_000.0 + i} for i in range(1_001)]
+    answers = loop.feedback_many(items, now=3_000.0)
+    assert [a.status for a in answers] == ["late"] * 1_000 + ["rejected"]
+    assert str(answers[-1].reason).startswith("too_many")
+    # what is there already is still known
+    assert loop.feedback_many(items[:1], now=3_000.0)[0].status == "duplicate"
+    found = the_event(loop)
+    # one version for the close and one for all that came together; 1,000 times .01 s of 60 s, of a weight of .3
+    assert (found.version, found.state) == (2, "reopened")
+    assert found.reward == pytest.approx(0.3 * 10.0 / 60.0)

@@ -137,7 +137,17 @@ def test_other_starting_weights_are_refused(opened: Open) -> None:
     for weights in ({"good": 0.2, "bad": 1.0, "noise": 0.5}, {"good": 0.1, "bad": 1.0, "noise": 0.5, "new": 3.0}):
         with pytest.raises(dwell.ConfigError, match="other weights"):
             opened("a.dwell", weights=weights, features=None)
+    with pytest.raises(FeatureSchemaError) as error:  # its weight is that of a feature that is not there, and yet
+        opened("a.dwell", weights={"good": 0.1, "bad": 1.0, "noise": 0.5, "new": 0.0}, features=None)
+    assert (error.value.field, error.value.value) == ("weights", ["new"])
     opened("a.dwell", features=None)
+
+
+def test_the_ledger_says_why_params_went_live_without_a_judgement(opened: Open) -> None:
+    opened("a.dwell").close()
+    grown = opened("a.dwell", features=["good", "bad", "noise", "fresh"], weights=None)
+    assert [decision.reasons[0].split(":")[0] for decision in grown.history()] == ["initial", "features"]
+    assert {decision.kind for decision in grown.history()} == {"initial"}
 
 
 def test_warm_up_goes_on_with_a_feature_more(opened: Open, world: Any) -> None:
@@ -152,6 +162,11 @@ def test_warm_up_goes_on_with_a_feature_more(opened: Open, world: Any) -> None:
         for _ in range(2)
     ]
     assert versions == [1, 2]
+    assert [decision.reasons[0].split(":")[0] for decision in grown.history()] == [
+        "initial",
+        "features",
+        "first_version",
+    ]
     assert set(grown.params.weights.values()) == {0.5}  # four equal weights at norm 1
 
 

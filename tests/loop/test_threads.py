@@ -292,3 +292,75 @@ def test_a_refused_argument_leaves_no_owner_behind(opened: Open) -> None:
     with pytest.raises(dwell.RecordError):
         opened("a.dwell", features=["id"])
     opened("a.dwell")
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        lambda loop: loop.feedback("e", "click", doc="d0").reason,
+        lambda loop: loop.feedback_many([{"event_id": "e", "signal": "click"}])[0].reason,
+        lambda loop: loop.train(),
+        lambda loop: loop.close_events(),
+        lambda loop: loop.history(),
+        lambda loop: list(loop.experiences()),
+        lambda loop: loop.erase("u"),
+        lambda loop: loop.rollback(0),
+        lambda loop: loop.activate("e"),
+        lambda loop: loop.health(),
+        lambda loop: loop.close(),
+    ],
+)
+def test_a_callback_that_would_wait_for_its_own_thread_is_told(
+    opened: Open, world: Any, anywhere: str, waits: Callable[[dwell.Loop], object]
+) -> None:
+    loop = opened(anywhere)
+    served = loop.rank("q", world.candidates(), event_id="e", now=world.now)
+    said: list[object] = []
+    is_over = threading.Event()
+
+    def callback(_: object) -> None:
+        try:
+            said.append(waits(loop))
+        except dwell.StorageError as error:
+            said.append(error.code)
+        is_over.set()
+
+    with blocked_writer(loop):  # the callback is there before the answer is: it runs in the writer's thread
+        loop.submit_feedback("e", "click", doc=served.ids[0], now=world.now).add_done_callback(callback)
+    assert is_over.wait(10.0)
+    assert str(said[0]).startswith("in_callback")
+    # what does not wait works there, and the writer goes on
+    assert loop.feedback("e", "copy", doc=served.ids[0], now=world.now).status == "joined"
+
+
+def test_a_callback_may_rank_and_submit(opened: Open, world: Any, anywhere: str) -> None:
+    loop = opened(anywhere)
+    served = loop.rank("q", world.candidates(), event_id="e", now=world.now)
+    answers: list[Any] = []
+    is_over = threading.Event()
+
+    def callback(_: object) -> None:
+        other = loop.rank("q", world.candidates(), event_id="f", now=world.now)
+        answers.append(loop.submit_feedback("f", "click", doc=other.ids[0], now=world.now))
+        is_over.set()
+
+    with blocked_writer(loop):
+        loop.submit_feedback("e", "click", doc=served.ids[0], now=world.now).add_done_callback(callback)
+    assert is_over.wait(10.0)
+    assert answers[0].result(10.0).status == "joined"
+
+
+def test_params_of_many_versions_do_not_stay_in_memory(opened: Open) -> None:
+    loop = opened()
+    for i in range(70):
+        loop.promote(dwell.Params(version=9, weights={"good": 1.0 + i, "bad": 0.0, "noise": 0.0}), force=True)
+    assert [loop.version(version).weights["good"] for version in range(1, 71)] == [1.0 + i for i in range(70)]
+    assert len(loop._state.params_by_version) <= 64
+    assert loop.version(1).weights["good"] == 1.0
+
+
+def test_what_is_remembered_of_a_call_does_not_grow_with_its_candidates(opened: Open, world: Any) -> None:
+    loop = opened()
+    for n in (10, 1_000):
+        loop.rank("q" * n, world.candidates(n), k=3, event_id=f"e{n}", now=world.now)
+    assert [len(digest) for _, digest in loop._state.recent.values()] == [16, 16]

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import dwell
 from dwell.errors import NothingToRollBackError, PromotionRefused
+from dwell.records import Transform
 
 Open = Callable[..., dwell.Loop]
 
@@ -128,6 +130,50 @@ def test_held_out_users_never_enter_the_buffer(opened: Open, world: Any, anywher
     assert not held & set(drawn.event_ids)
 
 
+UNDECIDED: dict[str, Any] = {
+    "gate": {"alpha": 1e-6, "min_events": 5_000, "futility_events": 100_000, "bound": 100.0},
+    "training": {"target_steps": 3},
+}
+
+
+def test_the_sequence_grows_when_judged_rows_are_evicted(opened: Open, world: Any) -> None:
+    loop = opened(temperature=1.0, capacity=400, config=UNDECIDED)
+    world.visits(loop, 100)
+    first = loop.train(now=world.now)
+    looks = []
+    for _ in range(3):
+        world.visits(loop, 300)
+        looks.append(loop.train(now=world.now))
+    assert len(loop._state.replayed) <= 400
+    # a window of 400 would have judged 300, 400, 400
+    assert [look.decision.difference.n for look in looks] == [300, 600, 900]
+    assert {look.proposed.version for look in looks} == {first.proposed.version}
+
+
+def test_a_part_of_a_sequence_is_never_bet_on(opened: Open, world: Any) -> None:
+    loop = opened("a.dwell", temperature=1.0, capacity=200, holdout=0.0, config=UNDECIDED)
+    world.visits(loop, 60)
+    first = loop.train(now=world.now).proposed.version
+    world.visits(loop, 60)
+    assert loop.train(now=world.now).decision.difference.n == 60
+    loop.close()
+    # what is all there goes on after a reopen
+    loop = opened("a.dwell", temperature=1.0, capacity=200, holdout=0.0, config=UNDECIDED)
+    world.visits(loop, 60)
+    assert loop.train(now=world.now).decision.difference.n == 120
+    world.visits(loop, 180)
+    assert loop.train(now=world.now).decision.difference.n == 300
+    loop.close()
+    loop = opened("a.dwell", temperature=1.0, capacity=200, holdout=0.0, config=UNDECIDED)
+    report = loop.train(now=world.now)
+    found = next(d for d in reversed(loop.history()) if d.proposed_version == first)
+    assert (found.verdict, found.kind) == ("reject", "judged")
+    assert [reason.partition(":")[0] for reason in found.reasons] == ["undecided", "evidence_lost"]
+    assert report.decision.reasons == found.reasons
+    assert report.proposed.version > first  # the next one begins a sequence of its own
+    assert report.live.version == 0
+
+
 class TestPromote:
     def test_without_evidence_it_is_refused_and_recorded(self, opened: Open, world: Any, anywhere: str) -> None:
         loop = opened(anywhere)
@@ -179,6 +225,71 @@ class TestPromote:
         unguarded, decision = judged("off")
         assert decision.reasons[0].startswith("gate_off")
         assert unguarded.promote(dwell.Params(version=1, weights=WORST)).version == 1
+
+    def test_what_was_refused_does_not_go_live_under_a_stored_number(self, opened: Open, world: Any) -> None:
+        loop = opened(temperature=1.0)
+        world.visits(loop, 60)
+        stored = loop.train(now=world.now).proposed
+        assert stored.transform is not None
+        assert stored.raw_score is not None
+        upside_down = Transform(
+            stored.transform.knots, tuple(-levels for levels in stored.transform.levels), stored.transform.kind
+        )
+        others = [
+            replace(stored, transform=upside_down),
+            replace(stored, transform=None, raw_score=None),
+            replace(stored, raw_score=None),
+            replace(stored, raw_score=replace(stored.raw_score, mean=stored.raw_score.mean + 1.0)),
+            replace(stored, raw_score=replace(stored.raw_score, weights=(0.0, 0.0, 1.0))),
+            replace(stored, origin="given"),
+            replace(stored, weights={name: -weight for name, weight in stored.weights.items()}),
+        ]
+        features = world.rng.normal(size=(5, 3))
+        for other in others:
+            live = loop.promote(other, force=True, now=world.now)
+            assert live.version > stored.version
+            assert live.score(features).tobytes() == other.score(features).tobytes()
+            assert bits(loop.version(stored.version)) == bits(stored)
+        assert len({d.proposed_version for d in loop.history() if d.kind == "forced"}) == len(others)
+        # the same bits are the same version, whatever its number is kept in
+        assert loop.promote(replace(stored, created_at=0.0), force=True, now=world.now).version == stored.version
+
+    def test_what_was_learned_is_judged_on_later_events_whatever_it_is_called(self, opened: Open, world: Any) -> None:
+        loop = opened(temperature=1.0)
+        world.visits(loop, 500)
+        learned = loop.train(now=world.now).proposed
+        assert loop.evaluate(learned).difference.n == 0
+        turned = {name: weight + 0.1 for name, weight in learned.weights.items()}
+        for disguised in (
+            replace(learned, version=77),
+            replace(learned, origin="given"),
+            replace(learned, version=77, origin="given", transform=None, raw_score=None),
+            replace(learned, version=0, weights=turned),
+        ):
+            assert loop.evaluate(disguised).reasons[0].startswith("too_few_events")
+            with pytest.raises(PromotionRefused):
+                loop.promote(disguised, now=world.now)
+        # far from all that was learned, every event may speak
+        away = {name: -weight for name, weight in learned.weights.items()}
+        assert learned.raw_score is not None
+        opposite = replace(learned.raw_score, coefficient=-learned.raw_score.coefficient)
+        assert loop.evaluate(replace(learned, weights=away, raw_score=opposite)).difference.n == 500
+        world.visits(loop, 50)
+        loop.close_events(now=world.now)
+        assert loop.evaluate(replace(learned, version=77, origin="given")).difference.n == 50
+
+    def test_params_whose_scores_overflow_are_refused(self, opened: Open, world: Any) -> None:
+        loop = opened(temperature=1.0)
+        world.visits(loop, 30)
+        learned = loop.train(now=world.now).proposed
+        assert learned.raw_score is not None
+        hostile = replace(learned.raw_score, weights=(1e308, 1e308, 1e308), coefficient=-1.0)
+        away = {name: -weight for name, weight in learned.weights.items()}
+        for act in (loop.evaluate, loop.promote):
+            with pytest.raises(dwell.RecordError, match="not finite"):
+                act(replace(learned, weights=away, raw_score=hostile))
+            with pytest.raises(dwell.RecordError, match="outside"):
+                act(replace(learned, raw_score=replace(hostile, coefficient=1e9)))
 
     def test_evaluate_moves_nothing(self, opened: Open, world: Any, anywhere: str) -> None:
         loop = opened(anywhere, temperature=1.0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import click
@@ -24,6 +25,14 @@ from dwell.errors import DwellError
 __all__ = ["main", "program"]
 
 DEBUG_VARIABLE: Final = "DWELL_DEBUG"
+# What to do, by error code, where the library's own words name its arguments and methods
+_REMEDIES: Final[Mapping[str, str]] = {
+    "promotion_refused": "Collect more evidence, or repeat it with --force, which the ledger records.",
+    "unknown_version": "See `dwell history` for the versions there are.",
+    "nothing_to_roll_back": "See `dwell history` for what was live; where features changed since, `dwell promote` a "
+    "version of the registered ones.",
+    "pepper_mismatch": "Restore the file <store>.pepper beside the store, or set DWELL_PEPPER to its text.",
+}
 DONE: Final = 0
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -89,7 +98,9 @@ def _run(arguments: list[str] | None) -> int:
 def _words(error: Exception) -> str:
     """Return what happened and what to do about it, for one line."""
     if isinstance(error, DwellError):
-        return str(error)
+        told = copy.copy(error)
+        told.hint = _REMEDIES.get(error.code, error.hint)
+        return str(told)
     if isinstance(error, click.Abort):
         return "stopped before the end."
     if isinstance(error, click.ClickException):

@@ -225,12 +225,15 @@ def _topic_sections() -> Iterator[tuple[str, str, str]]:
         yield from sections_of(f"topics/{topic}", topic, text)
 
 
-def python_documentation() -> Corpus:
+def python_documentation(*, has_links: bool = True) -> Corpus:
     """The documentation of the running Python: docstrings of its standard library and the topics of `help()`.
 
     About 5,000 entries, the same ones in the same order every time on the same installation. No module of the
     standard library that is written in Python is run. `modified_at` is None throughout: a file's time there says
     when Python was installed, which is nothing about the text.
+
+    Args:
+        has_links: whether to find the links; without them it is faster, for who computes them anew anyway.
 
     Raises:
         ConfigError: this installation holds neither sources nor byte code nor topics.
@@ -250,15 +253,18 @@ def python_documentation() -> Corpus:
             field="corpus",
             value=str(root),
         )
-    return Corpus("the documentation of Python " + sys.version.split()[0], _finished(entries.values()))
+    return Corpus(
+        "the documentation of Python " + sys.version.split()[0], _finished(entries.values(), has_links=has_links)
+    )
 
 
-def _finished(documents: Iterable[Document]) -> tuple[Document, ...]:
-    """In order of id, one of each body, with links. Of equal bodies a whole page is kept rather than a section."""
+def _finished(documents: Iterable[Document], *, has_links: bool) -> tuple[Document, ...]:
+    """In order of id, one of each body, with links or not. Of equal bodies a whole page is kept, not its section."""
     kept: dict[str, Document] = {}
     for document in sorted(documents, key=lambda entry: ("#" in entry.doc_id, entry.doc_id)):
         kept.setdefault(" ".join(document.body.split()), document)
-    return with_links(sorted(kept.values(), key=lambda entry: entry.doc_id))
+    found = tuple(sorted(kept.values(), key=lambda entry: entry.doc_id))
+    return with_links(found) if has_links else found
 
 
 def _legal_id(text: str) -> str:
@@ -307,7 +313,9 @@ def _read_file(path: Path, root: Path, *, max_file_bytes: int, encoding: str | N
     return _decoded(raw, encoding), modified_at
 
 
-def folder(path: str | Path, *, max_file_bytes: int = 2_000_000, encoding: str | None = None) -> Corpus:
+def folder(
+    path: str | Path, *, max_file_bytes: int = 2_000_000, encoding: str | None = None, has_links: bool = True
+) -> Corpus:
     """The text, Markdown and reStructuredText files below a folder, one document per section under a heading.
 
     Hidden files and folders are left out. Links to folders are not followed, links to files only inside the folder.
@@ -318,6 +326,7 @@ def folder(path: str | Path, *, max_file_bytes: int = 2_000_000, encoding: str |
         path: the folder.
         max_file_bytes: larger files are skipped.
         encoding: of files without a byte order mark; None means UTF-8.
+        has_links: whether to find the links; without them it is faster, for who computes them anew anyway.
 
     Raises:
         ConfigError: there is no such folder, the encoding is unknown, or nothing in the folder could be read.
@@ -350,7 +359,7 @@ def folder(path: str | Path, *, max_file_bytes: int = 2_000_000, encoding: str |
             field="corpus",
             value=str(path),
         )
-    return Corpus(root.name, _finished(found), tuple(skipped))
+    return Corpus(root.name, _finished(found, has_links=has_links), tuple(skipped))
 
 
 def _first_reason(skipped: Sequence[Skipped]) -> str:

@@ -166,8 +166,8 @@ def plot(
     )
     digits = 2 if frame.y[1] - frame.y[0] > 0.05 else 3
     sign = "+" if has_zero else ""
-    words = "".join(f'<span class="up" style="top:{_n(frame.top(y))}%">{y:{sign}.{digits}f}</span>' for y in ups)
-    words += "".join(f'<span class="along" style="left:{_n(frame.left(x))}%">{x:,.0f}</span>' for x in alongs)
+    words = "".join(f'<span class="y-tick" style="top:{_n(frame.top(y))}%">{y:{sign}.{digits}f}</span>' for y in ups)
+    words += "".join(f'<span class="x-tick" style="left:{_n(frame.left(x))}%">{x:,.0f}</span>' for x in alongs)
     return (
         f'<div class="plot"><p class="axis">{escape(frame.y_words)}</p><div class="box">'
         f'<svg role="img" viewBox="0 0 100 100" preserveAspectRatio="none"><title>{escape(title)}</title>'

@@ -47,7 +47,7 @@ def screen_on(out: TextIO, total: int) -> Iterator[Screen]:
         return
     console = Console(file=out, highlight=False, markup=False, emoji=False)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bar:
         task = bar.add_task("", total=total)
 
         def say(line: str) -> None:

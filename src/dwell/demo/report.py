@@ -62,7 +62,7 @@ margin:1.7rem 0 0}.box{position:relative;height:17rem;margin:0 .8rem 0 3.2rem}.s
 .box svg{width:100%;height:100%;overflow:visible;display:block}
 .box span{position:absolute;color:var(--soft);font-size:.8rem;font-variant-numeric:tabular-nums;line-height:1;
 white-space:nowrap}
-.up{right:calc(100% + .5rem);transform:translateY(-50%)}.along{top:calc(100% + .5rem);transform:translateX(-50%)}
+.y-tick{right:calc(100% + .5rem);transform:translateY(-50%)}.x-tick{top:calc(100% + .5rem);transform:translateX(-50%)}
 svg path{fill:none;vector-effect:non-scaling-stroke}.grid{stroke:var(--grid)}.zero{stroke:var(--soft)}
 .line{stroke-width:2.25;stroke-linejoin:round}.dot{stroke-linecap:round}.rule{stroke-width:1.5;stroke-dasharray:5 4}
 .live{stroke:var(--live)}.start{stroke:var(--start)}.good{stroke:var(--good)}.bad{stroke:var(--bad)}

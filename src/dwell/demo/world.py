@@ -81,7 +81,8 @@ def build_world(corpus: Path | None, seed: int, *, on_step: Callable[[str], None
         ConfigError: The corpus can not be read, or no queries can be made of it.
     """
     on_step("reading the corpus")
-    read = python_documentation() if corpus is None else folder(corpus)
+    # the task finds the links itself, in what is left once the answers' sentences are gone
+    read = python_documentation(has_links=False) if corpus is None else folder(corpus, has_links=False)
     on_step("making queries with known answers")
     task = known_item_task(read.documents, np.random.default_rng([seed, 0]))
     on_step("indexing")

@@ -1,7 +1,7 @@
 """Judge a policy off-line: estimators, anytime-valid bounds, the gate's decision."""
 
 from dwell.evaluation.gate import Evidence, GateSettings, decide, spent_alpha
-from dwell.evaluation.judging import EventPolicy, JudgedEvent, differences, judge_event
+from dwell.evaluation.judging import EventPolicy, JudgedEvent, differences, judge_event, kish
 
 __all__ = [
     "EventPolicy",
@@ -11,5 +11,6 @@ __all__ = [
     "decide",
     "differences",
     "judge_event",
+    "kish",
     "spent_alpha",
 ]

@@ -32,6 +32,7 @@ GateKind = Literal["anytime", "block", "off"]
 
 _Z_VETO: Final = 1.645  # one-sided 5 %: the second estimate and the hold-out are vetoes, not proofs
 _FEW: Final = 2  # a variance needs two values
+_ROUNDING: Final = 1e-9  # n users with equally many events are n effective ones, whatever the sums were rounded to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,8 @@ class GateSettings:
         bound: Differences are cut at +-bound, in (0, 100], reward per list.
         block_events: Events that the block gate waits for, >= 100.
         min_events: Fewest judged events for a promotion, >= 2.
-        min_users: Fewest distinct users behind a promotion, >= 1, where users are known.
+        min_users: Fewest effective users behind a promotion, >= 1, where users are known: (sum n_u)^2 / sum n_u^2 over
+            the events n_u of each, so that one user with half of the traffic counts for no more than three others.
         futility_events: After so many judged events an estimate at or below zero rejects, >= 100.
         unsupported_warn: Share of unsupported exposure that is reported, in [0, 1].
         unsupported_refuse: Share from which a promotion is held, in [0, 1].
@@ -95,6 +97,8 @@ class Evidence:
         events: Judged events in close order, none of them learned from.
         rewards: Per event, float64 (kept,).
         n_users: Distinct users behind them, or None where no event names one.
+        n_effective_users: How many users with equally many events they are worth (Kish), in [1, n_users], or None
+            where all have equally many.
         is_caller_ordered_only: Whether every event was ordered by the caller.
         held_out: Differences on users that are never learned from, for the guard.
         attempt: How many proposals have been judged against these live params, this one included; >= 1.
@@ -106,6 +110,12 @@ class Evidence:
     is_caller_ordered_only: bool
     held_out: FloatArray
     attempt: int
+    n_effective_users: float | None = None
+
+    @property
+    def effective_users(self) -> float | None:
+        """How many users with equally many events stand behind it, or None where no event names one."""
+        return self.n_users if self.n_effective_users is None else self.n_effective_users
 
 
 def spent_alpha(alpha: float, attempt: int) -> float:
@@ -147,9 +157,11 @@ def _objections(
     reasons = []
     if n < settings.min_events:
         reasons.append(f"too_few_events: {n} events judge it, {settings.min_events} are needed")
-    if evidence.n_users is not None and evidence.n_users < settings.min_users:
+    effective = evidence.effective_users
+    if effective is not None and effective * (1.0 + _ROUNDING) < settings.min_users:
         reasons.append(
-            f"too_few_users: {evidence.n_users} distinct users stand behind it, {settings.min_users} are needed"
+            f"too_few_users: {evidence.n_users} users stand behind it, effective are {effective:.1f} of them,"
+            f" {settings.min_users} are needed"
         )
     if evidence.is_caller_ordered_only and n:
         reasons.append(
@@ -177,6 +189,13 @@ def _notes(evidence: Evidence, unsupported: float, settings: GateSettings) -> li
     return notes
 
 
+def _user_figures(evidence: Evidence) -> dict[str, float]:
+    """Return how many users stand behind it and how many they are worth; nothing where no event names one."""
+    if evidence.n_users is None or evidence.effective_users is None:
+        return {}
+    return {"n_users": float(evidence.n_users), "n_effective_users": float(evidence.effective_users)}
+
+
 def _is_better(x: FloatArray, alpha: float, settings: GateSettings) -> bool:
     if settings.kind == "block":
         if x.size < max(settings.block_events, _FEW):
@@ -194,6 +213,8 @@ def _difference(x: FloatArray, alpha: float, importance: FloatArray, settings: G
     if settings.kind == "block" and x.size >= settings.block_events:
         half = float(-normal_quantile(np.array(alpha))) * float(x.std(ddof=1)) / math.sqrt(x.size)
         return Estimate(value, value - half, value + half, x.size, kish(importance))
+    if not x.size:  # nothing was seen, so nothing is known: not even that differences are cut
+        return Estimate(value, -math.inf, math.inf, 0, 0.0)
     return Estimate(
         value=value,
         low=lower_bound(x, alpha, floor=-settings.bound),
@@ -280,8 +301,8 @@ def decide(
             "unsupported_exposure": unsupported,
             "cut_share": cut,
             "max_weight_share": float(importance.max() / importance.sum()) if importance.sum() > 0.0 else 0.0,
-            "n_users": float(evidence.n_users) if evidence.n_users is not None else -1.0,
             "attempt": float(evidence.attempt),
+            **_user_figures(evidence),
         },
         proposed_version=proposed_version,
         safe_version=safe_version,

@@ -42,7 +42,7 @@ class HealthReport:
     """How a loop is.
 
     Attributes:
-        status: "empty", "healthy", "warning" or "critical": that of the worst alert.
+        status: "warning" or "critical", that of the worst alert; without one "healthy", or "empty" before any event.
         alerts: What is wrong, worst first.
         figures: Everything measured, by name, units in the names.
     """
@@ -81,11 +81,10 @@ def report_health(snapshot: HealthSnapshot) -> HealthReport:
     n = int(snapshot.rewards.size)
     n_events = sum(snapshot.states.values())
     figures = _figures(snapshot, n, n_events)
-    if not n_events:
-        return HealthReport("empty", [], figures)
+    # first the alerts: a loop that keeps nothing because every call fails is not merely empty
     alerts = sorted(_alerts(snapshot, n), key=lambda alert: alert.severity != "critical")
-    status: Status = alerts[0].severity if alerts else "healthy"
-    return HealthReport(status, alerts, figures)
+    status: Status = "healthy" if n_events else "empty"
+    return HealthReport(alerts[0].severity if alerts else status, alerts, figures)
 
 
 def _figures(snapshot: HealthSnapshot, n: int, n_events: int) -> dict[str, float | int | str]:
@@ -120,14 +119,24 @@ def _figures(snapshot: HealthSnapshot, n: int, n_events: int) -> dict[str, float
 def _alerts(snapshot: HealthSnapshot, n: int) -> list[Alert]:
     counters = snapshot.counters
     alerts = []
-    lost = counters.get("dropped_impressions", 0) + counters.get("failed_impressions", 0)
-    if lost:
+    dropped = counters.get("dropped_impressions", 0)
+    if dropped:
         alerts.append(
             Alert(
                 "dropped",
                 "critical",
-                f"{lost} served lists were not recorded",
-                "The disk is slower than the traffic or failed: check space and load.",
+                f"{dropped} served lists were not recorded: the queue of writes was full",
+                "The disk is slower than the traffic: check its load, or write less (counted as dropped_impressions).",
+            )
+        )
+    failed = counters.get("failed_impressions", 0)
+    if failed:
+        alerts.append(
+            Alert(
+                "failed",
+                "critical",
+                f"{failed} served lists were not recorded: the store refused them",
+                "Check free space, permissions and health of the store's disk (counted as failed_impressions).",
             )
         )
     served = counters.get("impressions", 0)
@@ -138,7 +147,7 @@ def _alerts(snapshot: HealthSnapshot, n: int) -> list[Alert]:
                 "fallback",
                 "warning",
                 f"{fallbacks} of {served + fallbacks} calls were served the caller's order",
-                "See `dwell inspect` for the quarantined values.",
+                "Served.fallback names the reason of a call; `dwell inspect` lists the newest ones as quarantined.",
             )
         )
     if n >= _MIN_JUDGED:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from dwell.errors import FeatureSchemaError, RecordError
 from dwell.records import checks
 from dwell.records.arrays import Float32Array
 
-__all__ = ["MAX_CANDIDATES", "Candidates", "read_array", "read_dicts", "readable_ids"]
+__all__ = ["MAX_CANDIDATES", "Candidates", "Readable", "read_array", "read_dicts", "readable_ids"]
 
 MAX_CANDIDATES = 100_000  # a ranking call is not a scan; a list beyond it is a mistake upstream
 
@@ -39,7 +40,8 @@ def _check_ids(ids: Sequence[object], path: str) -> list[str]:
         )
     found = [checks.identifier(doc, f"{path}[{i}].id") for i, doc in enumerate(ids)]
     if len(set(found)) != len(found):
-        twice = next(doc for i, doc in enumerate(found) if doc in found[:i])
+        seen: set[str] = set()
+        twice = next(doc for doc in found if doc in seen or seen.add(doc))  # type: ignore[func-returns-value]
         raise RecordError(
             "a document stands twice in the list",
             code="results_shape",
@@ -113,11 +115,12 @@ def _check_feature(value: object, name: str, path: str) -> None:
 
 def _refuse_names(given: object, names: tuple[str, ...], path: str) -> None:
     found = set(given)  # type: ignore[call-overload]
-    missing, unknown = sorted(set(names) - found), sorted(found - set(names))
+    missing, unknown = sorted(set(names) - found), sorted(map(str, found - set(names)))
     raise FeatureSchemaError(
         f"features differ from the registered ones: missing {missing}, unknown {unknown}",
+        code=f"feature_schema:{(missing or unknown)[0]:.80}",
         field=path,
-        value=sorted(found),
+        value=sorted(map(str, found)),
         hint="Give every registered feature, or open the store with the additional names in features=[...].",
     )
 
@@ -173,16 +176,50 @@ def _rows_of(values: object) -> Sequence[object]:
     return values if isinstance(values, Sequence) and not isinstance(values, str | bytes) else ()
 
 
-def readable_ids(candidates: object, ids: object) -> list[str] | None:
-    """Return the ids that can be read from a malformed call, in the caller's order without repeats, or None."""
+class Readable(NamedTuple):
+    """What can be served of a malformed call.
+
+    Attributes:
+        ids: The ids that are text.
+        n_unreadable: Items without such an id.
+    """
+
+    ids: list[str]
+    n_unreadable: int
+
+
+def readable_ids(candidates: object, ids: object) -> Readable | None:
+    """Return the ids that can be read from a malformed call, in the caller's order without repeats, or None.
+
+    Ids are read from whatever can be iterated, also from sets and generators, which are refused for learning.
+    """
+    found: dict[str, None] = {}
+    n_unreadable = 0
+    try:
+        for item in islice(_items_of(candidates, ids), MAX_CANDIDATES):
+            doc = _id_of(item)
+            if doc is None:
+                n_unreadable += 1
+            else:
+                found[doc] = None
+    except Exception:  # noqa: BLE001 - a hostile collection: what was read before it raised is served
+        n_unreadable += 1
+    return Readable(list(found), n_unreadable) if found else None
+
+
+def _items_of(candidates: object, ids: object) -> Iterable[object]:
     source: object = ids if ids is not None else candidates
     if isinstance(source, np.ndarray):
-        source = source.ravel().tolist()
-    if isinstance(source, str | bytes | Mapping) or not isinstance(source, Sequence):
-        return None
-    found: dict[str, None] = {}
-    for item in source:
+        return source.ravel().tolist()
+    if isinstance(source, str | bytes | Mapping):
+        return ()
+    due = Sequence if ids is None else Iterable
+    return source if isinstance(source, due) else ()
+
+
+def _id_of(item: object) -> str | None:
+    try:
         doc = item.get("id", item.get("memory_id")) if isinstance(item, Mapping) else item
-        if isinstance(doc, str) and doc:
-            found[doc] = None
-    return list(found) or None
+    except Exception:  # noqa: BLE001 - one hostile mapping must not hide the other ids
+        return None
+    return (str.__str__(doc) or None) if isinstance(doc, str) else None

@@ -14,7 +14,7 @@ from dwell.health import HealthReport, report_health
 from dwell.loop.activate import activate
 from dwell.loop.experiences import read_experience
 from dwell.loop.export import export_experiences
-from dwell.loop.ingest import checked_signal, signals_of, submit_signals
+from dwell.loop.ingest import check_sequence, checked_signal, signals_of, submit_signals
 from dwell.loop.keep import close_events, erase
 from dwell.loop.learn import train
 from dwell.loop.opening import Start, build_state
@@ -65,7 +65,7 @@ class Loop:
 
         Args:
             query: The request, at most 64 KB.
-            candidates: Mappings with "id" and every registered feature, in the caller's own order.
+            candidates: Mappings that hold "id" and exactly the registered features, in the caller's own order.
             ids: Document ids, in the caller's own order, in place of `candidates`.
             features: With `ids`, an (n, f) array; columns in the order of `dwell.open(features=...)`.
             k: Documents to show, >= 1; may exceed the number of candidates.
@@ -147,6 +147,9 @@ class Loop:
             idempotency_key: The caller's key for retries.
             now: When it is received.
         """
+        refusal = self._refusal_to_wait()
+        if refusal is not None:
+            return refusal
         return self.submit_feedback(
             event_id, signal, doc=doc, value=value, at=at, idempotency_key=idempotency_key, now=now
         ).result()
@@ -162,7 +165,12 @@ class Loop:
         idempotency_key: str | None = None,
         now: float | None = None,
     ) -> Future[Feedback]:
-        """Return a future of what `feedback` would answer, without waiting for the disk."""
+        """Return a future of what `feedback` would answer, without waiting for the disk.
+
+        Callbacks of the future run in the thread that writes. There `rank` and `submit_feedback` work as anywhere, and
+        what would wait for a commit is refused: `feedback` answers "rejected", the other calls raise `StorageError`,
+        code `in_callback`.
+        """
         try:
             signals: list[Any] = [
                 checked_signal(
@@ -171,6 +179,8 @@ class Loop:
             ]
         except DwellError as error:
             signals = [Feedback("rejected", f"{error.code}: {error}")]
+        except Exception as error:  # noqa: BLE001 - whatever a hostile value does when it is looked at
+            signals = [Feedback("rejected", f"internal:{type(error).__name__}")]
         answer: Future[Feedback] = Future()
         answer.set_running_or_notify_cancel()
         submit_signals(self._state, signals).add_done_callback(lambda done: answer.set_result(done.result()[0]))
@@ -180,11 +190,21 @@ class Loop:
         """Return what became of many reactions, in their order, after one commit.
 
         Each item is a mapping with "event_id" and "signal", and optionally "doc", "value", "at" and "idempotency_key".
+        Whatever an item or `now` holds, it is answered.
+
+        Raises:
+            RecordError: `items` is no sequence: there is no number of answers to give.
         """
+        check_sequence(items)
+        refusal = self._refusal_to_wait()
+        if refusal is not None:
+            return [refusal for _ in items]
         try:
             moment = self._now(now)
         except DwellError as error:
             return [Feedback("rejected", f"{error.code}: {error}") for _ in items]
+        except Exception as error:  # noqa: BLE001 - whatever a hostile value does when it is looked at
+            return [Feedback("rejected", f"internal:{type(error).__name__}") for _ in items]
         return submit_signals(self._state, signals_of(self._state, items, moment)).result()
 
     def activate(self, event_id: str, *, shown: Sequence[str] | None = None, now: float | None = None) -> None:
@@ -206,7 +226,7 @@ class Loop:
 
     def close_events(self, now: float | None = None) -> int:
         """Turn events whose attribution window is over into experiences; return how many."""
-        with self._state.training:
+        with self._state.alone():
             return close_events(self._state, self._now(now))
 
     def train(self, *, steps: int | None = None, now: float | None = None) -> TrainReport:
@@ -221,7 +241,7 @@ class Loop:
         """
         if steps is not None:
             checks.positive_integer(steps, "steps", most=100_000)
-        with self._state.training:
+        with self._state.alone():
             return train(self._state, steps=steps, now=self._now(now), clock=time.monotonic)
 
     def evaluate(self, params: Params, *, now: float | None = None) -> GateDecision:
@@ -230,7 +250,7 @@ class Loop:
         Raises:
             RecordError: The params do not fit this loop.
         """
-        with self._state.training:
+        with self._state.alone():
             return evaluate(self._state, params, self._now(now))
 
     def promote(self, params: Params, *, force: bool = False, now: float | None = None) -> Params:
@@ -240,7 +260,7 @@ class Loop:
             PromotionRefused: The gate did not say "promote"; with force=True it is recorded as forced instead.
             RecordError: The params do not fit this loop.
         """
-        with self._state.training:
+        with self._state.alone():
             return promote(self._state, params, self._now(now), force=checks.boolean(force, "force"))
 
     def rollback(self, to: int | None = None, *, now: float | None = None) -> Params:
@@ -249,7 +269,7 @@ class Loop:
         Raises:
             NothingToRollBackError: There is no such version.
         """
-        with self._state.training:
+        with self._state.alone():
             return rollback(self._state, to, self._now(now))
 
     # ---- look
@@ -316,6 +336,8 @@ class Loop:
 
     def health(self, now: float | None = None) -> HealthReport:
         """Return how the loop is, with alerts in plain words and what to do about each."""
+        if not self._state.is_rebuilt:
+            self._state.check_may_wait()
         return report_health(health_snapshot(self._state, self._now(now)))
 
     def export(self, path: str | Path, format: str = "jsonl") -> int:  # noqa: A002 - the name is public surface
@@ -335,14 +357,19 @@ class Loop:
             StorageError: It could not be done; nothing is half erased.
         """
         checks.identifier(user, "user")
-        with self._state.training:
+        with self._state.alone():
             return erase(self._state, user, self._now(now))
 
     def close(self) -> None:
-        """Write what is queued and release the store; closing twice is legal. In a forked child nothing is touched."""
+        """Write what is queued and release the store; closing twice is legal. In a forked child nothing is touched.
+
+        Raises:
+            StorageError: code `in_callback`: in the thread that would have to write; nothing is closed.
+        """
         state = self._state
         if state.is_closed:
             return
+        state.check_may_wait()
         try:
             self.history()
         except ForkedError:
@@ -364,6 +391,14 @@ class Loop:
     def __repr__(self) -> str:
         state = self._state
         return f"<dwell.Loop {state.store.where!r} mode={state.mode} params=v{state.live.version}>"
+
+    def _refusal_to_wait(self) -> Feedback | None:
+        """Return the answer in the writer's own thread, where waiting would never end; None elsewhere."""
+        try:
+            self._state.check_may_wait()
+        except DwellError as error:
+            return Feedback("rejected", f"{error.code}: {error}")
+        return None
 
     def _now(self, now: float | None) -> float:
         return time.time() if now is None else checks.timestamp(now, "now")

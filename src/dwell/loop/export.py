@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,21 +18,51 @@ __all__ = ["export_experiences"]
 def export_experiences(experiences: Iterable[Experience], path: Path, format_name: str) -> int:
     """Write experiences to a new file, one JSON object per line, and return how many.
 
+    They are written to `<path>.part`, which takes the name once it is whole and on the disk: a file of that name is a
+    whole one. Where anything fails, neither stays.
+
     Raises:
-        ConfigError: Another format than "jsonl", or a path that is taken.
+        ConfigError: Another format than "jsonl", or a path that is taken or can not be written.
     """
     if format_name != "jsonl":
         raise ConfigError("unknown export format", field="format", value=format_name, hint="Use 'jsonl'.")
-    n = 0
+    if not path.name or "\0" in str(path):
+        raise ConfigError("an export needs a file's name", field="path", value=str(path), hint="Give one.")
+    part = path.with_name(f"{path.name}.part")
     try:
-        with path.open("xb") as file:
-            for experience in experiences:
-                record = {f.name: getattr(experience, f.name) for f in dataclasses.fields(experience) if f.init}
-                file.write(msgspec.json.encode(record, enc_hook=dict))
-                file.write(b"\n")
-                n += 1
+        _refuse_taken(path)
+        with part.open("xb") as file:
+            try:
+                n = 0
+                for experience in experiences:
+                    record = {f.name: getattr(experience, f.name) for f in dataclasses.fields(experience) if f.init}
+                    file.write(msgspec.json.encode(record, enc_hook=dict))
+                    file.write(b"\n")
+                    n += 1
+                file.flush()
+                os.fsync(file.fileno())
+                _refuse_taken(path)
+                part.rename(path)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
     except FileExistsError as error:
         raise ConfigError(
-            "the file is there already", field="path", value=str(path), hint="Choose a new name."
+            "an export to this file is under way, or was cut off",
+            field="path",
+            value=str(part),
+            hint="Wait for it, or remove that file.",
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"{path} can not be written: {error.strerror or error}",
+            field="path",
+            value=str(path),
+            hint="Check that the folder exists, that this user may write to it, and that space is left.",
         ) from error
     return n
+
+
+def _refuse_taken(path: Path) -> None:
+    if os.path.lexists(path):
+        raise ConfigError("the file is there already", field="path", value=str(path), hint="Choose a new name.")

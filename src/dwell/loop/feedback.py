@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 from dwell.loop.close import Rules, reopen
 from dwell.records import Feedback, Impression, Signal
 from dwell.reward.lifecycle import credited_at, join_status
 from dwell.storage import SignalStatus, Transaction
+from dwell.storage.protocol import MAX_ORPHANS, MAX_SIGNALS_PER_EVENT
 
-__all__ = ["ORPHAN_WINDOW_S", "Joined", "join", "record_impression"]
+__all__ = ["ORPHAN_WINDOW_S", "Joined", "join_all", "record_impression"]
 
 ORPHAN_WINDOW_S = 86_400.0  # a signal that came before its impression waits for a day
+
+
+_REFUSED: Final[dict[SignalStatus, str]] = {
+    "conflict": "idempotency_conflict: this key was used for another signal",
+    "too_many": f"too_many: an event keeps at most {MAX_SIGNALS_PER_EVENT} signals",
+    "overloaded": f"overloaded: {MAX_ORPHANS} signals wait for events that are not known; try again",
+}
 
 
 class Joined(NamedTuple):
@@ -21,7 +28,7 @@ class Joined(NamedTuple):
 
     Attributes:
         feedback: The answer.
-        reopened: Seq of the event whose reward changed, or None.
+        reopened: Seq of the closed event whose reward changes, or None.
         is_skewed: Whether its clock ran before the served time.
         is_future: Whether its clock ran ahead of the receiver's.
     """
@@ -32,8 +39,22 @@ class Joined(NamedTuple):
     is_future: bool = False
 
 
-def join(tx: Transaction, signal: Signal, rules: Rules) -> Joined:
-    """Store a checked signal where it belongs and say what became of it."""
+def join_all(tx: Transaction, signals: Sequence[Signal], rules: Rules) -> list[Joined]:
+    """Store checked signals where they belong and say what became of each.
+
+    The reward of a closed event is computed once, from all of them: signal by signal the work would grow with the
+    square of their number.
+    """
+    joined = [_join(tx, signal, rules) for signal in signals]
+    wanted = {one.reopened: signal.event_id for one, signal in zip(joined, signals, strict=True) if one.reopened}
+    for event_id in wanted.values():
+        event = tx.event(event_id)
+        if event is not None:
+            reopen(tx, event, rules)
+    return joined
+
+
+def _join(tx: Transaction, signal: Signal, rules: Rules) -> Joined:
     event = tx.event(signal.event_id)
     if event is None:
         return Joined(_park(tx, signal))
@@ -45,10 +66,10 @@ def join(tx: Transaction, signal: Signal, rules: Rules) -> Joined:
     if answer.status == "rejected":
         return Joined(answer)
     credited = credited_at(signal.at, event.served_at, signal.received_at)
-    status = tx.add_signal(event.seq, dataclasses.replace(signal, at=credited.at))
+    status = tx.add_signal(event.seq, signal, credited_at=credited.at)
     if status != "added":
         return Joined(_not_new(status))
-    reopened = event.seq if answer.status == "late" and reopen(tx, event, rules) else None
+    reopened = event.seq if answer.status == "late" else None
     return Joined(answer, reopened, credited.is_skewed, credited.is_future)
 
 
@@ -64,7 +85,7 @@ def _park(tx: Transaction, signal: Signal) -> Feedback:
 def _not_new(status: SignalStatus) -> Feedback:
     if status == "duplicate":
         return Feedback("duplicate")
-    return Feedback("rejected", "idempotency_conflict: this key was used for another signal")
+    return Feedback("rejected", _REFUSED[status])
 
 
 def record_impression(
@@ -74,7 +95,8 @@ def record_impression(
     if tx.event(impression.event_id) is not None:
         return None
     seq = tx.add_impression(impression)
-    for orphan in tx.take_orphans(impression.event_id):
-        if impression.served_at - orphan.received_at <= ORPHAN_WINDOW_S:
-            on_joined(join(tx, orphan, rules))
+    orphans = tx.take_orphans(impression.event_id)
+    in_time = [orphan for orphan in orphans if impression.served_at - orphan.received_at <= ORPHAN_WINDOW_S]
+    for joined in join_all(tx, in_time, rules):
+        on_joined(joined)
     return seq

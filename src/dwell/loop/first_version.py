@@ -48,7 +48,7 @@ def _write(state: LoopState, now: float) -> None:
     first = replace(first, version=version, temperature=state.temperature)
     decision = GateDecision(
         verdict="promote",
-        reasons=[f"initial: equal weights in standardised units, fitted to {len(features)} events"],
+        reasons=[f"first_version: equal weights in standardised units, fitted to {len(features)} events"],
         difference=_NOTHING,
         proposed_version=first.version,
         safe_version=state.live.version,

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from dwell.errors import DwellError, RecordError, StorageError, StoreClosedError
-from dwell.loop.feedback import Joined, join, record_impression
+from dwell.loop.feedback import Joined, join_all, record_impression
 from dwell.loop.state import LoopState
 from dwell.records import Feedback, Impression, Signal, checks
 from dwell.records.arrays import Float32Array
@@ -18,6 +18,7 @@ from dwell.storage import Quarantined, Transaction
 
 __all__ = [
     "EMBEDDING_DIM",
+    "check_sequence",
     "checked_signal",
     "fix_dimension",
     "quarantine",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 EMBEDDING_DIM = "embedding_dim"  # name of the setting
+_TEXT_BYTES = 64  # an id in the queue besides its letters: 49 bytes of a Python str, its place, its position
 _SIGNAL_BYTES = 512  # a signal in the queue: ids, name and the job around it
 
 
@@ -38,8 +40,15 @@ def submit_impression(state: LoopState, impression: Impression) -> bool:
     def job(tx: Transaction) -> int | None:
         return record_impression(tx, impression, state.rules, lambda joined: _count(state, joined))
 
+    n_ids = len(impression.documents) + len(impression.served)
     n_bytes = (
-        impression.features.nbytes + impression.scores.nbytes + 64 * len(impression.documents) + len(impression.query)
+        impression.features.nbytes
+        + impression.scores.nbytes
+        + impression.propensities.nbytes
+        + _TEXT_BYTES * n_ids
+        + sum(map(len, impression.documents))
+        + sum(map(len, impression.served))
+        + len(impression.query)
     )
     try:
         state.writer.submit(job, n_bytes=n_bytes, event_ids=(impression.event_id,)).add_done_callback(
@@ -110,7 +119,7 @@ def checked_signal(
     check_signal(state.rules.preset.signals, signal, document, number)
     return Signal(
         event_id=event,
-        name=signal,
+        name=str.__str__(signal),
         doc=document,
         value=number,
         at=now if at is None else checks.timestamp(at, "at"),
@@ -119,35 +128,52 @@ def checked_signal(
     )
 
 
+def check_sequence(items: object) -> None:
+    """Return where `items` is a sequence other than text.
+
+    Raises:
+        RecordError: code `type`.
+    """
+    if isinstance(items, str | bytes) or not isinstance(items, Sequence):
+        raise RecordError(
+            "reactions are a sequence of mappings",
+            code="type",
+            field="items",
+            value=type(items).__name__,
+            hint="Pass a list; of one reaction, a list of one.",
+        )
+
+
 def signals_of(state: LoopState, items: Sequence[object], now: float) -> list[Signal | Feedback]:
     """Return, per item, a signal that can be stored or the answer that refuses it.
 
     Each item is a mapping with "event_id" and "signal", and optionally "doc", "value", "at" and "idempotency_key".
     """
     found: list[Signal | Feedback] = []
-    known = {"event_id", "signal", "doc", "value", "at", "idempotency_key"}
     for item in items:
-        if not isinstance(item, Mapping) or not {"event_id", "signal"} <= item.keys() or item.keys() - known:
-            found.append(
-                Feedback("rejected", f"type: an item is a mapping with event_id and signal, and of {sorted(known)}")
-            )
-            continue
         try:
-            found.append(
-                checked_signal(
-                    state,
-                    item["event_id"],
-                    item["signal"],
-                    doc=item.get("doc"),
-                    value=item.get("value", 1.0),
-                    at=item.get("at"),
-                    key=item.get("idempotency_key"),
-                    now=now,
-                )
-            )
+            found.append(_signal_of(state, item, now))
         except DwellError as error:
             found.append(Feedback("rejected", f"{error.code}: {error}"))
+        except Exception as error:  # noqa: BLE001 - whatever a hostile item does when it is looked at
+            found.append(Feedback("rejected", f"internal:{type(error).__name__}"))
     return found
+
+
+def _signal_of(state: LoopState, item: object, now: float) -> Signal | Feedback:
+    known = {"event_id", "signal", "doc", "value", "at", "idempotency_key"}
+    if not isinstance(item, Mapping) or not {"event_id", "signal"} <= item.keys() or item.keys() - known:
+        return Feedback("rejected", f"type: an item is a mapping with event_id and signal, and of {sorted(known)}")
+    return checked_signal(
+        state,
+        item["event_id"],
+        item["signal"],
+        doc=item.get("doc"),
+        value=item.get("value", 1.0),
+        at=item.get("at"),
+        key=item.get("idempotency_key"),
+        now=now,
+    )
 
 
 def submit_signals(state: LoopState, signals: Sequence[Signal | Feedback]) -> Future[list[Feedback]]:
@@ -155,7 +181,7 @@ def submit_signals(state: LoopState, signals: Sequence[Signal | Feedback]) -> Fu
     wanted = [signal for signal in signals if isinstance(signal, Signal)]
 
     def job(tx: Transaction) -> list[Joined]:
-        return [join(tx, signal, state.rules) for signal in wanted]
+        return join_all(tx, wanted, state.rules)
 
     answer: Future[list[Feedback]] = Future()
     answer.set_running_or_notify_cancel()

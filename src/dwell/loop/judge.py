@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from dwell.evaluation import EventPolicy, Evidence, JudgedEvent, differences, judge_event
+from dwell.evaluation import EventPolicy, Evidence, JudgedEvent, differences, judge_event, kish
 from dwell.learning.predictor import Predictor
 from dwell.learning.space import Space
 from dwell.ranking import expected_exposure, named_generator, policy_scores, score_spread
@@ -71,13 +72,59 @@ class _Scored(NamedTuple):
     predicted: FloatArray
 
 
+class _Known(NamedTuple):
+    """What is remembered of a judged event, so that it counts on when its row has left the cache."""
+
+    served_at: float
+    seq: int
+    rewards: FloatArray
+    user_hash: int | None
+    is_held_out: bool
+    params_version: int | None  # None where the caller ordered
+
+
 @dataclass(slots=True)
 class Judgement:
-    """The judged events of one proposal; each is computed once, rewards are read anew at every look."""
+    """The judged events of one proposal; each is computed once, rewards are read anew at every look.
+
+    The sequence only grows. A row that is evicted takes nothing with it: were the oldest events to leave, each look
+    would bet on a window that slides, and the error of many looks would no longer be bounded.
+    """
 
     bench: Bench
     events: dict[int, JudgedEvent]
+    known: dict[int, _Known] = field(default_factory=dict)
     _scored: dict[int, _Scored] = field(default_factory=dict)
+
+    def sequence(self, rows: Iterable[EventRow], *, most: int) -> list[_Known]:
+        """Return every event known to judge, in close order, with the rewards of the rows that are there.
+
+        Args:
+            rows: Events that the proposal never learned from, in close order; new ones are taken up to `most`.
+            most: Most events of a sequence.
+        """
+        for row in rows:
+            if row.seq in self.known or len(self.known) < most:
+                self.known[row.seq] = _Known(
+                    row.served_at,
+                    row.seq,
+                    row.rewards,
+                    row.user_hash,
+                    row.is_held_out,
+                    None if row.is_caller_ordered else row.params_version,
+                )
+        return sorted(self.known.values(), key=lambda known: known[:2])
+
+    def first_seqs(self) -> list[int]:
+        """Return the first event learned from by others and the first held out, as far as they judge.
+
+        Rows leave each of the two oldest first: while both of these are there, none of a sequence is missing.
+        """
+        return [
+            min(seqs)
+            for held in (False, True)
+            if (seqs := [known.seq for known in self.known.values() if known.is_held_out == held])
+        ]
 
     def prepare(self, rows: Iterable[EventRow]) -> None:
         """Score events that were not judged yet, many at once: a feature map costs per call, not per document."""
@@ -142,35 +189,45 @@ def evidence_of(
     held_out: Sequence[EventRow],
     versions: Mapping[int, Params],
     attempt: int,
+    most: int,
 ) -> Evidence:
     """Return what the gate may know, from closed events in close order.
 
     Args:
-        judgement: The proposal's judged events so far.
+        judgement: The proposal's judged events so far; those whose rows are gone by now count on.
         rows: Events that the proposal never learned from, in close order.
         held_out: Events of users that are never learned from, before and after the proposal was made.
         versions: Params by version, for events that several versions served.
         attempt: Count of proposals against these live params.
+        most: Most events that judge.
     """
-    judgement.prepare([*rows, *held_out])
+    known = judgement.sequence(rows, most=most)
+    there = {row.seq: row for row in rows}
+    judgement.prepare([*(there[one.seq] for one in known if one.seq in there), *held_out])
     served_by: dict[int, int] = {}
     events = []
-    for row in rows:
+    for one in known:
         exposure = None
-        if not row.is_caller_ordered:
-            served_by[row.params_version] = served_by.get(row.params_version, 0) + 1
+        if one.params_version is not None:
+            served_by[one.params_version] = served_by.get(one.params_version, 0) + 1
+        if one.seq in judgement.events:
+            events.append(judgement.events[one.seq])
+            continue
+        row = there[one.seq]
+        if one.params_version is not None:
             # shares up to this event, not of all events so far: an event must count the same at every look
-            shares = _shares(served_by, versions) if row.seq not in judgement.events else []
+            shares = _shares(served_by, versions)
             if len(shares) > 1:
                 exposure = _averaged_exposure(row, shares, judgement.bench.theta)
         events.append(judgement.judged(row, exposure))
-    users = {row.user_hash for row in rows if row.user_hash is not None}
+    per_user = Counter(one.user_hash for one in known if one.user_hash is not None)
     held = [judgement.judged(row) for row in held_out]
     return Evidence(
         events=events,
-        rewards=[row.rewards for row in rows],
-        n_users=len(users) if users else None,
-        is_caller_ordered_only=all(row.is_caller_ordered for row in rows),
+        rewards=[one.rewards for one in known],
+        n_users=len(per_user) or None,
+        n_effective_users=kish(np.array(list(per_user.values()), dtype=np.float64)) if per_user else None,
+        is_caller_ordered_only=all(one.params_version is None for one in known),
         held_out=differences(held, [row.rewards for row in held_out]),
         attempt=attempt,
     )

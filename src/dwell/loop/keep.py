@@ -175,8 +175,14 @@ def _retain(state: LoopState, now: float) -> None:
 def erase(state: LoopState, user: str, now: float) -> int:
     """Remove everything of a user from store and memory, leave a tombstone, and return how many events went.
 
+    First the facts go, in one transaction, then the file is written anew, so that their bytes stand nowhere on it.
+
     Raises:
-        StorageError: It could not be done; nothing is half erased.
+        StoreBusyError: The facts are gone for every reader, their bytes are not overwritten yet: another process held
+            an older state for half a minute. Call again.
+        StorageError: The facts could not be removed, and nothing is half erased; or, with the facts gone, the file
+            could not be written anew, as where no space is left for its copy. Call again; where the facts are gone
+            it then returns 0.
     """
     who = pseudonym(state.identity.pepper, state.identity.tenant, user)
     gone = state.write(lambda tx: tx.erase_user(who, at=now))
@@ -185,8 +191,8 @@ def erase(state: LoopState, user: str, now: float) -> int:
         state.recent.clear()
     state.judgement = None
     recall_warm_up(state)
-    _scrub(state)
     state.counters["erased_events"] += len(gone)
+    _scrub(state)
     return len(gone)
 
 

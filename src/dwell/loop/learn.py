@@ -86,12 +86,16 @@ def _settle(state: LoopState, decision: GateDecision) -> GateDecision:
             reasons=["shadow: it would be promoted, but this mode serves the caller's order", *decision.reasons],
         )
 
+    standing = state.proposal
+    if standing is not None and state.judgement is not None:
+        standing = msgspec.structs.replace(standing, first_seqs=state.judgement.first_seqs())
+
     def job(tx: Transaction) -> None:
         tx.add_decision(decision)
-        if decision.verdict == "reject":
-            put_proposal(tx, None)
+        put_proposal(tx, None if decision.verdict == "reject" else standing)
 
     state.write(job)
+    state.proposal = standing
     if decision.verdict == "reject":
         state.proposal = state.proposed = state.judgement = None
     return decision

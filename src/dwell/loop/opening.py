@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, cast, get_args
@@ -39,6 +39,9 @@ from dwell.storage import (
 __all__ = ["Start", "build_state", "check_limits"]
 
 _FEATURES: Final = "features"
+MIN_TEMPERATURE: Final = (
+    1e-6  # there odds of a thousandth of a standard deviation are exp(1000): float64 ends at exp(709)
+)
 _NOTHING: Final = Estimate(0.0, -np.inf, np.inf, 0, 0.0)
 _MODES: Final = get_args(Mode)
 _DURABILITIES: Final = get_args(Durability)
@@ -60,9 +63,11 @@ class Start(NamedTuple):
 
 @contextmanager
 def _arguments() -> Iterator[None]:
-    """Say of a malformed value that it is an argument's."""
+    """Say of a malformed value that it is an argument's; other features than the stored ones stay what they are."""
     try:
         yield
+    except FeatureSchemaError:
+        raise
     except RecordError as error:
         raise ConfigError(error.message, field=error.field, value=error.value, hint=error.hint) from error
 
@@ -73,6 +78,51 @@ def _number(name: str, value: object, low: float, high: float) -> float:
     if not low <= number <= high:
         raise ConfigError(f"an argument is outside [{low:g}, {high:g}]", field=name, value=value, hint="Correct it.")
     return number
+
+
+def _temperature(value: object) -> float:
+    temperature = _number("temperature", value, 0.0, 100.0)
+    if 0.0 < temperature < MIN_TEMPERATURE:
+        raise ConfigError(
+            f"a temperature is 0 or at least {MIN_TEMPERATURE:g}",
+            field="temperature",
+            value=value,
+            hint="Use 0 for a stable sort, which a lower temperature would only imitate.",
+        )
+    return temperature
+
+
+def _names(value: object, field: str) -> tuple[str, ...]:
+    """Return names of features, each an id; they may be none.
+
+    Raises:
+        RecordError: No list of ids.
+    """
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise RecordError(
+            "a list of feature names is due here", code="type", field=field, value=value, hint="Pass ['bm25', ...]."
+        )
+    return tuple(checks.identifier(name, f"{field}[{i}]") for i, name in enumerate(value))
+
+
+def _checked_start(start: Start) -> Start:
+    """Return what the caller says of features and weights, each well formed, before any file is touched.
+
+    Raises:
+        ConfigError: One is not, by name.
+    """
+    with _arguments():
+        features = None if start.features is None else checks.feature_names(_names(start.features, "features"))
+        dropped = _names(start.drop_features, "drop_features")
+        weights = start.weights
+        if weights is not None:
+            if not isinstance(weights, Mapping):
+                raise RecordError(
+                    "weights are a mapping", field="weights", value=weights, hint="Pass {'bm25': 1.0, ...}."
+                )
+            checks.feature_names(_names(list(weights), "weights"))
+            weights = {name: checks.finite(weight, f"weights.{name}") for name, weight in weights.items()}
+    return Start(features, weights, dropped)
 
 
 def _choice(name: str, value: object, among: Sequence[str]) -> None:
@@ -101,10 +151,10 @@ def check_limits(limits: Limits) -> Limits:
             checks.positive_integer(limits.embedding_dim, "embedding_dim", most=checks.MAX_EMBEDDING_DIM)
     if limits.max_candidates < limits.max_results:
         raise ConfigError(
-            "max_candidates is below max_results",
+            f"max_candidates is below max_results, which is {limits.max_results}",
             field="max_candidates",
             value=limits.max_candidates,
-            hint="Served documents are kept first: give room for them.",
+            hint="Served documents are kept first: raise max_candidates, or lower max_results.",
         )
     if limits.retention_s is not None:
         _number("retention_s", limits.retention_s, 1.0, 1e11)
@@ -135,11 +185,12 @@ def build_state(
     """Return an open loop's state.
 
     Raises:
-        ConfigError: An argument is out of range, by name.
+        ConfigError: An argument is malformed or out of range, by name.
         FeatureSchemaError: The features differ from the stored ones in a way that was not asked for.
         StorageError: The store can not be opened so.
     """
     settings = read_config(config, os.environ)
+    start = _checked_start(start)
     check_limits(limits)
     _choice("mode", mode, _MODES)
     _choice("durability", durability, _DURABILITIES)
@@ -152,7 +203,7 @@ def build_state(
         is_strict = checks.boolean(strict, "strict")
         if tenant != "":  # not by its truth: None is no tenant
             checks.identifier(tenant, "tenant")
-    temperature = _number("temperature", temperature, 0.0, 100.0)
+    temperature = _temperature(temperature)
     rules = Rules(
         preset=resolve_rewards(cast("Any", rewards)),
         examination=PositionBased(settings.training.examination_eta),
@@ -238,8 +289,8 @@ def _meet(store: Store, start: Start, temperature: float) -> tuple[tuple[str, ..
     if body is None or live is None:
         return _begin(store, start, temperature)
     stored = tuple(msgspec.msgpack.decode(body, type=list[str]))
-    _refuse_other_weights(start, first)
-    given = stored if start.features is None else checks.feature_names(start.features)
+    _refuse_other_weights(start, first, stored)
+    given = stored if start.features is None else start.features
     dropped = _to_drop(store, start, stored, versions)
     missing = [name for name in stored if name not in given and name not in dropped]
     if missing:
@@ -258,7 +309,9 @@ def _meet(store: Store, start: Start, temperature: float) -> tuple[tuple[str, ..
             "no feature would be left", field="drop_features", value=sorted(dropped), hint="Keep or add one."
         )
     evolved = _evolved(live, names, version=max(versions) + 1)
-    decision = _initial(evolved, live.version, f"features: added {added}, dropped {sorted(dropped)}; new weights are 0")
+    decision = _went_live(
+        evolved, live.version, f"features: added {added}, dropped {sorted(dropped)}; new weights are 0"
+    )
     _write_live(store, names, evolved, decision)
     return names, evolved
 
@@ -316,13 +369,21 @@ def _begin(store: Store, start: Start, temperature: float) -> tuple[tuple[str, .
         version=0, weights=weights, temperature=temperature, origin="caller-order" if start.weights is None else "given"
     )
     words = "the caller's order is served first" if start.weights is None else "the given weights are served as given"
-    _write_live(store, names, live, _initial(live, 0, words))
+    _write_live(store, names, live, _went_live(live, 0, f"initial: {words}"))
     return names, live
 
 
-def _refuse_other_weights(start: Start, first: Params | None) -> None:
+def _refuse_other_weights(start: Start, first: Params | None, stored: Sequence[str]) -> None:
     if start.weights is None or first is None:
         return
+    unknown = set(start.weights) - {*stored, *first.weights, *(start.features or ()), *start.drop_features}
+    if unknown and not any(start.weights[name] for name in unknown):  # with a weight they are other weights, see below
+        raise FeatureSchemaError(
+            "a weight is given to a feature that is not registered",
+            field="weights",
+            value=sorted(unknown),
+            hint=f"Registered are {list(stored)}; name additional ones in features.",
+        )
     # a feature that came later began with weight 0
     is_other = any(first.weights.get(name, 0.0) != weight for name, weight in start.weights.items())
     if first.origin != "given" or is_other:
@@ -334,10 +395,10 @@ def _refuse_other_weights(start: Start, first: Params | None) -> None:
         )
 
 
-def _initial(params: Params, safe_version: int, words: str) -> GateDecision:
+def _went_live(params: Params, safe_version: int, reason: str) -> GateDecision:
     return GateDecision(
         "promote",
-        [f"initial: {words}"],
+        [reason],
         _NOTHING,
         proposed_version=params.version,
         safe_version=safe_version,

@@ -10,14 +10,14 @@ import msgspec
 import numpy as np
 
 from dwell.errors import FeatureSchemaError, NothingToRollBackError, PromotionRefused, RecordError, StaleParamsError
-from dwell.evaluation import decide
+from dwell.evaluation import decide, spent_alpha
 from dwell.learning.predictor import Predictor
 from dwell.learning.space import space_for
 from dwell.loop.judge import Bench, Judgement, evidence_of
 from dwell.loop.keep import take_in
 from dwell.loop.state import LoopState
 from dwell.loop.train import Proposal, fit_predictors
-from dwell.records import Estimate, GateDecision, Params
+from dwell.records import Estimate, GateDecision, Params, Transform
 from dwell.records.arrays import FloatArray
 from dwell.records.decision import DecisionKind
 from dwell.records.rows import EventRow
@@ -37,7 +37,8 @@ __all__ = [
 
 _PROPOSAL: Final = "proposal"
 _NOTHING: Final = Estimate(0.0, -np.inf, np.inf, 0, 0.0)
-_SAME: Final = 1e-9  # two versions closer than this, at norm 1, are the same params
+_MATCHING: Final = 1e-6  # directions closer than this are the same weights, written in other digits
+_AT_ONCE: Final = 256  # events scored together, as `loop.judge`
 MAX_WEIGHT: Final = 1e6  # a weight beyond it is a mistake of unit, not a preference
 
 
@@ -72,12 +73,15 @@ def check_params(state: LoopState, params: object) -> Params:
             value=dict(params.weights),
             hint="Give at least one weight.",
         )
-    for name, weight in params.weights.items():
+    weights = {f"weights.{name}": weight for name, weight in params.weights.items()}
+    if params.raw_score is not None:
+        weights["raw_score.coefficient"] = params.raw_score.coefficient
+    for name, weight in weights.items():
         if abs(weight) > MAX_WEIGHT:
             raise RecordError(
                 f"a weight is outside +-{MAX_WEIGHT:g}",
                 code="params_bounds",
-                field=f"params.weights.{name}",
+                field=f"params.{name}",
                 value=weight,
                 hint="Scale the feature instead.",
             )
@@ -112,8 +116,29 @@ def put_proposal(tx: Transaction, proposal: Proposal | None) -> None:
     tx.put_setting(_PROPOSAL, b"" if proposal is None else msgspec.msgpack.encode(proposal))
 
 
+def _check_scores(params: Params, rows: Sequence[EventRow]) -> None:
+    """Refuse params whose scores of what was served are not numbers, before anything is computed from them."""
+    for start in range(0, len(rows), _AT_ONCE):
+        features = np.concatenate([row.features for row in rows[start : start + _AT_ONCE]])
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_finite = bool(np.isfinite(params.score(features)).all())
+        if not is_finite:
+            raise RecordError(
+                "the params give a document that was served a score that is not finite",
+                code="non_finite",
+                field="params",
+                value=params.version,
+                hint="Bring raw_score (mean, sd, coefficient) and weights to the scale of the features.",
+            )
+
+
 def _bench(
-    state: LoopState, proposed: Params, predictors: tuple[Predictor, Predictor], rows: Sequence[EventRow]
+    state: LoopState,
+    proposed: Params,
+    predictors: tuple[Predictor, Predictor],
+    rows: Sequence[EventRow],
+    *,
+    space_of: Params,
 ) -> Bench:
     features = (
         np.concatenate([row.features for row in rows]) if rows else np.zeros((1, len(state.feature_names)), np.float32)
@@ -122,7 +147,7 @@ def _bench(
         proposed=proposed,
         safe=state.live,
         mode=state.mode,
-        space=space_for(proposed if proposed.transform is not None else state.live, features[:1000]),
+        space=space_for(space_of, features[:1000]),
         predictors=predictors,
         theta=state.theta(),
         max_importance_weight=state.config.gate.max_importance_weight,
@@ -141,17 +166,48 @@ def judge_standing(state: LoopState, now: float) -> GateDecision:
         return GateDecision("hold", ["no_proposal: nothing has been learned yet"], _NOTHING, decided_at=now)
     rows = state.replayed.rows.in_close_order(after=proposal.after_seq)
     if state.judgement is None:
+        if state.config.gate.kind != "off" and _is_evidence_lost(state, proposal):
+            return _evidence_lost(state, proposal, now)
         predictor = proposal.predictor()
-        state.judgement = Judgement(_bench(state, proposed, (predictor, predictor), rows), {})
+        space_of = proposed if proposed.transform is not None else state.live
+        state.judgement = Judgement(_bench(state, proposed, (predictor, predictor), rows, space_of=space_of), {})
     evidence = evidence_of(
         state.judgement,
         rows,
         held_out=state.replayed.held_out(),
         versions=_versions(state, rows),
         attempt=proposal.attempt,
+        most=state.config.gate.max_judged_events,
     )
     return decide(
         evidence, state.config.gate, proposed_version=proposed.version, safe_version=state.live.version, now=now
+    )
+
+
+def _is_evidence_lost(state: LoopState, proposal: Proposal) -> bool:
+    """Return whether events that judged the proposal at an earlier look are no longer in memory."""
+    if not proposal.first_seqs:
+        return False  # no look so far: what was evicted before the first one was chosen by its age alone
+    if any(seq not in state.replayed.rows for seq in proposal.first_seqs):
+        return True
+    with state.store.snapshot() as reader:
+        return bool(reader.seqs(states=("evicted",), after=proposal.after_seq, limit=1))
+
+
+def _evidence_lost(state: LoopState, proposal: Proposal, now: float) -> GateDecision:
+    """Return the rejection of a proposal whose sequence can not be continued: a part of it would be another bet."""
+    return GateDecision(
+        "reject",
+        [
+            "undecided: the events that judged it can not be bet on any further",
+            "evidence_lost: some of them left the memory, and this process never saw them: use a larger capacity",
+        ],
+        _NOTHING,
+        diagnostics={"attempt": float(proposal.attempt)},
+        proposed_version=proposal.version,
+        safe_version=state.live.version,
+        alpha=spent_alpha(state.config.gate.alpha, proposal.attempt),
+        decided_at=now,
     )
 
 
@@ -175,12 +231,16 @@ def evaluate(state: LoopState, params: object, now: float, *, kind: DecisionKind
             kind=kind,
             decided_at=now,
         )
-    bench = _bench(state, proposed, (Predictor(np.zeros(1)), Predictor(np.zeros(1))), rows)
+    _check_scores(proposed, rows)
+    # the live params' space, not the proposal's: a predictor needs no map that somebody brought along
+    bench = _bench(state, proposed, (Predictor(np.zeros(1)), Predictor(np.zeros(1))), rows, space_of=state.live)
     fold0, fold1, _ = fit_predictors(rows, bench.space, bench.theta, ridge=state.config.learner.ridge)
     judgement = Judgement(bench._replace(predictors=(fold0, fold1)), {})
     with state.store.snapshot() as reader:
         attempt = next_attempt(reader.decisions())
-    evidence = evidence_of(judgement, rows, held_out=[], versions=_versions(state, rows), attempt=attempt)
+    evidence = evidence_of(
+        judgement, rows, held_out=[], versions=_versions(state, rows), attempt=attempt, most=len(rows)
+    )
     return decide(
         evidence,
         state.config.gate,
@@ -192,13 +252,18 @@ def evaluate(state: LoopState, params: object, now: float, *, kind: DecisionKind
 
 
 def _learned_until(state: LoopState, params: Params) -> int:
-    """Return the newest event that these params, or a rolled-back version like them, may not be judged on."""
+    """Return the newest event that these params may not be judged on.
+
+    Whatever is near a version that was learned, or was rolled back, is judged on later events only: what the caller
+    says of its number and origin does not count.
+    """
     until = 0
+    radius = state.config.learner.max_step_norm
     with state.store.snapshot() as reader:
-        body = reader.setting(f"learned:{params.version}")
-        if body and params.origin == "learned":
-            until = int(msgspec.msgpack.decode(body, type=int))
-        radius = state.config.learner.max_step_norm
+        for version in reader.params_versions():
+            body = reader.setting(f"learned:{version}")
+            if body and _is_near(params, reader.params(version), radius):
+                until = max(until, int(msgspec.msgpack.decode(body, type=int)))
         for decision in reader.decisions():
             if decision.kind == "rollback" and _is_near(
                 params, reader.params(int(decision.diagnostics["from"])), radius
@@ -208,22 +273,64 @@ def _learned_until(state: LoopState, params: Params) -> int:
 
 
 def _is_near(left: Params, right: Params | None, radius: float) -> bool:
-    """Return whether two versions weigh the same units and are no further apart than a radius, both at norm 1."""
-    if (
-        right is None
-        or (left.transform is None) != (right.transform is None)
-        or (left.raw_score is None) != (right.raw_score is None)
-        or left.feature_names != right.feature_names
-    ):
+    """Return whether two versions weigh the same units no further apart than a radius, or have the same weights.
+
+    The same weights in other units are near as well: what was learned may not be judged on the events that it was
+    learned from because its transform, or the starting score, was taken away or changed.
+    """
+    if right is None:
         return False
-    if left.norm() == 0.0 or right.norm() == 0.0:
-        return left.norm() == right.norm()
-    return float(np.linalg.norm(_direction(left) - _direction(right))) <= radius
+    of_left, of_right = _weights(left, right), _weights(right, left)
+    if not of_left[:-1].any() or not of_right[:-1].any():
+        return bool(of_left.any() == of_right.any()) and _apart(of_left, of_right) <= radius
+    if _apart(of_left[:-1], of_right[:-1]) <= _MATCHING:
+        return True
+    weighs_the_same = (
+        (left.transform is None) == (right.transform is None)
+        and (left.raw_score is None) == (right.raw_score is None)
+        and left.feature_names == right.feature_names
+    )
+    return weighs_the_same and _apart(of_left, of_right) <= radius
 
 
-def _direction(params: Params) -> FloatArray:
-    tail = [] if params.raw_score is None else [params.raw_score.coefficient]
-    return np.concatenate([params.vector, tail]) / params.norm()
+def _weights(params: Params, other: Params) -> FloatArray:
+    """Return weights by name over the features of both, the starting score's coefficient last; absent ones are 0."""
+    names = sorted({*params.feature_names, *other.feature_names})
+    tail = 0.0 if params.raw_score is None else params.raw_score.coefficient
+    return np.array([*(params.weights.get(name, 0.0) for name in names), tail])
+
+
+def _apart(left: FloatArray, right: FloatArray) -> float:
+    """Return the distance of two directions, each at norm 1; nothing at all stays where it is."""
+    units = []
+    for vector in (left, right):
+        scaled = vector / (np.abs(vector).max(initial=0.0) or 1.0)  # squares of large weights would overflow
+        units.append(scaled / (float(np.linalg.norm(scaled)) or 1.0))
+    return float(np.linalg.norm(units[0] - units[1]))
+
+
+def _is_same(left: Params, right: Params) -> bool:
+    """Return whether two versions are one policy: the same weights on the same map of the same features, bit by bit."""
+    return (
+        left.feature_names == right.feature_names
+        and left.origin == right.origin
+        and left.raw_score == right.raw_score
+        and np.array_equal(left.vector, right.vector)
+        and _is_same_transform(left.transform, right.transform)
+    )
+
+
+def _is_same_transform(left: Transform | None, right: Transform | None) -> bool:
+    if left is None or right is None:
+        return left is right
+    return (
+        left.kind == right.kind
+        and len(left.knots) == len(right.knots)
+        and all(
+            np.array_equal(a, b)
+            for a, b in zip((*left.knots, *left.levels), (*right.knots, *right.levels), strict=True)
+        )
+    )
 
 
 def live_job(params: Params, decision: GateDecision, *, expected: int) -> Callable[[Transaction], None]:
@@ -260,13 +367,13 @@ def make_live(state: LoopState, params: Params, decision: GateDecision, *, expec
     return live
 
 
-def _as_new_version(state: LoopState, params: Params, now: float) -> Params:
-    """Return params under a number of their own, unless they are a stored version already."""
+def _as_stored(state: LoopState, params: Params, now: float) -> Params:
+    """Return the stored version that these params are, or the params under a number of their own."""
     with state.store.snapshot() as reader:
         stored = reader.params(params.version)
         versions = reader.params_versions()
-    if stored is not None and _is_near(params, stored, _SAME):
-        return stored
+    if stored is not None and _is_same(params, stored):
+        return replace(stored, temperature=state.temperature)
     return replace(
         params,
         version=max(versions, default=-1) + 1,
@@ -283,9 +390,11 @@ def promote(state: LoopState, params: object, now: float, *, force: bool) -> Par
         PromotionRefused: The gate did not say "promote".
         RecordError: See `check_params`.
     """
-    decision = evaluate(state, params, now, kind="requested")
-    proposed = _as_new_version(state, check_params(state, params), now)
-    decision = replace(decision, proposed_version=proposed.version)
+    checked = check_params(state, params)
+    take_in(state)
+    # first the number, then the verdict: what is judged is the very object that goes live
+    proposed = _as_stored(state, checked, now)
+    decision = evaluate(state, proposed, now, kind="requested")
     if force:
         forced = replace(
             decision, verdict="promote", kind="forced", reasons=["forced: promoted by hand", *decision.reasons]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -154,7 +155,7 @@ def _candidates(state: LoopState, candidates: object, ids: object, features: obj
         raise RecordError(
             "ids are a sequence of text", code="type", field="ids", value=type(ids).__name__, hint="Pass a list."
         )
-    found = read_array(list(ids), features, state.caller_names)
+    found = read_array(ids.tolist() if isinstance(ids, np.ndarray) else list(ids), features, state.caller_names)
     if state.caller_names == state.feature_names:
         return found
     columns = [state.caller_names.index(name) for name in state.feature_names]
@@ -174,8 +175,8 @@ def _recorded(state: LoopState, request: Request, found: Candidates) -> Served |
     with state.serving:
         recent = state.recent.get(request.event_id)
     if recent is not None:
-        served, query, known = recent
-        is_same = query == request.query and known == tuple(found.ids)
+        served, asked = recent
+        is_same = asked == _digest(request.query, found.ids)
         served = _copied(served)
     else:
         with state.store.snapshot() as reader:
@@ -206,6 +207,11 @@ def _are_same(impression: Impression, ids: Sequence[str]) -> bool:
         return set(impression.documents) <= set(ids)
     where = impression.document_scores.tolist()
     return all(ids[i] == doc for i, doc in zip(where, impression.documents, strict=True))
+
+
+def _digest(query: str, ids: Sequence[str]) -> bytes:
+    """Return 16 bytes that tell a query with its candidates from any other; NUL stands in neither."""
+    return hashlib.blake2b("\0".join((query, *ids)).encode(), digest_size=16).digest()
 
 
 def _copied(served: Served) -> Served:
@@ -254,8 +260,9 @@ def _record(state: LoopState, served: Served, impression: Impression, found: Can
 
 
 def _remember(state: LoopState, served: Served, query: str, found: Candidates) -> None:
+    remembered = (_copied(served), _digest(query, found.ids))
     with state.serving:
-        state.recent[served.event_id] = (_copied(served), query, tuple(found.ids))
+        state.recent[served.event_id] = remembered
         while len(state.recent) > MAX_RECENT:
             state.recent.popitem(last=False)
 
@@ -276,19 +283,15 @@ def _fall_back(state: LoopState, error: Exception, code: str, call: _Call) -> Se
     readable = readable_ids(call.candidates, call.ids)
     if readable is None:
         raise error
-    try:
-        # under a conflict the id belongs to another list, which must not be credited with this one's signals
-        is_own = call.event_id is not None and code != "conflict"
-        event = checks.event_id(call.event_id) if is_own else new_event_id()
-    except RecordError:
-        event = new_event_id()
+    event = _own_event_id(state, call.event_id)
     try:
         who = _pseudonym(state, call.user)
-    except DwellError:
+    except Exception:  # noqa: BLE001 - a hostile value: nothing is known of the user then
         who = None
-    quarantine(state, event, f"{code}: {error}"[:1000], user=who, now=call.now)
+    quarantine(state, event, _reason(error, code), user=who, now=call.now)
     state.counters["fallback"] += 1
-    shown = readable[: call.k]
+    state.counters["unreadable_ids"] += readable.n_unreadable
+    shown = readable.ids[: call.k]
     return Served(
         event_id=event,
         ids=shown,
@@ -297,6 +300,33 @@ def _fall_back(state: LoopState, error: Exception, code: str, call: _Call) -> Se
         params_version=state.live.version,
         fallback=code,
     )
+
+
+def _own_event_id(state: LoopState, given: object) -> str:
+    """Return the caller's event id where it names no list yet, else a new one.
+
+    A known id belongs to another list, which must not be credited with this one's signals.
+    """
+    if given is None:
+        return new_event_id()
+    try:
+        event = checks.event_id(given)
+        with state.serving:
+            is_known = event in state.recent
+        if not is_known:
+            with state.store.snapshot() as reader:
+                is_known = reader.event(event) is not None
+    except Exception:  # noqa: BLE001 - a hostile value, or a store that can not say: a new id is nobody's
+        return new_event_id()
+    return new_event_id() if is_known else event
+
+
+def _reason(error: Exception, code: str) -> str:
+    """Return why a call fell back, for the store: never the refused value, which may be text of a user."""
+    if not isinstance(error, DwellError):
+        return code
+    where = f" (field {error.field})" if error.field is not None else ""
+    return f"{code}: {error.message}{where}"[:1000]
 
 
 def log_external(

@@ -81,7 +81,7 @@ def serve(candidates: Candidates, request: Request, serving: Serving) -> tuple[S
         serving: How lists are ordered now.
 
     Raises:
-        RecordError: code `non_finite:score`.
+        RecordError: code `non_finite:score` or `non_finite:propensity`.
     """
     ids, features = candidates
     n = len(ids)
@@ -92,6 +92,14 @@ def serve(candidates: Candidates, request: Request, serving: Serving) -> tuple[S
     scores = logged.astype(np.float64)
     rng = named_generator(serving.secret, "serve", serving.seed, request.event_id)
     drawn = draw_ranking(scores, serving.temperature, k, rng)
+    if not np.isfinite(drawn.propensities).all():
+        raise RecordError(
+            "a propensity is not finite",
+            code="non_finite:propensity",
+            field="temperature",
+            value=serving.temperature,
+            hint="Draw at a temperature that scores can be divided by, or at 0.",
+        )
     impression = _impression(candidates, request, serving, drawn, logged, rng)
     served = Served(
         event_id=request.event_id,

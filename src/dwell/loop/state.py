@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, TypeVar
 
@@ -27,6 +28,9 @@ T = TypeVar("T")
 
 _POLL_S: Final = 0.5  # another process's promotion is seen within 1 s: design, section 4
 MAX_RECENT: Final = 10_000  # answers kept for retries; older ones are read from the store
+
+
+_MAX_VERSIONS: Final = 64  # params kept in memory; with 1,024 learned curves each they are megabytes
 
 
 class Identity(NamedTuple):
@@ -96,8 +100,8 @@ class LoopState:
     proposal: Proposal | None = None
     proposed: Params | None = None
     judgement: Judgement | None = None
-    params_by_version: dict[int, Params] = field(default_factory=dict)
-    recent: OrderedDict[str, tuple[Served, str, tuple[str, ...]]] = field(default_factory=OrderedDict)
+    params_by_version: OrderedDict[int, Params] = field(default_factory=OrderedDict)
+    recent: OrderedDict[str, tuple[Served, bytes]] = field(default_factory=OrderedDict)
     reopened: set[int] = field(default_factory=set)
     warm_up: list[Float32Array] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
@@ -120,23 +124,51 @@ class LoopState:
         if self.is_closed:
             raise StoreClosedError("the loop is closed", hint="Open it again.")
         if self.writer is not None:
+            self.writer.check_may_wait()
             return self.writer.submit(job).result()
         if self.store.role == "reader":
             raise StorageError("this loop was opened for reading", hint="Open it without read-only.")
         with self.store.transaction() as tx:
             return job(tx)
 
+    def check_may_wait(self) -> None:
+        """Return where this thread may wait for a commit.
+
+        Raises:
+            StorageError: code `in_callback`: it is the writer's own, in which callbacks of futures run.
+        """
+        if self.writer is not None:
+            self.writer.check_may_wait()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold `training`.
+
+        Raises:
+            StorageError: code `in_callback`: whoever holds it may be waiting for this very thread.
+        """
+        self.check_may_wait()
+        with self.training:
+            yield
+
     def params(self, version: int) -> Params | None:
         """Return a version, from memory where it was asked for before."""
         if version == self.live.version:
             return self.live
-        found = self.params_by_version.get(version)
-        if found is None:
-            with self.store.snapshot() as reader:
-                found = reader.params(version)
+        with self.serving:
+            found = self.params_by_version.get(version)
             if found is not None:
-                found = replace(found, temperature=self.temperature)
-                self.params_by_version[version] = found
+                self.params_by_version.move_to_end(version)
+                return found
+        with self.store.snapshot() as reader:
+            found = reader.params(version)
+        if found is None:
+            return None
+        found = replace(found, temperature=self.temperature)
+        with self.serving:
+            self.params_by_version[version] = found
+            while len(self.params_by_version) > _MAX_VERSIONS:
+                self.params_by_version.popitem(last=False)
         return found
 
     def store_size(self) -> int:

@@ -67,6 +67,8 @@ class Proposal(msgspec.Struct, frozen=True):
         after_seq: Newest event when it was made: only later ones judge it.
         attempt: Count of proposals against these live params.
         beta: The reward predictor fitted with it.
+        first_seqs: First events that judged it, of those that others may learn from and of those held out; empty
+            before the first look that found any.
     """
 
     version: int
@@ -74,6 +76,7 @@ class Proposal(msgspec.Struct, frozen=True):
     after_seq: int
     attempt: int
     beta: list[float]
+    first_seqs: list[int] = []
 
     def predictor(self) -> Predictor:
         """Return the predictor, which saw nothing that judges this proposal."""

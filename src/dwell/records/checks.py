@@ -156,10 +156,14 @@ def timestamp(value: object, field: str) -> float:
 
 
 def _valid_text(value: object, field: str, most_bytes: int, code: str) -> str:
-    if not isinstance(value, str):
+    if type(value) is str:
+        text = value
+    elif isinstance(value, str):
+        text = str.__str__(value)  # numpy's np.str_ among them: stores and encoders take the exact type only
+    else:
         raise RecordError("text is due here", code="type", field=field, value=value, hint="Pass a str.")
     try:
-        n_bytes = len(value.encode("utf-8"))
+        n_bytes = len(text.encode("utf-8"))
     except UnicodeEncodeError as error:
         raise RecordError(
             "the text holds a lone surrogate",
@@ -176,7 +180,7 @@ def _valid_text(value: object, field: str, most_bytes: int, code: str) -> str:
             value=value,
             hint="Shorten it.",
         )
-    return value
+    return text
 
 
 def query_text(value: object, field: str = "query") -> str:
@@ -236,8 +240,7 @@ def event_id(value: object, field: str = "event_id") -> str:
             value=value,
             hint="Use a UUID, or leave it out.",
         )
-    _valid_text(value, field, MAX_ID_BYTES, "id")
-    return value
+    return _valid_text(value, field, MAX_ID_BYTES, "id")
 
 
 def embedding(value: object, field: str = "query_embedding", *, dim: int | None = None) -> FloatArray:

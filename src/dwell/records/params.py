@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,12 @@ from dwell.records.arrays import FloatArray
 __all__ = ["Params", "ParamsOrigin", "RawScore", "Transform"]
 
 ParamsOrigin = Literal["given", "caller-order", "standardised", "learned"]
+_ORIGINS: Final[tuple[str, ...]] = get_args(ParamsOrigin)
+
+MAX_LEVEL: Final = 1e6  # standard deviations: the rank of one value among 1e300 others lies below 40
+MAX_COEFFICIENT: Final = 1e12  # beyond it the starting score drowns every weight, to the last bit
+_MAX_INTEGER: Final = 2**63  # what a store can keep
+_KINDS: Final = ("gauss", "moments")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,25 +34,71 @@ class Transform:
 
     Attributes:
         knots: Per feature, float64 (m_j,), strictly increasing raw values; m_j >= 1.
-        levels: Per feature, float64 (m_j,), value at each knot, in standard deviations.
+        levels: Per feature, float64 (m_j,), value at each knot, in standard deviations, within +-1e6.
         kind: "gauss" (rank to normal) or "moments".
+
+    Raises:
+        RecordError: Knots or levels are no such arrays, or the kind is unknown.
     """
 
     knots: tuple[FloatArray, ...]
     levels: tuple[FloatArray, ...]
     kind: str = "gauss"
 
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise _refused("unknown kind of transform", "transform.kind", self.kind, f"Use one of {list(_KINDS)}.")
+        if len(self.knots) != len(self.levels):
+            raise _refused(
+                "knots and levels are not of equally many features",
+                "transform.levels",
+                len(self.levels),
+                f"Give levels for each of {len(self.knots)} features.",
+            )
+        for j, (knots, levels) in enumerate(zip(self.knots, self.levels, strict=True)):
+            _check_column(knots, levels, j)
+
     def apply(self, features: npt.NDArray[np.floating]) -> FloatArray:
         """Return features in standardised units, float64 of the same shape (..., f); NaN becomes 0, the mean."""
         shape = features.shape
-        # a copy always: the transpose of one row is contiguous already, and would be the caller's own memory
-        columns = np.array(features.reshape(-1, shape[-1]).T, dtype=np.float64, order="C")
+        rows = features.reshape(-1, shape[-1])
+        mapped = np.empty(rows.shape)
         for j, (knots, levels) in enumerate(zip(self.knots, self.levels, strict=True)):
-            columns[j] = np.interp(columns[j], knots, levels)
-        mapped = np.ascontiguousarray(columns.T).reshape(shape)
+            mapped[:, j] = np.interp(rows[:, j], knots, levels)
         if np.isnan(mapped).any():
             mapped = np.nan_to_num(mapped, nan=0.0)
-        return mapped
+        return mapped.reshape(shape)
+
+
+def _refused(message: str, field: str, value: object, hint: str, *, code: str = "params_bounds") -> RecordError:
+    return RecordError(message, code=code, field=field, value=value, hint=hint)
+
+
+def _check_column(knots: FloatArray, levels: FloatArray, j: int) -> None:
+    """Refuse what is not a piecewise linear map of feature number j."""
+    for name, values in (("knots", knots), ("levels", levels)):
+        field = f"transform.{name}[{j}]"
+        if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.ndim != 1 or not values.size:
+            raise _refused(
+                f"{name} are a float64 array of one axis with at least one value",
+                field,
+                values,
+                "Fit it with dwell.learning.fit_transform.",
+                code="type",
+            )
+        if not np.isfinite(values).all():
+            raise _refused(f"{name} are finite", field, values, "Leave NaN and infinities out.", code="non_finite")
+    if knots.size != levels.size:
+        raise _refused("each knot has a level", f"transform.levels[{j}]", levels.size, f"Give {knots.size} levels.")
+    if not (knots[1:] > knots[:-1]).all():
+        raise _refused("knots are strictly increasing", f"transform.knots[{j}]", knots, "Sort them, each value once.")
+    if np.abs(levels).max() > MAX_LEVEL:
+        raise _refused(
+            f"a level is outside +-{MAX_LEVEL:g}",
+            f"transform.levels[{j}]",
+            float(np.abs(levels).max()),
+            "Levels are standard deviations.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +109,10 @@ class RawScore:
         weights: The given raw weights, in feature order, float64 (f,) as a tuple.
         mean: Mean of the raw score where the transform was fitted.
         sd: Its standard deviation there, > 0.
-        coefficient: Weight of the standardised raw score, in the units of the learned weights.
+        coefficient: Weight of the standardised raw score, in the units of the learned weights, within +-1e12.
+
+    Raises:
+        RecordError: A number is not finite or out of range.
     """
 
     weights: tuple[float, ...]
@@ -65,13 +120,53 @@ class RawScore:
     sd: float
     coefficient: float
 
+    def __post_init__(self) -> None:
+        # as large as they like: they are the weights that a store was begun with
+        for j, weight in enumerate(self.weights):
+            checks.finite(weight, f"raw_score.weights[{j}]")
+        checks.finite(self.mean, "raw_score.mean")
+        if not checks.finite(self.sd, "raw_score.sd") > 0.0:
+            raise _refused(
+                "a standard deviation is above 0", "raw_score.sd", self.sd, "Use 1 where the score is constant."
+            )
+        checks.within(
+            self.coefficient, "raw_score.coefficient", -MAX_COEFFICIENT, MAX_COEFFICIENT, code="params_bounds"
+        )
+
+
+def _check_number(value: object, field: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _refused("a whole number is due here", field, value, "Pass an int.", code="type")
+    if not 0 <= value < _MAX_INTEGER:
+        raise _refused("the number is outside [0, 2^63)", field, value, "Pass an int in that range.", code="range")
+
+
+def _check_maps(transform: Transform | None, raw_score: RawScore | None, n_features: int) -> None:
+    """Refuse a transform or a starting score of another type, or of another number of features."""
+    if transform is not None and not isinstance(transform, Transform):
+        raise _refused("a Transform is due here", "transform", transform, "Pass a Transform or None.", code="type")
+    if raw_score is not None and not isinstance(raw_score, RawScore):
+        raise _refused("a RawScore is due here", "raw_score", raw_score, "Pass a RawScore or None.", code="type")
+    for field, n in (
+        ("transform", n_features if transform is None else len(transform.knots)),
+        ("raw_score", n_features if raw_score is None else len(raw_score.weights)),
+    ):
+        if n != n_features:
+            raise _refused(
+                f"the {field.replace('_', ' ')} is of another number of features",
+                field,
+                n,
+                f"It must be of {n_features} features.",
+                code="feature_schema",
+            )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Params:
     """One version of the ranking parameters; immutable, swapped as a whole.
 
     Attributes:
-        version: Number of the version, >= 0.
+        version: Number of the version, in [0, 2^63).
         weights: {feature: finite weight}, in feature order; empty where a store has registered no features. With
             `transform` None they act on raw feature values, as in the formula that the user has today; else on
             standardised values.
@@ -82,6 +177,9 @@ class Params:
             in standardised units) or "learned".
         parent: Version that it was learned from, or None.
         created_at: UTC epoch seconds.
+
+    Raises:
+        RecordError: A field is none of these; names field, value and remedy.
     """
 
     version: int
@@ -96,6 +194,12 @@ class Params:
     _raw_vector: FloatArray | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        _check_number(self.version, "version")
+        if self.parent is not None:
+            _check_number(self.parent, "parent")
+        if self.origin not in _ORIGINS:
+            raise _refused("unknown origin", "origin", self.origin, f"Use one of {list(_ORIGINS)}.")
+        checks.finite(self.created_at, "created_at")
         names = checks.feature_names(self.weights) if self.weights else ()
         values = [checks.finite(self.weights[name], f"weights.{name}") for name in names]
         temperature = checks.finite(self.temperature, "temperature")
@@ -107,14 +211,7 @@ class Params:
                 value=temperature,
                 hint="0 serves a stable sort.",
             )
-        if self.transform is not None and len(self.transform.knots) != len(names):
-            raise RecordError(
-                "the transform maps another number of features",
-                code="feature_schema",
-                field="transform",
-                value=len(self.transform.knots),
-                hint=f"It must map {len(names)} features.",
-            )
+        _check_maps(self.transform, self.raw_score, len(names))
         vector = np.array(values, dtype=np.float64)
         vector.flags.writeable = False
         raw = None if self.raw_score is None else np.array(self.raw_score.weights, dtype=np.float64)
@@ -133,19 +230,38 @@ class Params:
         return self._vector
 
     def score(self, features: npt.NDArray[np.floating]) -> FloatArray:
-        """Return raw scores, float64 (..., n), for features (..., n, f) in the order of `feature_names`."""
+        """Return raw scores, float64 (..., n), for features (..., n, f) in the order of `feature_names`.
+
+        Raises:
+            RecordError: The last axis has another number of features.
+        """
+        shape = getattr(features, "shape", None)
+        if shape is None or shape[-1:] != self._vector.shape:
+            raise _refused(
+                "features of another shape",
+                "features",
+                shape,
+                f"Give an array of shape (..., {self._vector.size}), a column per feature in order.",
+                code="feature_schema",
+            )
         if self.transform is None:
-            raw: FloatArray = np.asarray(features, dtype=np.float64) @ self._vector
-            if np.isnan(raw).any():  # a feature that did not exist when the event was served adds nothing
-                raw = np.nan_to_num(np.asarray(features, dtype=np.float64)) @ self._vector
-            return raw
+            return _weighed(features, self._vector)
         learned: FloatArray = self.transform.apply(features) @ self._vector
         if self.raw_score is not None and self._raw_vector is not None:
-            start = np.nan_to_num(np.asarray(features, dtype=np.float64)) @ self._raw_vector
+            start = _weighed(features, self._raw_vector)
             learned = learned + self.raw_score.coefficient * ((start - self.raw_score.mean) / self.raw_score.sd)
         return learned
 
     def norm(self) -> float:
         """Euclidean norm of the weights, the raw score's coefficient included."""
-        extra = 0.0 if self.raw_score is None else self.raw_score.coefficient**2
-        return math.sqrt(float(self._vector @ self._vector) + extra)
+        extra = 0.0 if self.raw_score is None else self.raw_score.coefficient
+        return math.hypot(*self._vector.tolist(), extra)  # squares of large weights would overflow
+
+
+def _weighed(features: npt.NDArray[np.floating], weights: FloatArray) -> FloatArray:
+    """Return weighted sums of raw features; one that did not exist when the event was served adds nothing."""
+    values = np.asarray(features, dtype=np.float64)
+    weighed: FloatArray = values @ weights
+    if np.isnan(weighed).any():
+        weighed = np.nan_to_num(values) @ weights
+    return weighed

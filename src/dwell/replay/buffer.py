@@ -85,6 +85,7 @@ class ReplayBuffer:
         self._lock = threading.RLock()
         self._ring = Ring(self._capacity)
         self._rows = _rows_for(columns)
+        self._spec = columns if isinstance(columns, ColumnSpec) else None
         self._next_seq = 1
         self._laws = Laws(self._ring, alpha=self._alpha, half_life_s=self._half_life_s)
 
@@ -467,20 +468,27 @@ class ReplayBuffer:
         Raises:
             ReplayError: The state is malformed or was saved with other columns; names what is wrong.
         """
-        found = state.checked(saved)
-        buffer = cls(
-            found["capacity"],
-            alpha=found["alpha"],
-            half_life_s=found["half_life_s"],
-            max_bytes=found["max_bytes"],
-            columns=columns,
-        )
-        buffer._rows = state.restored_rows(found, buffer._rows)
-        buffer._ring = state.restored_ring(found)
-        buffer._next_seq = found["next_seq"]
-        buffer._laws = Laws(buffer._ring, alpha=buffer._alpha, half_life_s=buffer._half_life_s, scales=found["scales"])
-        state.restore_generator(buffer._rng, found["rng"])
+        with state.sound():
+            found = state.checked(saved)
+            buffer = cls(
+                found["capacity"],
+                alpha=found["alpha"],
+                half_life_s=found["half_life_s"],
+                max_bytes=found["max_bytes"],
+                columns=columns,
+            )
+            buffer._rows = state.restored_rows(found, buffer._rows)
+            buffer._ring = state.restored_ring(found)
+            buffer._next_seq = int(found["next_seq"])
+            buffer._laws = Laws(
+                buffer._ring, alpha=buffer._alpha, half_life_s=buffer._half_life_s, scales=found["scales"]
+            )
+            state.restore_generator(buffer._rng, found["rng"])
         return buffer
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let pickle and copy make a twin from `to_state`; refused where rows are kept elsewhere."""
+        return state.reduced(self, self._spec, self._rows)
 
     def _saved_rows(self) -> object:
         n = len(self._ring)

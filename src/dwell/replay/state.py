@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from numbers import Integral
 from typing import Any, Final
 
 import numpy as np
 
-from dwell.errors import ReplayError
-from dwell.records import Experience
+from dwell.errors import ConfigError, ReplayError
+from dwell.records import ColumnSpec, Experience
+from dwell.records.checks import MAX_TIMESTAMP_S
+from dwell.replay.arguments import MAX_CAPACITY
 from dwell.replay.ring import IndexRow, Ring
 from dwell.replay.rows import ExternalRows, ObjectRows, PackedRows, Rows
 
-__all__ = ["FORMAT", "checked", "restore_generator", "restored_ring", "restored_rows", "taken"]
+__all__ = ["FORMAT", "checked", "reduced", "restore_generator", "restored_ring", "restored_rows", "sound", "taken"]
 
 FORMAT: Final = 1
+MAX_SCALE: Final = 1074  # exponents of 2 in float64 run from -1073, the least subnormal's, to 1024
 
 _SETTINGS: Final = ("capacity", "alpha", "half_life_s", "max_bytes", "next_seq", "rng", "scales")
 _TABLE: Final = tuple(name for name in IndexRow._fields)
@@ -56,6 +61,7 @@ def checked(saved: object) -> Mapping[str, Any]:
     for name in (*_SETTINGS, "kind", "n_slots", "order", "index", "rows"):
         if name not in saved:
             raise _malformed(name, None)
+    _check_settings(saved)
     index = saved["index"]
     for name in _TABLE:
         if name not in index or len(index[name]) != len(saved["order"]):
@@ -66,6 +72,74 @@ def checked(saved: object) -> Mapping[str, Any]:
     if saved["kind"] != "external" and saved["next_seq"] <= max(index["seq"], default=0):
         raise _malformed("next_seq", saved["next_seq"])
     return saved
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _check_settings(saved: Mapping[str, Any]) -> None:
+    for name, least, most in (("capacity", 1, MAX_CAPACITY), ("next_seq", 1, 2**63), ("n_slots", 0, MAX_CAPACITY)):
+        if not _is_whole(saved[name]) or not least <= saved[name] <= most:
+            raise _malformed(name, saved[name])
+    _check_scales(saved["scales"])
+    for name, kind in (("index", Mapping), ("order", Sequence | np.ndarray)):
+        if not isinstance(saved[name], kind):
+            raise _malformed(name, saved[name])
+
+
+def _check_scales(scales: object) -> None:
+    """Refuse what no tree could have been scaled by: an exponent of 2 beyond float64, or no instant."""
+    if not isinstance(scales, Mapping):
+        raise _malformed("scales", scales)
+    for name, scale in scales.items():
+        is_sound = {
+            "priority": _is_whole(scale) and abs(scale) <= MAX_SCALE,
+            "recency": isinstance(scale, int | float) and abs(scale) <= MAX_TIMESTAMP_S,
+        }
+        if not is_sound.get(name, False):
+            raise _malformed(f"scales.{name}", scale)
+
+
+@contextmanager
+def sound() -> Iterator[None]:
+    """Say of anything that can not be made from a saved state that the state is malformed.
+
+    Raises:
+        ReplayError: code `state`.
+        ConfigError: The columns given with it are none.
+    """
+    try:
+        yield
+    except ReplayError:
+        raise
+    except ConfigError as error:
+        if str(error.field).startswith("columns"):
+            raise  # the caller's, not the state's
+        raise _malformed(str(error.field), error.value) from error
+    except (TypeError, ValueError, OverflowError, LookupError, AttributeError) as error:
+        raise _malformed("index", None) from error
+
+
+def reduced(buffer: Any, columns: ColumnSpec | None, rows: Rows) -> tuple[Any, ...]:  # noqa: ANN401 - the buffer's module imports this one
+    """Return how pickle and copy make a buffer's twin: from its state, its lock being its own.
+
+    Raises:
+        ReplayError: Its rows are kept elsewhere, which a copy has no part in.
+    """
+    if isinstance(rows, ExternalRows):
+        raise ReplayError(
+            "a buffer whose rows are kept elsewhere is not copied or pickled whole",
+            code="external_rows",
+            field="columns",
+            value=type(rows).__name__,
+            hint="Take to_state(), and give from_state() the same source of rows.",
+        )
+    return _twin, (type(buffer), buffer.to_state(), columns)
+
+
+def _twin(kind: Any, saved: Mapping[str, Any], columns: ColumnSpec | None) -> Any:  # noqa: ANN401 - see `reduced`
+    return kind.from_state(saved, columns=columns)
 
 
 def _check_index(order: Sequence[int], index: Mapping[str, Sequence[Any]]) -> None:

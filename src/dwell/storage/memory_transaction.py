@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from dwell.records import GateDecision, Impression, Params, Signal
-from dwell.storage import codec, rows
+from dwell.storage import codec, protocol, rows
 from dwell.storage.instants import bound_micros, micros, rounded
 from dwell.storage.memory_reader import MemoryReader
 from dwell.storage.pepper import user_mark
@@ -96,21 +96,32 @@ class MemoryTransaction(MemoryReader):
         if outcome is not None:
             self._put_row(seq, outcome._replace(state="open"))
 
-    def add_signal(self, seq: int, signal: Signal) -> SignalStatus:
-        """Store a signal, unless it is there already."""
-        row = rows.signal_row(signal)
+    def add_signal(self, seq: int, signal: Signal, *, credited_at: float | None = None) -> SignalStatus:
+        """Store a signal, unless it is there already or there are too many."""
+        row = rows.signal_row(signal, credited_at)
         if self._get("events", seq) is None:
             raise rows.unknown_event(seq)
         return self._add_to("signals", seq, row)
 
     def add_orphan(self, signal: Signal) -> SignalStatus:
-        """Park a signal whose event is not known, unless it is there already."""
-        return self._add_to("orphans", signal.event_id, rows.signal_row(signal))
+        """Park a signal whose event is not known, unless it is there already or there are too many."""
+        is_full = self._counter("n_orphans") >= protocol.MAX_ORPHANS
+        status = self._add_to("orphans", signal.event_id, rows.signal_row(signal), is_full=is_full)
+        if status == "added":
+            self._count_orphans(1)
+        return status
 
-    def _add_to(self, table: str, key: object, row: rows.SignalRow) -> SignalStatus:
+    def _count_orphans(self, n: int) -> None:
+        self._put("counters", "n_orphans", self._counter("n_orphans") + n)
+
+    def _add_to(self, table: str, key: object, row: rows.SignalRow, *, is_full: bool = False) -> SignalStatus:
         kept: dict[str, rows.SignalRow] = self._get(table, key) or {}
         if row.dedupe in kept:
             return "duplicate" if kept[row.dedupe].digest == row.digest else "conflict"
+        if len(kept) >= protocol.MAX_SIGNALS_PER_EVENT:
+            return "too_many"
+        if is_full:
+            return "overloaded"
         self._put(table, key, {**kept, row.dedupe: row})
         self._grow(_SIGNAL_BYTES)
         return "added"
@@ -126,6 +137,7 @@ class MemoryTransaction(MemoryReader):
             kept = self._get("orphans", event_id)
             if kept is not None:
                 self._remove("orphans", event_id)
+                self._count_orphans(-len(kept))
                 self._grow(-_SIGNAL_BYTES * len(kept))
 
     def drop_orphans(self, received_before: float) -> int:
@@ -139,6 +151,7 @@ class MemoryTransaction(MemoryReader):
                 self._remove("orphans", event_id)
             elif len(left) < len(kept):
                 self._put("orphans", event_id, left)
+        self._count_orphans(-n)
         self._grow(-_SIGNAL_BYTES * n)
         return n
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import get_args
 
-from dwell.errors import ConfigError
+from dwell.errors import ConfigError, CorruptStoreError, StorageError
 from dwell.storage.memory import MemoryStore
 from dwell.storage.protocol import Durability, Role, Store
 from dwell.storage.sqlite import SqliteStore
@@ -22,7 +24,7 @@ def open_store(where: str, *, tenant: str = "", durability: Durability = "full",
         role: "owner" ingests, and there is one; "admin" writes a little beside it; "reader" never writes.
 
     Raises:
-        ConfigError: A place, durability or role that does not exist.
+        ConfigError: A durability or role that does not exist, or a place that can not hold a store, as a folder.
         StorageError: The store can not be opened; see `SqliteStore`.
     """
     for field, value, legal in (("durability", durability, Durability), ("role", role, Role)):
@@ -41,4 +43,19 @@ def open_store(where: str, *, tenant: str = "", durability: Durability = "full",
         )
     if where == ":memory:":
         return MemoryStore(tenant=tenant, role=role)
-    return SqliteStore(where, tenant=tenant, durability=durability, role=role)
+    if Path(where).is_dir():
+        raise ConfigError(
+            "a store is a file, and this is a folder",
+            field="where",
+            value=where,
+            hint="Name a file in it, as search.dwell.",
+        )
+    lock = Path(f"{os.path.realpath(where)}.lock")
+    is_locked_before = lock.exists()
+    try:
+        return SqliteStore(where, tenant=tenant, durability=durability, role=role)
+    except StorageError as error:
+        is_no_store = isinstance(error, CorruptStoreError) or error.code == "not_a_store"
+        if role == "owner" and is_no_store and not is_locked_before:
+            lock.unlink(missing_ok=True)  # beside somebody else's file nothing of ours stays
+        raise

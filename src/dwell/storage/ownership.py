@@ -45,7 +45,7 @@ class Ownership:
             self._descriptor = -1
             raise StoreOwnedError(
                 f"{path} is owned by process {holder}",
-                hint="Close it there first, or open it with role='admin' or role='reader'.",
+                hint="Close it there first; `dwell inspect | health | promote | rollback | erase` work beside it.",
                 field="pid",
                 value=holder,
             ) from error

@@ -44,11 +44,12 @@ def resolve_pepper(where: str, given: bytes | str | None, environ: Mapping[str, 
 
     Args:
         where: What the store is opened with.
-        given: The pepper, where the caller has one.
+        given: The pepper, where the caller has one. Any that is not empty is taken: how hard it is to guess a user
+            from a pseudonym is how hard it is to guess the pepper, so give 16 random bytes or more.
         environ: The environment, for DWELL_PEPPER.
 
     Raises:
-        ConfigError: The pepper is empty.
+        ConfigError: The pepper is empty, or neither bytes nor text.
         PepperMismatch: The store exists and its pepper file does not, or others may read it.
         StorageError: The file can not be read or written.
     """
@@ -76,7 +77,9 @@ def resolve_pepper(where: str, given: bytes | str | None, environ: Mapping[str, 
 
 
 def _checked(value: bytes | str, field: str) -> bytes:
-    pepper = (value.encode() if isinstance(value, str) else bytes(value)).rstrip(b"\r\n")
+    if not isinstance(value, bytes | str):  # bytes(32) would be 32 zeros
+        raise ConfigError("a pepper is bytes or text", field=field, value=type(value).__name__, hint="Pass bytes.")
+    pepper = (value.encode() if isinstance(value, str) else value).rstrip(b"\r\n")
     if not pepper:
         raise ConfigError("a pepper is not empty", field=field, value="", hint="Leave it out to have one made.")
     return pepper

@@ -25,13 +25,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 from dwell.records import GateDecision, Impression, Params, Signal
 from dwell.records.arrays import Float32Array
 from dwell.records.experience import ExperienceState
 
 __all__ = [
+    "MAX_ORPHANS",
+    "MAX_SIGNALS_PER_EVENT",
     "Durability",
     "EventState",
     "Outcome",
@@ -49,7 +51,10 @@ T = TypeVar("T")
 
 Durability = Literal["full", "relaxed"]
 Role = Literal["owner", "admin", "reader"]
-SignalStatus = Literal["added", "duplicate", "conflict"]
+SignalStatus = Literal["added", "duplicate", "conflict", "too_many", "overloaded"]
+
+MAX_SIGNALS_PER_EVENT: Final = 1_000  # a list of 100 documents with ten signals each; beyond it a producer is broken
+MAX_ORPHANS: Final = 100_000  # per tenant: unknown event ids can not fill the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,12 +296,18 @@ class Transaction(Reader, Protocol):
         """
         ...
 
-    def add_signal(self, seq: int, signal: Signal) -> SignalStatus:
+    def add_signal(self, seq: int, signal: Signal, *, credited_at: float | None = None) -> SignalStatus:
         """Store a signal.
 
-        "duplicate" where the same key (or, without one, the same name, doc, value and instant) is there.
+        "duplicate" where the same key (or, without one, the same name, doc, value and instant as given) is there;
+        "too_many" where the event has `MAX_SIGNALS_PER_EVENT` already.
         The same key with another name, doc or value is a "conflict", and nothing is stored. Keys belong to one event;
         a signal without a key is compared with signals without a key, so that the order of arrival plays no part.
+
+        Args:
+            seq: The event.
+            signal: Its `at` is the instant as given: a retry is known by it.
+            credited_at: The instant that is kept as its `at`; that of the signal when not given.
 
         Raises:
             StorageError: code `unknown_event`.
@@ -304,7 +315,11 @@ class Transaction(Reader, Protocol):
         ...
 
     def add_orphan(self, signal: Signal) -> SignalStatus:
-        """Park a signal whose event is not known; duplicates as in `add_signal`."""
+        """Park a signal whose event is not known; duplicates and "too_many" as in `add_signal`.
+
+        "overloaded" where `MAX_ORPHANS` signals of this tenant are parked: what was parked stays, so that nothing that
+        was taken is lost, and whoever sends more is told.
+        """
         ...
 
     def take_orphans(self, event_id: str) -> list[Signal]:

@@ -311,8 +311,8 @@ def outcome(seq: int, row: OutcomeRow) -> Outcome:
     )
 
 
-def signal_row(given: Signal) -> SignalRow:
-    """Return the row of a signal.
+def signal_row(given: Signal, credited_at: float | None = None) -> SignalRow:
+    """Return the row of a signal, known again by the instant as given, kept with the one at which it counts.
 
     Raises:
         RecordError: A value that is not finite, or an instant that is none.
@@ -331,7 +331,7 @@ def signal_row(given: Signal) -> SignalRow:
         name=given.name,
         doc=given.doc,
         value=value,
-        at=at,
+        at=at if credited_at is None else micros(credited_at, "at"),
         received_at=micros(given.received_at, "received_at"),
         idempotency_key=given.idempotency_key,
     )

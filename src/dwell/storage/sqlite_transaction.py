@@ -19,7 +19,7 @@ import msgspec
 
 from dwell.errors import StorageError
 from dwell.records import GateDecision, Impression, Params, Signal
-from dwell.storage import codec, rows
+from dwell.storage import codec, protocol, rows
 from dwell.storage.failures import told
 from dwell.storage.instants import bound_micros, micros
 from dwell.storage.pepper import user_mark
@@ -52,6 +52,8 @@ FROM json_each(?) j CROSS JOIN events e ON e.id = j.value LEFT JOIN signals s ON
 _WITH_ORPHANS: Final = """
 SELECT json_group_array(j.value) FROM json_each(?2) j
 WHERE EXISTS (SELECT 1 FROM orphans o WHERE o.tenant = ?1 AND o.event_id = j.value)"""
+
+_N_ORPHANS_OF_EVENT: Final = "SELECT count(*) FROM orphans WHERE tenant = ? AND event_id = ?"
 
 _OF_USER: Final = """
 SELECT event_id FROM events WHERE tenant = ?1 AND user = ?2
@@ -119,6 +121,7 @@ class SqliteTransaction(SqliteReader):
         self._event_ids: dict[int, str] = {}
         self._known_signals: dict[int, dict[str, str]] = {}
         self._without_orphans: set[str] = set()
+        self._n_orphans: int | None = None  # counted once: a hundred thousand take milliseconds
 
     # ------------------------------------------------------------ statements
 
@@ -227,6 +230,7 @@ class SqliteTransaction(SqliteReader):
         self._event_ids.clear()
         self._known_signals.clear()
         self._without_orphans.clear()
+        self._n_orphans = None
 
     def _remember(self, event_id: str, state: EventState | None) -> None:
         if len(self._states) >= _MOST_CACHED:
@@ -319,9 +323,9 @@ class SqliteTransaction(SqliteReader):
         self._write("UPDATE outcomes SET state = 'open' WHERE id = ?", (ids[0],))
         self._forget_states([seq])
 
-    def add_signal(self, seq: int, signal: Signal) -> SignalStatus:
-        """Store a signal, unless it is there already."""
-        row = rows.signal_row(signal)
+    def add_signal(self, seq: int, signal: Signal, *, credited_at: float | None = None) -> SignalStatus:
+        """Store a signal, unless it is there already or there are too many."""
+        row = rows.signal_row(signal, credited_at)
         if seq not in self._known_signals:
             self._load_signals([seq])
         if seq not in self._known_signals:
@@ -329,6 +333,8 @@ class SqliteTransaction(SqliteReader):
         known = self._known_signals[seq]
         if row.dedupe in known:
             return "duplicate" if known[row.dedupe] == row.digest else "conflict"
+        if len(known) >= protocol.MAX_SIGNALS_PER_EVENT:
+            return "too_many"
         known[row.dedupe] = row.digest
         self._signals.append((self._tenant.name, self._tenant.low + seq, *row))
         if len(self._signals) >= _SIZES[0]:
@@ -336,7 +342,7 @@ class SqliteTransaction(SqliteReader):
         return "added"
 
     def add_orphan(self, signal: Signal) -> SignalStatus:
-        """Park a signal whose event is not known, unless it is there already."""
+        """Park a signal whose event is not known, unless it is there already or there are too many."""
         row = rows.signal_row(signal)
         found = self._query(
             "SELECT digest FROM orphans WHERE tenant = ? AND event_id = ? AND dedupe = ?",
@@ -344,6 +350,14 @@ class SqliteTransaction(SqliteReader):
         )
         if found:
             return "duplicate" if found[0][0] == row.digest else "conflict"
+        name = self._tenant.name
+        if self._query(_N_ORPHANS_OF_EVENT, (name, signal.event_id))[0][0] >= protocol.MAX_SIGNALS_PER_EVENT:
+            return "too_many"
+        if self._n_orphans is None:
+            self._n_orphans = int(self._query("SELECT count(*) FROM orphans WHERE tenant = ?", (name,))[0][0])
+        if self._n_orphans >= protocol.MAX_ORPHANS:
+            return "overloaded"
+        self._n_orphans += 1
         self._write_held_back()
         self._write_many(f"INSERT INTO orphans ({_ORPHAN_COLUMNS}) ", [(self._tenant.name, signal.event_id, *row)])
         self._without_orphans.discard(signal.event_id)
@@ -355,12 +369,14 @@ class SqliteTransaction(SqliteReader):
             return []
         found = self.orphans(event_id)
         if found:
+            self._n_orphans = None if self._n_orphans is None else self._n_orphans - len(found)
             self._write("DELETE FROM orphans WHERE tenant = ? AND event_id = ?", (self._tenant.name, event_id))
         return found
 
     def drop_orphans(self, received_before: float) -> int:
         """Remove parked signals that were received before an instant; return how many."""
         bound = bound_micros(received_before, "received_before")
+        self._n_orphans = None
         return self._write("DELETE FROM orphans WHERE tenant = ? AND received_at < ?", (self._tenant.name, bound))
 
     def add_quarantined(self, quarantined: Quarantined) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple, TypeVar
 
-from dwell.errors import ForkedError, QueueFull, StoreClosedError
+from dwell.errors import ForkedError, QueueFull, StorageError, StoreClosedError
 from dwell.storage.protocol import Store, Transaction
 
 __all__ = ["QueueFull", "Writer"]
@@ -111,13 +112,30 @@ class Writer:
             self._has_work.notify()
         return future
 
+    def check_may_wait(self) -> None:
+        """Return where a thread may wait for the writer: everywhere but in the writer's own thread.
+
+        Jobs and the callbacks of futures run in that thread: what they wait for would never be written.
+
+        Raises:
+            StorageError: code `in_callback`.
+        """
+        if threading.get_ident() == self._thread.ident:
+            raise StorageError(
+                "the callback of a future can not wait for the thread that it runs in",
+                code="in_callback",
+                hint="Do it from another thread; submitting without waiting is possible here.",
+            )
+
     def flush(self) -> None:
         """Return when everything that was submitted before is on disk, or has failed.
 
         Raises:
             ForkedError: The writer was inherited through fork.
+            StorageError: code `in_callback`: called in the writer's own thread.
         """
         self._check_not_forked()
+        self.check_may_wait()
         with self._is_done:
             wanted = self._n_taken
             self._is_done.wait_for(lambda: self._n_done >= wanted)
@@ -202,7 +220,9 @@ def _run_job(tx: Transaction, item: _Item) -> _Result:
 def _resolve(future: Future[Any], result: _Result) -> None:
     if not future.set_running_or_notify_cancel():
         return
-    if result.error is None:
-        future.set_result(result.value)
-    else:
-        future.set_exception(result.error)
+    # A callback that exits its thread must not take the writer with it: the future has its result by then
+    with contextlib.suppress(BaseException):
+        if result.error is None:
+            future.set_result(result.value)
+        else:
+            future.set_exception(result.error)

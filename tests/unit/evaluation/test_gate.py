@@ -106,7 +106,7 @@ def test_without_any_event_it_waits() -> None:
     found = decided(evidence([]))
     assert (found.verdict, codes(found)) == ("hold", ["too_few_events"])
     assert (found.difference.value, found.difference.n, found.difference.effective_sample_size) == (0.0, 0, 0.0)
-    assert (found.difference.low, found.difference.high) == (-3.0, 3.0)
+    assert (found.difference.low, found.difference.high) == (-math.inf, math.inf)
 
 
 def test_after_long_enough_no_gain_is_a_rejection() -> None:
@@ -141,7 +141,20 @@ def test_few_users_hold_and_unknown_users_are_only_said() -> None:
     assert decided(evidence(GOOD, users=20)).verdict == "promote"
     found = decided(evidence(GOOD, users=None))
     assert (found.verdict, codes(found)) == ("promote", ["better", "users_unknown"])
-    assert found.diagnostics["n_users"] == -1.0
+    assert not {"n_users", "n_effective_users"} & set(found.diagnostics)
+
+
+def test_one_user_with_half_of_the_traffic_counts_for_few() -> None:
+    # 200 events of one user and one event of each of 200 others: 400^2 / (200^2 + 200)
+    effective = 400**2 / (200**2 + 200)
+    given = dataclasses.replace(evidence(GOOD, users=201), n_effective_users=effective)
+    found = decided(given)
+    assert (found.verdict, codes(found)) == ("hold", ["too_few_users"])
+    assert "effective are 4.0 of them" in found.reasons[0]
+    assert (found.diagnostics["n_users"], found.diagnostics["n_effective_users"]) == (201.0, effective)
+    assert decided(given, min_users=3).verdict == "promote"
+    # twenty users with equally many events are twenty, whatever a sum of squares was rounded to
+    assert decided(dataclasses.replace(given, n_effective_users=20.0 - 1e-12)).verdict == "promote"
 
 
 def test_events_of_the_callers_order_alone_are_no_support() -> None:

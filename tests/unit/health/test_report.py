@@ -63,11 +63,27 @@ def test_the_effective_number_is_the_exponential_of_the_entropy() -> None:
     assert effective_number({"a": 3, "b": 1}) == pytest.approx(math.exp(0.75 * math.log(4 / 3) + 0.25 * math.log(4)))
 
 
-@pytest.mark.parametrize("counter", ["dropped_impressions", "failed_impressions"])
-def test_lost_lists_are_critical_however_few(counter: str) -> None:
-    report = report_health(snapshot(1, counters={"impressions": 1, counter: 1}))
-    assert (report.status, codes(report)) == ("critical", ["dropped"])
+@pytest.mark.parametrize("n", [0, 1])
+@pytest.mark.parametrize("code", ["dropped", "failed"])
+def test_lost_lists_are_critical_however_few(n: int, code: str) -> None:
+    report = report_health(snapshot(n, counters={"impressions": 1, f"{code}_impressions": 1}))
+    assert (report.status, codes(report)) == ("critical", [code])
     assert report.alerts[0].message.startswith("1 served")
+    assert f"{code}_impressions" in report.alerts[0].remedy
+
+
+def test_what_was_dropped_and_what_the_store_refused_are_told_apart() -> None:
+    counters = {"impressions": 9, "dropped_impressions": 2, "failed_impressions": 5}
+    assert [alert.message[:1] for alert in report_health(snapshot(4, counters=counters)).alerts] == ["2", "5"]
+
+
+def test_a_loop_that_keeps_nothing_because_every_call_fails_is_not_empty() -> None:
+    report = report_health(snapshot(0, counters={"fallback": 3}))
+    assert (report.status, codes(report)) == ("warning", ["fallback"])
+    assert report.alerts[0].message.startswith("3 of 3 calls")
+    # 1 of 101 calls is less than a hundredth, 2 of 101 are more
+    assert report_health(snapshot(0, counters={"impressions": 100, "fallback": 1})).status == "empty"
+    assert report_health(snapshot(0, counters={"impressions": 99, "fallback": 2})).status == "warning"
 
 
 @pytest.mark.parametrize(("n_fallbacks", "is_alert"), [(1, False), (2, True)])

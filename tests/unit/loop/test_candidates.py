@@ -1,3 +1,7 @@
+import time
+from collections import UserDict, deque
+from itertools import repeat
+
 import numpy as np
 import pytest
 
@@ -39,7 +43,10 @@ def test_the_value_that_is_wrong_is_named() -> None:
 def test_the_difference_of_features_is_told() -> None:
     with pytest.raises(FeatureSchemaError, match=r"missing \['y'\], unknown \['z'\]") as error:
         read_dicts([{"id": "a", "x": 1.0, "z": 1.0}], NAMES)
-    assert error.value.field == "candidates[0]"
+    assert (error.value.code, error.value.field) == ("feature_schema:y", "candidates[0]")
+    with pytest.raises(FeatureSchemaError) as error:
+        read_dicts([{"id": "a", "x": 1.0, "y": 1.0, "z": 1.0}], NAMES)
+    assert error.value.code == "feature_schema:z"
 
 
 def test_the_document_that_stands_twice_is_told() -> None:
@@ -63,8 +70,52 @@ def test_flags_in_lists_are_no_numbers(features: object) -> None:
 
 
 def test_what_can_be_read_of_a_malformed_call() -> None:
-    assert readable_ids([{"id": "a"}, {"memory_id": "b"}, "c", 3, {"id": 4}, {}, "", "a"], None) == ["a", "b", "c"]
-    assert readable_ids([{"id": "a"}], ["x", "y"]) == ["x", "y"]
-    assert readable_ids(None, np.array(["x", "y", "x"])) == ["x", "y"]
+    # four items hold no id: 3, {"id": 4}, {} and ""
+    mixed = [{"id": "a"}, {"memory_id": "b"}, "c", 3, {"id": 4}, {}, "", "a"]
+    assert readable_ids(mixed, None) == (["a", "b", "c"], 4)
+    assert readable_ids([{"id": "a"}], ["x", "y"]) == (["x", "y"], 0)
+    found = readable_ids(None, np.array(["x", "y", "x"]))
+    assert found == (["x", "y"], 0)
+    assert found is not None
+    assert {type(doc) for doc in found.ids} == {str}
+    for kind in (dict.fromkeys("xy").keys(), (doc for doc in "xy"), deque("xy"), {"x": 0, "y": 1}.keys()):
+        assert readable_ids(None, kind) == (["x", "y"], 0)
+    found = readable_ids(None, {"x", "y"})
+    assert found is not None
+    assert set(found.ids) == {"x", "y"}
+    assert readable_ids(None, repeat("x")) == (["x"], 0)  # it ends although the iterator never does
+
+
+class Hostile(UserDict[str, object]):
+    """A mapping that raises when it is looked at."""
+
+    def get(self, key: str, default: object = None) -> object:
+        raise KeyError(key, default)
+
+
+def test_one_hostile_mapping_does_not_hide_the_other_ids() -> None:
+    assert readable_ids([{"id": "a"}, Hostile(id="b"), {"id": "c"}], None) == (["a", "c"], 1)
+
+
+def test_ids_of_numpy_become_plain_text() -> None:
+    for found in (
+        read_array(np.array(["a", "b"]).tolist(), np.ones((2, 2)), NAMES),
+        read_array(list(np.array(["a", "b"])), np.ones((2, 2)), NAMES),
+        read_dicts([{"id": np.str_("a"), "x": 1.0, "y": 1.0}], NAMES),
+    ):
+        assert {type(doc) for doc in found.ids} == {str}
+
+
+def test_a_duplicate_among_many_is_found_in_one_pass() -> None:
+    # pairwise comparison would need 5e9 steps: minutes
+    ids = [str(i) for i in range(MAX_CANDIDATES - 1)]
+    began = time.process_time()
+    with pytest.raises(RecordError) as error:
+        read_array([*ids, ids[-1]], np.ones((MAX_CANDIDATES, 2)), NAMES)
+    assert error.value.value == ids[-1]
+    assert time.process_time() - began < 10.0
+
+
+def test_what_can_not_be_read_of_a_malformed_call() -> None:
     for nothing in (None, "abc", b"abc", {"id": "a"}, [], [1, 2], iter(["a"]), 7, np.array(3), np.ones(3)):
         assert readable_ids(nothing, None) is None

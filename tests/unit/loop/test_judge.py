@@ -60,7 +60,7 @@ def test_policies() -> None:
 
 
 def look(at: Judgement, rows: list[EventRow]) -> Any:
-    return evidence_of(at, rows, held_out=[], versions={0: LIVE, 1: OTHER}, attempt=1)
+    return evidence_of(at, rows, held_out=[], versions={0: LIVE, 1: OTHER}, attempt=1, most=1_000)
 
 
 def test_an_event_counts_the_same_at_every_look() -> None:
@@ -81,7 +81,7 @@ def test_events_of_several_versions_are_judged_with_averaged_exposure() -> None:
     alone = look(judgement(), [event(i) for i in range(1, 9)]).events
     assert mixed[0].slope.tobytes() == alone[0].slope.tobytes()  # the first event knows of one version only
     assert any(left.slope.tobytes() != right.slope.tobytes() for left, right in zip(mixed, alone, strict=True))
-    unknown = evidence_of(judgement(), rows, held_out=[], versions={0: LIVE}, attempt=1).events
+    unknown = evidence_of(judgement(), rows, held_out=[], versions={0: LIVE}, attempt=1, most=1_000).events
     assert [e.slope.tobytes() for e in unknown] == [e.slope.tobytes() for e in alone]
 
 
@@ -97,4 +97,35 @@ def test_who_and_what_stands_behind_it() -> None:
     found = look(judgement(), [event(i) for i in range(1, 8)])
     assert (found.n_users, found.is_caller_ordered_only) == (3, False)
     of_caller = look(judgement(), [event(i, is_caller_ordered=True, user_hash=None) for i in range(1, 8)])
-    assert (of_caller.n_users, of_caller.is_caller_ordered_only) == (None, True)
+    assert (of_caller.n_users, of_caller.n_effective_users, of_caller.is_caller_ordered_only) == (None, None, True)
+    # one user with half of 12 events, six with one each: 12^2 / (6^2 + 6) is what they are worth
+    skewed = look(judgement(), [event(i, user_hash=0 if i <= 6 else i) for i in range(1, 13)])
+    assert skewed.n_users == 7
+    np.testing.assert_allclose(skewed.n_effective_users, 144 / 42, rtol=1e-12)
+
+
+def test_rows_that_leave_take_no_evidence_with_them() -> None:
+    rows = [event(i, version=i % 2) for i in range(1, 30)]
+    sliding, once = judgement(), judgement()
+    for start in range(0, 26, 4):
+        found = look(sliding, rows[start : start + 5])  # never more than five rows in memory
+    at_once = look(once, rows)
+    assert [e.seq for e in found.events] == list(range(1, 30))
+    for left, right in zip(found.events, at_once.events, strict=True):
+        assert left.slope.tobytes() == right.slope.tobytes()
+    assert [r.tolist() for r in found.rewards] == [row.rewards.tolist() for row in rows]
+    assert (found.n_users, found.n_effective_users) == (at_once.n_users, at_once.n_effective_users)
+
+
+def test_a_sequence_holds_no_more_than_asked_for() -> None:
+    at, rows = judgement(), [event(i) for i in range(1, 10)]
+    for n in (5, 9):
+        found = evidence_of(at, rows[:n], held_out=[], versions={0: LIVE}, attempt=1, most=6)
+        assert [e.seq for e in found.events] == list(range(1, min(n, 6) + 1))
+
+
+def test_the_first_events_of_both_kinds_are_named() -> None:
+    at = judgement()
+    assert at.first_seqs() == []
+    look(at, [event(i, is_held_out=i > 4) for i in range(2, 8)])
+    assert at.first_seqs() == [2, 5]

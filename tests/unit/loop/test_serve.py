@@ -118,3 +118,12 @@ def test_what_the_caller_does_to_his_list_leaves_the_record_alone() -> None:
     served.propensities[:] = -1.0
     served.scores[:] = -1.0
     assert impression.propensities.tolist() == before.tolist()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the division overflows, which is what is looked at
+def test_a_propensity_that_is_not_finite_is_refused() -> None:
+    # 5e-324 times a spread below 1/2 rounds to zero: scores are divided by it
+    near = candidates(30)._replace(features=np.linspace(0.0, 0.1, 30, dtype=np.float32)[:, None])
+    with pytest.raises(RecordError) as error:
+        serve(near, request(), serving(temperature=5e-324))
+    assert error.value.code == "non_finite:propensity"

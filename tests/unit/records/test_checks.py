@@ -252,3 +252,20 @@ def test_a_bad_feature_name_is_named_by_its_place() -> None:
     assert refusal(checks.feature_names, ["a", ""]).field == "features[1]"
     assert refusal(checks.feature_names, ["a", 5]).code == "type"
     assert refusal(checks.feature_names, "bm25").code == "type"
+
+
+def test_subclasses_of_text_become_plain_text() -> None:
+    class Loud(str):
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            return "another text"
+
+        def encode(self, *_: object) -> bytes:
+            raise RuntimeError
+
+    for given in (np.str_("a"), Loud("a")):
+        for check in (checks.query_text, checks.event_id):
+            assert (check(given), type(check(given))) == ("a", str)
+        found = checks.identifier(given, "doc")
+        assert (found, type(found)) == ("a", str)

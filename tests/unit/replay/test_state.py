@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dwell.errors import ReplayError
+from dwell.errors import ConfigError, ReplayError
 from dwell.records import ColumnSpec, Experience
 from dwell.replay import ReplayBuffer
 
@@ -146,6 +146,30 @@ def _set(*path: str | int, to: object) -> Callable[[dict[str, Any]], None]:
         (_set("index", "seq", 0, to=0), "seq"),
         (_set("index", "event_id", 0, to="e119"), "event_id"),
         (_set("next_seq", to=1), "next_seq"),
+        (_set("next_seq", to="121"), "next_seq"),
+        (_set("next_seq", to=500.5), "next_seq"),
+        (_set("next_seq", to=2**63 + 1), "next_seq"),
+        (_set("capacity", to=0), "capacity"),
+        (_set("capacity", to="40"), "capacity"),
+        (_set("capacity", to=2**40), "capacity"),
+        (_set("alpha", to=float("nan")), "alpha"),
+        (_set("half_life_s", to=-1.0), "half_life_s"),
+        (_set("max_bytes", to="many"), "max_bytes"),
+        (_set("scales", to=None), "scales"),
+        (_set("scales", "priority", to=float("nan")), "scales.priority"),
+        (_set("scales", "priority", to=1075), "scales.priority"),
+        (_set("scales", "recency", to=float("inf")), "scales.recency"),
+        (_set("scales", "recency", to="now"), "scales.recency"),
+        (_set("scales", "luck", to=0), "scales.luck"),
+        (_set("n_slots", to="many"), "n_slots"),
+        (_set("order", to=None), "order"),
+        (_set("order", to=7), "order"),
+        (_set("index", to=[]), "index"),
+        (_set("index", "seq", to=7), "index"),
+        (_set("index", "seq", 0, to="one"), "index"),
+        (_set("index", "priority", 0, to="high"), "index"),
+        (_set("index", "reward", 0, to="good"), "index"),
+        (_set("index", "event_id", 0, to=[]), "index"),
         (_set("n_slots", to=2), "n_slots"),
         (lambda state: state["rows"].pop(), "rows"),
         (_set("rows", 0, to="no experience"), "rows"),
@@ -157,8 +181,36 @@ def test_a_damaged_state_is_refused_by_name(
 ) -> None:
     state = copy.deepcopy(worn(experience, None).to_state())
     damage(state)
-    with pytest.raises(ReplayError, match=named):
+    with pytest.raises(ReplayError, match=named) as refusal:
         ReplayBuffer.from_state(state)
+    assert refusal.value.code == "state"
+
+
+def test_columns_that_are_none_are_the_callers_mistake(experience: Make) -> None:
+    with pytest.raises(ConfigError, match="columns"):
+        ReplayBuffer.from_state(worn(experience, None).to_state(), columns="reward")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("twin_of", [copy.copy, copy.deepcopy, lambda buffer: pickle.loads(pickle.dumps(buffer))])  # noqa: S301 - bytes made on this very line
+@pytest.mark.parametrize("columns", [None, SPEC], ids=["objects", "packed"])
+def test_a_copied_or_pickled_buffer_is_a_twin_of_its_own(
+    experience: Make, columns: ColumnSpec | None, twin_of: Callable[[ReplayBuffer], ReplayBuffer]
+) -> None:
+    buffer = worn(experience, columns)
+    twin = twin_of(buffer)
+    assert list(twin) == list(buffer)
+    for strategy in STRATEGIES:
+        one, two = (b.sample(12, strategy=strategy) for b in (buffer, twin))  # type: ignore[arg-type]
+        assert one.seqs.tolist() == two.seqs.tolist()
+    twin.clear()
+    assert (len(twin), len(buffer)) == (0, 40)
+
+
+def test_a_buffer_whose_rows_are_elsewhere_says_how_it_is_copied(experience: Make) -> None:
+    buffer = worn(experience, Source())
+    for twin_of in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(ReplayError, match="to_state"):
+            twin_of(buffer)
 
 
 @pytest.mark.parametrize("state", [None, [], "state", {}])

@@ -13,8 +13,11 @@ from dwell.storage.ownership import Ownership
 
 def test_a_second_owner_hears_who_is_first(tmp_path: Path) -> None:
     first = Ownership(str(tmp_path / "s"))
-    with pytest.raises(StoreOwnedError, match=f"is owned by process {os.getpid()}"):
+    with pytest.raises(StoreOwnedError, match=f"is owned by process {os.getpid()}") as refusal:
         Ownership(str(tmp_path / "s"))
+    for command in ("inspect", "health", "promote", "rollback", "erase"):
+        assert command in refusal.value.hint
+    assert "role" not in str(refusal.value)  # dwell.open knows no such argument
     first.release()
     first.release()
     Ownership(str(tmp_path / "s")).release()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dwell.errors import ForkedError, StorageError, StoreClosedError
-from dwell.storage import QueueFull, Store, Transaction, Writer, open_store
+from dwell.storage import QueueFull, Store, Transaction, Writer, open_store, protocol
 from dwell.testing.store_samples import sample_impression, sample_signal
 
 
@@ -265,3 +265,63 @@ def test_leaving_the_interpreter_writes_what_waits(tmp_path: Path, root: Path) -
     with store.snapshot() as reader:
         assert reader.last_seq() == 300
     store.close()
+
+
+def test_waiting_in_the_writers_own_thread_is_refused(store: Store) -> None:
+    writer = Writer(store)
+    said: list[str] = []
+
+    def waits(_: object) -> None:
+        try:
+            writer.flush()
+        except StorageError as error:
+            said.append(error.code)
+
+    writer.submit(waits).result(10)
+    future = writer.submit(add("a"))
+    future.add_done_callback(waits)
+    writer.flush()
+    writer.close()
+    assert set(said) == {"in_callback"}
+
+
+def test_a_callback_that_exits_does_not_stop_the_writer(gate: Gate) -> None:
+    writer = Writer(gate)
+    future = writer.submit(add("a"))
+    assert gate.has_begun.wait(10)
+    future.add_done_callback(lambda _: sys.exit(3))
+    gate.may_commit.set()
+    assert future.result(10) == 1
+    assert writer.submit(add("b")).result(10) == 2
+    writer.close()
+
+
+def test_parked_signals_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "MAX_ORPHANS", 3)
+    monkeypatch.setattr(protocol, "MAX_SIGNALS_PER_EVENT", 2)
+    a = [sample_signal("a", at=float(i)) for i in range(3)]
+    with store.transaction() as tx:
+        assert [tx.add_orphan(s) for s in (*a, a[0])] == ["added", "added", "too_many", "duplicate"]
+        with pytest.raises(KeyError), tx.savepoint():
+            assert tx.add_orphan(sample_signal("b")) == "added"
+            assert tx.add_orphan(sample_signal("c")) == "overloaded"
+            raise KeyError
+        assert tx.add_orphan(sample_signal("c")) == "added"
+        assert tx.add_orphan(sample_signal("d")) == "overloaded"
+    with store.transaction() as tx:
+        assert tx.add_orphan(sample_signal("d")) == "overloaded"
+        assert len(tx.take_orphans("a")) == 2
+        assert [tx.add_orphan(sample_signal(name)) for name in "def"] == ["added", "added", "overloaded"]
+        seq = tx.add_impression(sample_impression("z"))
+        z = [sample_signal("z", at=float(i)) for i in range(3)]
+        assert [tx.add_signal(seq, s) for s in (*z, z[0])] == ["added", "added", "too_many", "duplicate"]
+
+
+def test_a_signal_is_known_by_its_instant_as_given_and_kept_with_the_credited_one(store: Store) -> None:
+    given = sample_signal("a", at=90.0)
+    with store.transaction() as tx:
+        seq = tx.add_impression(sample_impression("a"))
+        assert tx.add_signal(seq, given, credited_at=10.0) == "added"
+        assert tx.add_signal(seq, given, credited_at=20.0) == "duplicate"
+        assert tx.add_signal(seq, sample_signal("a", at=91.0), credited_at=10.0) == "added"
+        assert [signal.at for signal in tx.signals([seq])[seq]] == [10.0, 10.0]

@@ -2,7 +2,9 @@
 
 import math
 import sys
+from collections import UserDict
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -722,12 +724,6 @@ def test_a_bad_retry_is_never_credited_to_the_list_of_that_id(
     answer = loop.feedback(other.event_id, "click", doc="a", now=1_001.0)
     assert str(answer.reason).startswith("quarantined")
     assert next(loop.experiences()).feedback_signals == {}
-
-
-def test_a_temperature_that_nothing_can_be_divided_by_falls_back(opened: Open) -> None:
-    served = call(opened(temperature=5e-324), {"candidates": docs(good=0.0)})
-    assert served.fallback is None or served.fallback.startswith("non_finite")
-    assert np.isfinite(served.propensities).all()
 
 
 def test_a_good_retry_after_a_bad_call_counts(opened: Open) -> None:

@@ -47,3 +47,20 @@ def test_rank_is_quick(opened: Open, world: Any) -> None:
         spent.append(time.perf_counter() - began)
     # 0.2 ms measured on a slow core; a hundredfold regression is a mistake, not a machine
     assert sorted(spent)[100] < 0.020
+
+
+def test_the_queue_counts_the_ids_that_wait_in_it(opened: Open, world: Any) -> None:
+    loop = opened(max_results=2, max_candidates=2)
+    writer = loop._state.writer
+    assert writer is not None
+    may_end, begun = threading.Event(), threading.Event()
+    writer.submit(lambda _: (begun.set(), may_end.wait(30.0)))
+    assert begun.wait(10.0)
+    n, n_letters = 50, 500
+    candidates = [{**c, "id": f"{i:0{n_letters}}"} for i, c in enumerate(world.candidates(n))]
+    before = writer._n_bytes
+    loop.rank("q", candidates, k=n, now=world.now)
+    taken = writer._n_bytes - before
+    may_end.set()
+    # every served id waits with its letters, though the features of two documents are kept
+    assert taken >= n * n_letters

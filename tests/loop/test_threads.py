@@ -289,7 +289,7 @@ def test_a_refused_argument_leaves_no_owner_behind(opened: Open) -> None:
     wrong: Any = "yes"
     with pytest.raises(dwell.ConfigError):
         opened("a.dwell", strict=wrong)
-    with pytest.raises(dwell.RecordError):
+    with pytest.raises(dwell.ConfigError):
         opened("a.dwell", features=["id"])
     opened("a.dwell")
 

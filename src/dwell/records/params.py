@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
@@ -61,10 +62,10 @@ class Transform:
     def apply(self, features: npt.NDArray[np.floating]) -> FloatArray:
         """Return features in standardised units, float64 of the same shape (..., f); NaN becomes 0, the mean."""
         shape = features.shape
-        rows = features.reshape(-1, shape[-1])
-        mapped = np.empty(rows.shape)
+        columns = np.array(features.reshape(-1, shape[-1]).T, dtype=np.float64, order="C")
+        mapped = np.empty(columns.shape[::-1])
         for j, (knots, levels) in enumerate(zip(self.knots, self.levels, strict=True)):
-            mapped[:, j] = np.interp(rows[:, j], knots, levels)
+            mapped[:, j] = np.interp(columns[j], knots, levels)
         if np.isnan(mapped).any():
             mapped = np.nan_to_num(mapped, nan=0.0)
         return mapped.reshape(shape)
@@ -76,7 +77,8 @@ def _refused(message: str, field: str, value: object, hint: str, *, code: str = 
 
 def _check_column(knots: FloatArray, levels: FloatArray, j: int) -> None:
     """Refuse what is not a piecewise linear map of feature number j."""
-    for name, values in (("knots", knots), ("levels", levels)):
+    pair: tuple[tuple[str, object], ...] = (("knots", knots), ("levels", levels))
+    for name, values in pair:
         field = f"transform.{name}[{j}]"
         if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.ndim != 1 or not values.size:
             raise _refused(
@@ -135,9 +137,9 @@ class RawScore:
 
 
 def _check_number(value: object, field: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise _refused("a whole number is due here", field, value, "Pass an int.", code="type")
-    if not 0 <= value < _MAX_INTEGER:
+    if not 0 <= int(value) < _MAX_INTEGER:
         raise _refused("the number is outside [0, 2^63)", field, value, "Pass an int in that range.", code="range")
 
 
@@ -147,14 +149,14 @@ def _check_maps(transform: Transform | None, raw_score: RawScore | None, n_featu
         raise _refused("a Transform is due here", "transform", transform, "Pass a Transform or None.", code="type")
     if raw_score is not None and not isinstance(raw_score, RawScore):
         raise _refused("a RawScore is due here", "raw_score", raw_score, "Pass a RawScore or None.", code="type")
-    for field, n in (
+    for name, n in (
         ("transform", n_features if transform is None else len(transform.knots)),
         ("raw_score", n_features if raw_score is None else len(raw_score.weights)),
     ):
         if n != n_features:
             raise _refused(
-                f"the {field.replace('_', ' ')} is of another number of features",
-                field,
+                f"the {name.replace('_', ' ')} is of another number of features",
+                name,
                 n,
                 f"It must be of {n_features} features.",
                 code="feature_schema",

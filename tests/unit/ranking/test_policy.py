@@ -206,3 +206,19 @@ def test_rankings_are_drawn_as_often_as_they_should_be(source: str) -> None:
     assert expected.min() > 5.0  # for the chi-square approximation
     statistic = ((frequencies(rankings, n, k) - expected) ** 2 / expected).sum()
     assert stats.chi2.sf(statistic, expected.size - 1) > 1e-4
+
+
+def test_the_spread_is_the_standard_deviation_alone_and_in_a_batch_bit_by_bit() -> None:
+    scores = np.random.default_rng(4).normal(5.0, 2.0, size=(6, 100))
+    together = score_spread(scores)
+    np.testing.assert_allclose(together, scores.std(axis=-1), rtol=1e-14)
+    alone = np.array([score_spread(row) for row in scores])
+    assert alone.tobytes() == together.tobytes()
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-12, 1.0, 1e100, 1e160])
+def test_one_list_has_the_bits_that_it_has_in_a_batch(scale: float) -> None:
+    scores = scale * np.random.default_rng(5).normal(size=(4, 60))
+    together = policy_scores(scores, 0.3)
+    for row, expected in zip(scores, together, strict=True):
+        assert policy_scores(row, 0.3).tobytes() == expected.tobytes()

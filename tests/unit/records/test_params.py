@@ -86,6 +86,16 @@ def test_a_missing_feature_counts_as_zero_in_the_starting_score() -> None:
         ({"temperature": math.nan}, "non_finite"),
         ({"temperature": True}, "type"),
         ({"weights": {"a": 1.0}, "transform": LINE}, "feature_schema"),
+        ({"raw_score": RawScore((1.0,), 0.0, 1.0, 1.0)}, "feature_schema"),
+        ({"transform": "gauss"}, "type"),
+        ({"raw_score": 1.0}, "type"),
+        ({"version": -1}, "range"),
+        ({"version": 2**63}, "range"),
+        ({"version": 1.0}, "type"),
+        ({"version": True}, "type"),
+        ({"parent": -1}, "range"),
+        ({"origin": "mine"}, "params_bounds"),
+        ({"created_at": math.nan}, "non_finite"),
     ],
 )
 def test_bad_params_are_refused_with_code_and_remedy(changes: dict[str, object], code: str) -> None:
@@ -93,6 +103,69 @@ def test_bad_params_are_refused_with_code_and_remedy(changes: dict[str, object],
         Params(**({"version": 1, "weights": {"a": 1.0, "b": 2.0}} | changes))
     assert caught.value.code == code
     assert caught.value.hint
+
+
+ONE = (np.zeros(1),)
+RISING = np.array([0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("knots", "levels", "kind", "code"),
+    [
+        (ONE, ONE, "cubic", "params_bounds"),
+        (ONE, (), "gauss", "params_bounds"),
+        ((np.zeros(0),), (np.zeros(0),), "gauss", "type"),
+        ((np.zeros((1, 1)),), ONE, "gauss", "type"),
+        (([0.0],), ONE, "gauss", "type"),
+        ((np.zeros(1, dtype=np.float32),), ONE, "gauss", "type"),
+        ((np.array([np.nan]),), ONE, "gauss", "non_finite"),
+        (ONE, (np.array([np.inf]),), "gauss", "non_finite"),
+        ((RISING,), ONE, "gauss", "params_bounds"),
+        ((RISING[::-1],), (RISING,), "gauss", "params_bounds"),
+        ((np.ones(2),), (RISING,), "gauss", "params_bounds"),
+        (ONE, (np.array([-1.1e6]),), "gauss", "params_bounds"),
+    ],
+)
+def test_a_bad_transform_is_refused_with_field_and_remedy(knots: object, levels: object, kind: str, code: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        Transform(knots, levels, kind)  # type: ignore[arg-type]
+    assert caught.value.code == code
+    assert caught.value.field.startswith("transform.")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"weights": (math.nan,)}, "non_finite"),
+        ({"weights": ("1",)}, "type"),
+        ({"mean": math.inf}, "non_finite"),
+        ({"sd": 0.0}, "params_bounds"),
+        ({"sd": -1.0}, "params_bounds"),
+        ({"sd": math.nan}, "non_finite"),
+        ({"coefficient": 1.1e12}, "params_bounds"),
+        ({"coefficient": math.nan}, "non_finite"),
+    ],
+)
+def test_a_bad_starting_score_is_refused_with_field_and_remedy(changes: dict[str, object], code: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        RawScore(**({"weights": (1e300,), "mean": 0.0, "sd": 1.0, "coefficient": 1.0} | changes))
+    assert caught.value.code == code
+    assert caught.value.field.startswith("raw_score." + next(iter(changes)))
+    assert caught.value.hint
+
+
+def test_the_norm_of_large_weights_does_not_overflow() -> None:
+    assert Params(1, {"a": 3e200, "b": 4e200}).norm() == pytest.approx(5e200, rel=1e-15)
+
+
+@pytest.mark.parametrize("features", [np.zeros((3, 1)), np.zeros((2, 3)), np.float64(1.0), [[1.0, 2.0]]])
+@pytest.mark.parametrize("transform", [None, LINE])
+def test_features_of_another_shape_are_refused(features: object, transform: Transform | None) -> None:
+    with pytest.raises(RecordError, match=r"another shape") as caught:
+        Params(1, {"a": 1.0, "b": 1.0}, transform=transform).score(features)  # type: ignore[arg-type]
+    assert (caught.value.field, caught.value.code) == ("features", "feature_schema")
+    assert "(..., 2)" in caught.value.hint
 
 
 def test_params_without_features_are_legal_and_score_nothing() -> None:

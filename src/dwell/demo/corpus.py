@@ -198,9 +198,12 @@ def _extension_docstrings() -> Iterator[tuple[str, str]]:
         except ImportError:  # not built on this platform
             continue
         prefix = "" if public == "builtins" else f"{public}."
-        for name, value in sorted(vars(module).items()):
-            if name.startswith("_") or not callable(value):
+        for name, found in sorted(vars(module).items()):
+            if name.startswith("_") or not callable(found):
                 continue
+            # who runs us may have replaced a hook of `sys`; the original stands beside it as `__excepthook__`
+            original = vars(module).get(f"__{name}__")
+            value = original if callable(original) else found
             yield from _documented(f"{prefix}{name}", value)
             members = vars(value) if isinstance(value, type) else {}
             for member, described in sorted(members.items()):

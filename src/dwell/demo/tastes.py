@@ -14,7 +14,7 @@ __all__ = ["Entry", "Taste", "described", "grades_of", "subject_of", "two_tastes
 _HALF = 0.5
 
 #: Share of the corpus that is short, and that is long. Two opposite wishes of the same strength.
-_SHARE = 0.25
+_SHARE = 1.0 / 3.0
 
 
 class Entry(NamedTuple):
@@ -64,7 +64,7 @@ def described(documents: Sequence[Document]) -> dict[str, Entry]:
 
 
 def two_tastes(entries: Mapping[str, Entry]) -> tuple[Taste, Taste]:
-    """The taste for short entries and the one for long ones: the shortest and the longest quarter of the corpus.
+    """The taste for short entries and the one for long ones: the shortest and the longest third of the corpus.
 
     Nothing is to both tastes, even where all entries are of one length.
     """

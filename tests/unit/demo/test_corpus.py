@@ -92,6 +92,19 @@ def test_links_lead_to_other_documents(python: Corpus) -> None:
         assert set(document.links) <= ids - {document.doc_id}
 
 
+def test_it_is_the_same_whoever_runs_it(python: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notebooks, debuggers and test runners put hooks of their own into `sys`."""
+
+    def hook(*_: object) -> None:
+        """Answer for somebody else's hook."""
+
+    for name in ("excepthook", "unraisablehook", "displayhook", "breakpointhook"):
+        monkeypatch.setattr(sys, name, hook)
+    assert python_documentation() == python
+    described = {document.doc_id for document in python.documents}
+    assert {"sys.excepthook", "sys.unraisablehook", "sys.displayhook"} <= described
+
+
 def test_it_is_the_same_in_another_process_and_runs_no_module_of_the_library() -> None:
     script = (
         "import sys, hashlib; before = set(sys.modules)\n"

@@ -213,11 +213,12 @@ class Loop:
         Args:
             event_id: The event.
             shown: The ids rendered, in order, where they differ from what was served. A shorter list from the top is
-                learned from as shown; any other order marks the event "altered": kept, not learned from.
+                learned from as shown; any other order, or items pinned among those served, marks the event "altered":
+                its signals join, nothing is learned from it. Telling the same again does nothing.
             now: When.
 
         Raises:
-            RecordError: An unknown event, or ids that were not served.
+            RecordError: An unknown event, no id that was served, or code `not_deferred`: it stands as shown otherwise.
             StorageError: The store could not.
         """
         activate(self._state, event_id, shown=shown, now=self._now(now))
@@ -344,7 +345,7 @@ class Loop:
         """Write every experience to a new file and return how many.
 
         Raises:
-            ConfigError: Another format than "jsonl", or a file that is there already.
+            ConfigError: Another format than "jsonl", a file that is there already, or a path that can not be written.
         """
         return export_experiences(self.experiences(), Path(path), format)
 
@@ -354,7 +355,10 @@ class Loop:
         """Remove everything of a user for good, and return how many events went.
 
         Raises:
-            StorageError: It could not be done; nothing is half erased.
+            StoreBusyError: The facts are gone for every reader, their bytes are not overwritten yet: another process
+                held an older state for half a minute. Call again.
+            StorageError: The facts could not be removed, and nothing is half erased; or the file could not be written
+                anew. Call again; where the facts are gone it then returns 0.
         """
         checks.identifier(user, "user")
         with self._state.alone():
@@ -442,7 +446,7 @@ def open_loop(
         max_results: Served documents that are learned from.
         embedding_dim: Dimension of query embeddings; else fixed by the first one.
         mode: "log-only", "shadow", "canary" or "live".
-        temperature: Exploration; 0 serves a stable sort and learns from nothing new.
+        temperature: Exploration, 0 or at least 1e-6; 0 serves a stable sort and learns from nothing new.
         rewards: None ("search"), "rag", "memory", "support", {signal: weight}, or a `RewardPreset`.
         attribution_window_s: How long reactions are waited for.
         durability: "full", or "relaxed": a power cut may lose the last commits.

@@ -115,3 +115,19 @@ def test_erasure_empties_the_first_versions_features(opened: Open, world: Any) -
 def test_a_user_that_can_not_be_is_refused(opened: Open) -> None:
     with pytest.raises(dwell.RecordError):
         opened().erase("")
+
+
+def test_erasure_takes_the_users_events_out_of_the_running_judgement_and_leaves_the_rest(
+    opened: Open, world: Any
+) -> None:
+    loop = opened(":memory:", holdout=0.0)
+    for i in range(40):
+        serve(loop, world, f"learned-{i}", f"user-{i % 4}")
+    loop.train(now=world.now + world.window_s)
+    for i in range(20):
+        serve(loop, world, f"judges-{i}", f"user-{i % 4}")
+    before = loop.train(now=world.now + world.window_s).decision
+    loop.erase("user-1", now=world.now)
+    after = loop.train(now=world.now + world.window_s).decision
+    # 5 of the 20 events that judge were user-1's
+    assert (before.difference.n, after.difference.n) == (20, 15)

@@ -48,7 +48,7 @@ class DemoOptions:
     store: Path = Path("demo.dwell")
     report: Path = Path("demo-report.html")
     seed: int = 0
-    n_events: int = 7_000
+    n_events: int = 6_000
     train_every: int = 1_000
     config: Mapping[str, Any] = field(default_factory=dict)
     as_json: bool = False

@@ -96,6 +96,13 @@ class Judgement:
     known: dict[int, _Known] = field(default_factory=dict)
     _scored: dict[int, _Scored] = field(default_factory=dict)
 
+    def forget(self, seqs: Iterable[int]) -> None:
+        """Drop erased events: users who leave take their events with them, whatever came of these."""
+        for seq in seqs:
+            self.known.pop(seq, None)
+            self.events.pop(seq, None)
+            self._scored.pop(seq, None)
+
     def sequence(self, rows: Iterable[EventRow], *, most: int) -> list[_Known]:
         """Return every event known to judge, in close order, with the rewards of the rows that are there.
 

@@ -89,13 +89,20 @@ def ensure_rebuilt(state: LoopState) -> None:
                 evict(state, part)
 
 
+def _forget(state: LoopState, seqs: Sequence[int]) -> None:
+    """Drop erased events from what is learned from and from what judges; the rest of the sequence stays as it is."""
+    state.replayed.drop(seqs)
+    if state.judgement is not None:
+        state.judgement.forget(seqs)
+
+
 def _drop_erased(state: LoopState) -> None:
     """Forget events in memory whose facts are gone."""
-    seqs = [row.seq for row in state.replayed.rows.in_close_order()]
+    judged = () if state.judgement is None else state.judgement.known
+    seqs = sorted({row.seq for row in state.replayed.rows.in_close_order()} | set(judged))
     with state.store.snapshot() as reader:
         there = {outcome.seq for part in chunks(seqs, _SIZE_BATCH) for outcome in reader.outcomes(part)}
-    state.replayed.drop(seq for seq in seqs if seq not in there)
-    state.judgement = None
+    _forget(state, [seq for seq in seqs if seq not in there])
     recall_warm_up(state)
 
 
@@ -186,10 +193,9 @@ def erase(state: LoopState, user: str, now: float) -> int:
     """
     who = pseudonym(state.identity.pepper, state.identity.tenant, user)
     gone = state.write(lambda tx: tx.erase_user(who, at=now))
-    state.replayed.drop(gone)
+    _forget(state, gone)
     with state.serving:
         state.recent.clear()
-    state.judgement = None
     recall_warm_up(state)
     state.counters["erased_events"] += len(gone)
     _scrub(state)

@@ -53,7 +53,7 @@ def _settings(file: Path | None) -> dict[str, Any]:
     help="Where the report goes; that of an earlier demo is replaced.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seeds everything that is drawn.")
-@click.option("--events", "n_events", type=int, default=8_000, show_default=True, help="Searches in all.")
+@click.option("--events", "n_events", type=int, default=6_000, show_default=True, help="Searches in all.")
 @click.option("--train-every", type=int, default=1_000, show_default=True, help="Searches between two trainings.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="TOML file of settings.")
 @json_option

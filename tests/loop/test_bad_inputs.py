@@ -700,7 +700,9 @@ def test_feedback_never_raises_on_hostile_values(opened: Open) -> None:
     assert loop.feedback_many([good], now=bad)[0].reason == "internal:RuntimeError"
 
 
-@pytest.mark.parametrize("items", [None, 5, "ab", b"ab", {"event_id": "e"}, {1}, iter([])], ids=lambda items: type(items).__name__)
+@pytest.mark.parametrize(
+    "items", [None, 5, "ab", b"ab", {"event_id": "e"}, {1}, iter([])], ids=lambda items: type(items).__name__
+)
 def test_feedback_many_takes_sequences(opened: Open, items: Any) -> None:
     with pytest.raises(dwell.RecordError) as error:
         opened().feedback_many(items)

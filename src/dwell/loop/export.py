@@ -65,4 +65,4 @@ def export_experiences(experiences: Iterable[Experience], path: Path, format_nam
 
 def _refuse_taken(path: Path) -> None:
     if os.path.lexists(path):
-        raise ConfigError("the file is there already", field="path", value=str(path), hint="Choose a new name.")
+        raise ConfigError(f"{path} is there already", field="path", value=path.name, hint="Choose a new name.")

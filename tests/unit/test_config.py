@@ -123,3 +123,8 @@ def test_settings_are_frozen() -> None:
     for part in (config, config.gate, config.learner, config.replay, config.training):
         with pytest.raises(FrozenInstanceError):
             setattr(part, fields(part)[0].name, None)
+
+
+def test_every_setting_and_its_default_stands_in_the_docs(root: Path) -> None:
+    text = (root / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert [s.name for s in settings_of() if f"| `{s.name}` | {s.value} |" not in text] == []

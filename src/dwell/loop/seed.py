@@ -21,6 +21,7 @@ from dwell.errors import ReplayError
 from dwell.records import Batch, Experience, checks
 from dwell.records.arrays import FloatArray
 from dwell.replay import ReplayBuffer
+from dwell.replay.priority import priority_of
 
 __all__ = [
     "RankingModel",
@@ -33,8 +34,6 @@ __all__ = [
     "train_with_temporal_weighting",
 ]
 
-MAGNITUDE_SHARE: Final = 0.1  # founding document, compute_priority
-MIN_PRIORITY: Final = 0.01  # founding document, compute_priority: nothing that was learned from has priority 0
 HALF_LIFE_HOURS: Final = 168.0  # founding document, temporal_weight: one week
 TEMPORAL_LEARNING_RATE: Final = 0.01  # founding document, train_with_temporal_weighting
 MAX_SHARE: Final = 0.5  # dominated: one group makes up more than all others together
@@ -74,9 +73,7 @@ def compute_priority(experience: Experience, predicted_reward: float) -> float:
     Raises:
         RecordError: The prediction is not a finite number.
     """
-    predicted = checks.finite(predicted_reward, "predicted_reward")
-    surprise = abs(experience.reward - predicted)
-    return surprise + MAGNITUDE_SHARE * abs(experience.reward) + MIN_PRIORITY
+    return priority_of(experience.reward, checks.finite(predicted_reward, "predicted_reward"))
 
 
 def add_experience_with_priority(buffer: ReplayBuffer, experience: Experience, reward_predictor: RewardModel) -> None:

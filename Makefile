@@ -18,7 +18,7 @@ SAY := @printf '\n== %s\n'
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help venv demo test check bench docs size lint types layers links lock clean FORCE
+.PHONY: help venv demo test soak check bench docs size lint types layers links lock clean FORCE
 
 help: ## List what can be run
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,10 +53,25 @@ test: $(VENV)/.has-test ## Run all tests
 	$(SAY) "test"
 	@$(BIN)/pytest -n 2 $(ARGS)
 
+# Figures of docs/durability.md; each can be raised: make soak DWELL_KILLS=2000
+DWELL_KILLS ?= 200
+DWELL_CUTS ?= 30
+DWELL_FAULTS ?= 40
+DWELL_FLIPS ?= 500
+
+soak: export DWELL_KILLS := $(DWELL_KILLS)
+soak: export DWELL_CUTS := $(DWELL_CUTS)
+soak: export DWELL_FAULTS := $(DWELL_FAULTS)
+soak: export DWELL_FLIPS := $(DWELL_FLIPS)
+soak: $(VENV)/.has-test ## Kill, cut the power, fail the disk and flip bytes, hundreds of times (half an hour)
+	$(SAY) "soak: $(DWELL_KILLS) kills, $(DWELL_CUTS) power cuts, $(DWELL_FAULTS) faults per call, $(DWELL_FLIPS) flips"
+	@$(BIN)/pytest tests/crash -s $(ARGS)
+
 check: export DWELL_GATES = required
 check: $(VENV)/.has-lint lint types layers size links test ## Run every gate, then all tests: what CI runs
 
-bench: $(VENV)/.has-bench ## Run the benchmarks
+# The peers, and all that .has-bench stands for. No part of `make venv`: torch alone is gigabytes, and tests have no use for it.
+bench: $(VENV)/.has-peers ## Run the benchmarks, against the peers (installs them: gigabytes)
 	@set -e; for file in $(BENCHMARKS); do printf '\n== %s\n' "$$file"; $(BIN)/python "$$file" $(ARGS); done
 
 # ---------------------------------------------------------------- the gates, one by one

@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO = ("--extra", "rich")
 TEST = (*DEMO, "--group", "test")
 LINT = (*TEST, "--group", "lint")
-BENCH = (*DEMO, "--group", "bench")
-SETS = {"core": (), "demo": DEMO, "test": TEST, "lint": LINT, "bench": BENCH}
+BENCH = (*DEMO, "--extra", "fast", "--group", "bench")
+PEERS = (*BENCH, "--group", "peers")
+SETS = {"core": (), "demo": DEMO, "test": TEST, "lint": LINT, "bench": BENCH, "peers": PEERS}
 
 OPTIONS = (
     *("--universal", "--python-version", "3.11", "--generate-hashes"),
@@ -58,7 +59,7 @@ def main() -> None:
     """Write requirements/<set>.txt for each set."""
     with tempfile.TemporaryDirectory() as folder:
         everything = Path(folder) / "everything.txt"
-        everything.write_text(resolve((*LINT, "--group", "bench")), encoding="utf-8")
+        everything.write_text(resolve((*LINT, *PEERS)), encoding="utf-8")
         for name, selection in SETS.items():
             text = resolve(selection, "--constraints", str(everything))
             path = ROOT / "requirements" / f"{name}.txt"

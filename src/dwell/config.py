@@ -20,6 +20,7 @@ from dwell.learning.learner import LearnerSettings
 __all__ = ["Config", "ReplaySettings", "Setting", "TrainingSettings", "read_config", "settings_of"]
 
 Strategy = Literal["uniform", "priority", "rank", "recency", "stratified"]
+EmbeddingKind = Literal["none", "float16", "float32"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +32,16 @@ class ReplaySettings:
         half_life_s: Age at which an experience counts half, > 0.
         alpha: Exponent of priorities, in [0, 10].
         beta: Exponent of the sampling weights, in [0, 1]; 1 corrects fully.
+        embeddings: How query embeddings stand in the column ring: "float32", "float16" or "none".
+        max_ratio: Most replayed lists per event taken in, > 0: above it a call of `train` draws fewer. Feedback is
+            never held up.
     """
 
     strategy: Strategy = "recency"
     half_life_s: float = 604_800.0  # the seed: 168 hours
     alpha: float = 0.6  # Schaul et al. 2016, "Prioritized Experience Replay": proportional variant
+    embeddings: EmbeddingKind = "float32"  # as they were given
+    max_ratio: float = 1_000.0  # beyond what the default plan reaches: who wants a limit sets one
     beta: float = 1.0  # replay study: an offline expectation is estimated, so the correction is full
 
     def __post_init__(self) -> None:
@@ -46,6 +52,14 @@ class ReplaySettings:
                 value=self.strategy,
                 hint="Use 'recency', 'uniform', 'priority', 'rank' or 'stratified'.",
             )
+        if self.embeddings not in {"none", "float16", "float32"}:
+            raise ConfigError(
+                "unknown kind of embeddings",
+                field="replay.embeddings",
+                value=self.embeddings,
+                hint="Use 'float32', 'float16' or 'none'.",
+            )
+        _check("replay.max_ratio", self.max_ratio, 1e-3, 1e9)
         _check("replay.half_life_s", self.half_life_s, 1.0, 1e10)
         _check("replay.alpha", self.alpha, 0.0, 10.0)
         _check("replay.beta", self.beta, 0.0, 1.0)

@@ -22,6 +22,7 @@
     |   + ForkedError                          the handle was inherited through fork
     |   + SchemaVersionError                   the file was written by another version
     |   + CorruptStoreError                    the file is damaged
+    |   + RingUnusable                         the column ring can not be used; it is made again from the database
     |   + PepperMismatch                       the pepper is not the one this store was made with
     |   + SnapshotErased                       a snapshot held data that has been erased since
     + MissingDependencyError(ImportError)      an optional package is absent; prints the extra to install
@@ -51,6 +52,7 @@ __all__ = [
     "QueueFull",
     "RecordError",
     "ReplayError",
+    "RingUnusable",
     "SchemaVersionError",
     "SnapshotErased",
     "StaleParamsError",
@@ -250,6 +252,17 @@ class CorruptStoreError(StorageError):
     """The file is damaged."""
 
     code = "corrupt_store"
+
+
+class RingUnusable(StorageError):  # noqa: N818 - it says what to do: leave it and make another
+    """The column ring can not be used; it is made again from the database.
+
+    Its code says why: `ring_missing`, `ring_format` (not a ring, or one of another layout), `ring_schema` (made for
+    other columns), `ring_older` (the store changed without it), `ring_dirty` (its process died while it wrote),
+    `ring_truncated` or `ring_damaged`.
+    """
+
+    code = "ring_unusable"
 
 
 class PepperMismatch(StorageError):  # noqa: N818 - the name is public surface

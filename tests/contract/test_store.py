@@ -93,6 +93,8 @@ FAULTS: list[tuple[str, Callable[..., object], str]] = [
         lambda right, served_before, limit: right(served_before, limit=limit)[::-1],
         "test_due_events_are_open_and_old_enough",
     ),
+    ("epoch", lambda right: right() + 1, "test_the_epoch_counts_transactions_that_changed_outcomes"),
+    ("savepoint", lambda right: nullcontext(), "test_what_is_undone_does_not_count_for_the_epoch"),
     ("last_seq", lambda right: right() + 1, "test_seq_grows_by_one_and_is_never_used_twice"),
 ]
 

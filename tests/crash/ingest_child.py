@@ -49,13 +49,14 @@ def submit_for_ever(writer: Writer, name: str) -> None:
         i += 1
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Run until killed."""
-    store = open_store(sys.argv[1])
+    path, run = arguments
+    store = open_store(path)
     writer = Writer(store)
     os.write(1, b"open\n")
     threads = [
-        threading.Thread(target=submit_for_ever, args=(writer, f"run{sys.argv[2]}-thread{n}"), daemon=True)
+        threading.Thread(target=submit_for_ever, args=(writer, f"run{run}-thread{n}"), daemon=True)
         for n in range(N_THREADS)
     ]
     for thread in threads:
@@ -64,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

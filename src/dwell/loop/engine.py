@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -9,13 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from dwell.errors import DwellError, ForkedError, RecordError
+from dwell.errors import DwellError, ForkedError, RecordError, StorageError
 from dwell.health import HealthReport, report_health
 from dwell.loop.activate import activate
 from dwell.loop.experiences import read_experience
 from dwell.loop.export import export_experiences
 from dwell.loop.ingest import check_sequence, checked_signal, signals_of, submit_signals
-from dwell.loop.keep import close_events, erase
+from dwell.loop.keep import checkpoint, close_events, erase
 from dwell.loop.learn import train
 from dwell.loop.opening import Start, build_state
 from dwell.loop.promote import evaluate, promote, restore_proposal, rollback
@@ -376,12 +377,15 @@ class Loop:
         state.check_may_wait()
         try:
             self.history()
+            with state.training, contextlib.suppress(StorageError):
+                checkpoint(state)
         except ForkedError:
             pass
         finally:
             state.is_closed = True
             if state.writer is not None:
                 state.writer.close()
+            state.replayed.rows.close()
             state.store.close()
 
     def __enter__(self) -> Self:

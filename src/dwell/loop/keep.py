@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Final
 
-from dwell.errors import StoreBusyError
+import msgspec
+
+from dwell.errors import RingUnusable, StorageError, StoreBusyError
 from dwell.loop.close import close_one, logged_exposure
 from dwell.loop.feedback import ORPHAN_WINDOW_S
+from dwell.loop.replayed import Notes
 from dwell.loop.rows import query_digest
 from dwell.loop.state import LoopState
 from dwell.loop.warm_up import recall_warm_up
@@ -15,12 +19,15 @@ from dwell.records import Impression
 from dwell.storage import EventState, Outcome, PairStatistics, Reader, Transaction, pseudonym, user_mark
 from dwell.storage.protocol import chunks
 
-__all__ = ["close_events", "erase", "evict", "take_in"]
+__all__ = ["checkpoint", "close_events", "ensure_rebuilt", "erase", "evict", "take_in"]
+
+_log = logging.getLogger("dwell")
 
 _AT_ONCE: Final = 200  # events per commit: the writer must come back to feedback within tens of milliseconds
 MAX_PAIRS: Final = 1_000_000  # design, section 4: statistics of evicted events are bounded
 _STATISTICS_HALF_LIFE_S: Final = 2_592_000.0  # 30 days: longer than learning looks back, shorter than content lives
 _SIZE_BATCH: Final = 1_000
+_RING_NOTES: Final = "ring"  # setting of the tenant that says with what the ring's file agrees
 _SCRUB_ATTEMPTS: Final = 6  # each waits 5 s for the lock: half a minute in all
 
 
@@ -56,10 +63,7 @@ def _close(state: LoopState, due: Sequence[tuple[EventState, Impression]]) -> in
         return closed
 
     closed = state.write(job)
-    gone: list[int] = []
-    for impression, outcome in closed:
-        gone += state.replayed.admit(impression, outcome, state.feature_names)
-    evict(state, gone)
+    evict(state, state.replayed.admit_many(closed, state.feature_names))
     return len(closed)
 
 
@@ -79,14 +83,50 @@ def take_in(state: LoopState) -> None:
 
 
 def ensure_rebuilt(state: LoopState) -> None:
-    """Fill the memory from the facts, once; what it has no room for is evicted."""
+    """Take up the column ring, or make it from the facts, once; what there is no room for is evicted."""
     if not state.is_rebuilt:
         with state.store.snapshot() as reader:
-            gone = state.replayed.rebuild(reader, state.feature_names)
+            gone = [] if _reopened(state, reader) else state.replayed.rebuild(reader, state.feature_names)
         state.is_rebuilt = True
         if state.store.role == "owner":
             for part in chunks(gone, _AT_ONCE):
                 evict(state, part)
+
+
+def _reopened(state: LoopState, reader: Reader) -> bool:
+    """Return whether the ring's file holds what these facts say; if not, why not stands in the log."""
+    body = reader.setting(_RING_NOTES)
+    if body is None or state.store.role != "owner" or state.store.where == ":memory:":
+        return False
+    try:
+        state.replayed.reopen(msgspec.msgpack.decode(body, type=Notes), reader.epoch())
+    except (RingUnusable, StorageError, msgspec.DecodeError) as error:
+        _log.info("the column ring is made from the facts: %s", error)
+        return False
+    return True
+
+
+def checkpoint(state: LoopState) -> bool:
+    """Bring the column ring to disk in step with the store; return whether it is.
+
+    Where it is not, because another process changed the facts this very moment or the disk refused, nothing is lost:
+    the ring is made again at the next opening.
+    """
+    if not state.is_rebuilt or state.writer is None or state.replayed.rows.is_settled:
+        return False
+    take_in(state)
+    with state.store.snapshot() as reader:
+        epoch = reader.epoch()
+        is_in_step = not state.reopened and reader.counts().get("erased_users", 0) == state.n_erased_users
+    if not is_in_step:
+        return False
+    try:
+        state.write(lambda tx: tx.put_setting(_RING_NOTES, msgspec.msgpack.encode(state.replayed.notes(epoch))))
+        state.replayed.rows.checkpoint(epoch)
+    except StorageError as error:
+        _log.warning("the column ring was not brought to disk: %s", error)
+        return False
+    return True
 
 
 def _forget(state: LoopState, seqs: Sequence[int]) -> None:
@@ -99,7 +139,7 @@ def _forget(state: LoopState, seqs: Sequence[int]) -> None:
 def _drop_erased(state: LoopState) -> None:
     """Forget events in memory whose facts are gone."""
     judged = () if state.judgement is None else state.judgement.known
-    seqs = sorted({row.seq for row in state.replayed.rows.in_close_order()} | set(judged))
+    seqs = sorted({*state.replayed.rows.seqs_in_close_order().tolist(), *judged})
     with state.store.snapshot() as reader:
         there = {outcome.seq for part in chunks(seqs, _SIZE_BATCH) for outcome in reader.outcomes(part)}
     _forget(state, [seq for seq in seqs if seq not in there])
@@ -194,6 +234,9 @@ def erase(state: LoopState, user: str, now: float) -> int:
     who = pseudonym(state.identity.pepper, state.identity.tenant, user)
     gone = state.write(lambda tx: tx.erase_user(who, at=now))
     _forget(state, gone)
+    if not state.is_rebuilt or state.store.role != "owner":
+        # nobody here has opened the ring's file, and it holds what was erased: it is made again
+        state.replayed.rows.discard()
     with state.serving:
         state.recent.clear()
     recall_warm_up(state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any, Final, NamedTuple, cast, get_args
 import msgspec
 import numpy as np
 
-from dwell.config import read_config
+from dwell.config import ReplaySettings, read_config
 from dwell.errors import ConfigError, FeatureSchemaError, RecordError
 from dwell.loop.close import Rules
 from dwell.loop.experiences import read_experience
@@ -233,16 +234,42 @@ def build_state(
         temperature=temperature,
         is_strict=is_strict,
         live=replace(live, temperature=temperature),
-        replayed=Replayed(
-            capacity=limits.capacity,
-            holdout=limits.holdout,
-            salt=identity.salt,
-            half_life_s=settings.replay.half_life_s,
-            alpha=settings.replay.alpha,
-            read_experience=lambda seq: _read(store, rules, seq),
-        ),
+        replayed=_replayed(store, where, settings.replay, rules=rules, limits=limits, identity=identity, names=names),
         n_erased_users=n_erased,
     )
+
+
+def _replayed(
+    store: Store,
+    where: str,
+    settings: ReplaySettings,
+    *,
+    rules: Rules,
+    limits: Limits,
+    identity: Identity,
+    names: tuple[str, ...],
+) -> Replayed:
+    return Replayed(
+        capacity=limits.capacity,
+        holdout=limits.holdout,
+        salt=identity.salt,
+        half_life_s=settings.half_life_s,
+        alpha=settings.alpha,
+        read_experience=lambda seq: _read(store, rules, seq),
+        feature_names=names,
+        path=None if where == ":memory:" else ring_path(where, identity.tenant),
+        embedding=settings.embeddings,
+        is_owner=store.role == "owner",
+        snapshot=store.snapshot,
+    )
+
+
+def ring_path(where: str, tenant: str) -> str:
+    """Return the file of a tenant's column ring, beside the store."""
+    path = os.path.realpath(where)
+    if not tenant:
+        return f"{path}.ring"
+    return f"{path}.{hashlib.blake2b(tenant.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}.ring"
 
 
 def _dimension(store: Store, given: int | None) -> int | None:

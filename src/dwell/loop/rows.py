@@ -1,24 +1,18 @@
-"""What the learner reads, kept in memory by `seq`: a cache that can be made again from the facts at any time."""
+"""What the learner reads of one event, made from its facts."""
 
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dwell.errors import ReplayError
-from dwell.records import Experience, Impression
-from dwell.records.arrays import FloatArray, IntArray
-from dwell.records.rows import EventRow, stack_rows
+from dwell.records import Impression
+from dwell.records.arrays import FloatArray
+from dwell.records.rows import EventRow
 from dwell.storage import Outcome
 
-__all__ = ["RowCache", "aligned_features", "event_row", "hold_out_share", "normalised_query", "query_digest"]
-
-_NAMES = ("features", "exposure", "rewards", "position", "propensities", "caller_rank", "n_kept", "n_shown")
+__all__ = ["aligned_features", "event_row", "hold_out_share", "normalised_query", "query_digest"]
 
 
 def normalised_query(query: str) -> str:
@@ -101,70 +95,3 @@ def _n_kept(impression: Impression) -> int:
             break
         n += 1
     return n
-
-
-class RowCache:
-    """Rows by `seq`; satisfies `records.Columns`, so that a `ReplayBuffer` can read them. Safe from any thread."""
-
-    def __init__(self, read_experience: Callable[[int], Experience]) -> None:
-        self._rows: dict[int, EventRow] = {}
-        self._read_experience = read_experience
-        self._lock = threading.Lock()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Columns that `read` returns, padded over the rows asked for."""
-        return _NAMES
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __contains__(self, seq: int) -> bool:
-        return seq in self._rows
-
-    def put(self, row: EventRow) -> None:
-        """Keep a row, replacing an older one of the same event."""
-        with self._lock:
-            self._rows[row.seq] = row
-
-    def drop(self, seqs: Iterable[int]) -> None:
-        """Forget rows; unknown ones are ignored."""
-        with self._lock:
-            for seq in seqs:
-                self._rows.pop(seq, None)
-
-    def rows(self, seqs: Iterable[int]) -> list[EventRow]:
-        """Return the rows that are there, in the order asked for, repeats included."""
-        with self._lock:
-            return [self._rows[seq] for seq in seqs if seq in self._rows]
-
-    def in_close_order(self, *, after: int = 0) -> list[EventRow]:
-        """Return all rows with seq > after, in the order in which their windows ended."""
-        with self._lock:
-            found = [row for seq, row in self._rows.items() if seq > after]
-        return sorted(found, key=lambda row: (row.served_at, row.seq))
-
-    def read(self, seqs: IntArray, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-        """Return padded columns for these rows.
-
-        Raises:
-            ReplayError: A name or a seq is unknown.
-        """
-        for name in names:
-            if name not in _NAMES:
-                raise ReplayError("no such column", field="columns", value=name, hint=f"There are {list(_NAMES)}.")
-        rows = self.rows(int(seq) for seq in seqs)
-        if len(rows) != len(seqs) or not rows:
-            raise ReplayError(
-                "an event is no longer there", field="seqs", value=len(seqs) - len(rows), hint="Sample again."
-            )
-        batch = stack_rows(rows)
-        return {name: getattr(batch, name) for name in names}
-
-    def experience(self, seq: int) -> Experience:
-        """Return the whole experience behind a row, read from the facts.
-
-        Raises:
-            ReplayError: The seq is unknown.
-        """
-        return self._read_experience(seq)

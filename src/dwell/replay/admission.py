@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Final
 
-from dwell.errors import ReplayError
-from dwell.replay.ring import IndexRow, Ring
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["check_admissible"]
+from dwell.errors import RecordError, ReplayError
+from dwell.records import Experience, checks
+from dwell.records.arrays import FloatArray, IntArray
+from dwell.replay.arguments import whole
+from dwell.replay.event_ids import as_id_array
+from dwell.replay.index_rows import IndexBlock, IndexRow
+from dwell.replay.ring import Ring
+from dwell.replay.rows import Rows
+from dwell.replay.size_estimate import index_bytes, text_bytes
+
+__all__ = ["check_admissible", "checked_block", "checked_row", "ready_experience"]
+
+MOST_PRIORITY: Final = float(np.finfo(np.float64).max)
+_MOST_ID_CHARACTERS: Final = 128  # of an event id, as `checks.event_id` has it
+# bytes of an ASCII event id: \w . : / @ - and the zeros that pad it
+_IS_PLAIN: Final = np.array([byte == 0 or chr(byte).isalnum() or chr(byte) in "_.:/@-" for byte in range(128)])
 
 
 def check_admissible(ring: Ring, rows: Sequence[IndexRow], max_bytes: int | None, *, needs_seq: bool) -> None:
@@ -58,3 +74,180 @@ def _check_seqs(ring: Ring, rows: Sequence[IndexRow]) -> None:
                 value=row.seq,
                 hint="One event has one seq, for ever.",
             )
+
+
+def ready_experience(item: object, rows: Rows, *, is_external: bool) -> tuple[object, IndexRow]:
+    """Return the row of an experience and what the index keeps of it.
+
+    Raises:
+        ReplayError: It is no Experience, or does not fit.
+        RecordError: Its user or segment is no identifier.
+    """
+    if not isinstance(item, Experience):
+        raise ReplayError(
+            "an Experience is due here",
+            field="experience",
+            value=type(item).__name__,
+            hint="Build one with dwell.Experience(...).",
+        )
+    return rows.prepared(item), IndexRow(
+        event_id=item.event_id,
+        seq=whole(item.seq, "seq", 0, 2**63 - 1) if is_external else 0,
+        timestamp=float(item.timestamp),
+        priority=float(item.priority),
+        reward=float(item.reward),
+        version=whole(item.version, "version", 0, 2**63 - 1),
+        user=checks.optional_identifier(item.user, "user"),
+        segment=checks.optional_identifier(item.segment, "segment"),
+        size_bytes=rows.size_bytes(item),
+    )
+
+
+def checked_row(
+    event_id: object,
+    *,
+    seq: object,
+    timestamp: object,
+    priority: object,
+    user: object,
+    segment: object,
+    reward: object,
+    version: object,
+    n_row_bytes: int,
+) -> IndexRow:
+    """Return what the index keeps of one row; a priority of None becomes 1.
+
+    Raises:
+        RecordError: A value is malformed.
+        ReplayError: `seq` or `version` is no int in range.
+    """
+    checked_id = checks.event_id(event_id)
+    name = None if user is None else checks.identifier(user, "user")
+    group = None if segment is None else checks.identifier(segment, "segment")
+    return IndexRow(
+        checked_id,
+        whole(seq, "seq", 0, 2**63 - 1),
+        checks.timestamp(timestamp, "timestamp"),
+        1.0 if priority is None else checks.within(priority, "priority", 0.0, MOST_PRIORITY, code="priority"),
+        checks.within(reward, "reward", -1.0, 1.0, code="reward_range"),
+        whole(version, "version", 0, 2**63 - 1),
+        name,
+        group,
+        index_bytes(checked_id, name, group) + n_row_bytes,
+    )
+
+
+def checked_block(
+    event_ids: Sequence[str] | npt.NDArray[Any],
+    *,
+    timestamps: object,
+    priorities: object,
+    rewards: object,
+    versions: object,
+    users: Sequence[str | None] | None,
+    segments: Sequence[str | None] | None,
+    seqs: object,
+    n_row_bytes: int,
+    needs_seq: bool,
+) -> IndexBlock:
+    """Return what the index keeps of many rows; priorities of None become 1, to be filled in.
+
+    Raises:
+        RecordError: A value is malformed.
+        ReplayError: An argument has another length or kind.
+    """
+    ids = _checked_ids(event_ids)
+    n = ids.size
+    sizes_bytes = np.char.str_len(ids) + (index_bytes("", None, None) + n_row_bytes)
+    for field, names in (("users", users), ("segments", segments)):
+        if names is not None:
+            if isinstance(names, str) or len(names) != n:
+                raise _wrong_length(field, len(names), n)
+            for name in names:
+                checks.optional_identifier(name, field)
+            sizes_bytes += [0 if name is None else text_bytes(name) for name in names]
+    if (seqs is None) is needs_seq:
+        raise ReplayError(
+            "rows kept elsewhere are found by seq" if needs_seq else "this buffer numbers its rows itself",
+            field="seqs",
+            value=seqs,
+            hint="Pass the seq of each row." if needs_seq else "Leave seqs out.",
+        )
+    return IndexBlock(
+        event_ids=ids,
+        seqs=_wholes(seqs, "seqs", n) if needs_seq else np.zeros(n, dtype=np.int64),
+        timestamps=_numbers(timestamps, "timestamps", n, 0.0, checks.MAX_TIMESTAMP_S, "timestamp"),
+        priorities=np.ones(n)
+        if priorities is None
+        else _numbers(priorities, "priorities", n, 0.0, MOST_PRIORITY, "priority"),
+        rewards=_numbers(rewards, "rewards", n, -1.0, 1.0, "reward_range"),
+        versions=_wholes(versions, "versions", n),
+        users=users,
+        segments=segments,
+        sizes_bytes=sizes_bytes,
+    )
+
+
+def _checked_ids(event_ids: Sequence[str] | npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if isinstance(event_ids, np.ndarray) and event_ids.dtype.kind == "S" and event_ids.ndim == 1:
+        if not event_ids.size:
+            return np.zeros(0, dtype="S8")
+        ids = as_id_array(event_ids)
+    elif isinstance(event_ids, str | bytes) or not set(map(type, event_ids)) <= {str}:
+        raise RecordError(
+            "event ids are texts", code="type", field="event_ids", value=event_ids, hint="Pass a list of str."
+        )
+    elif not len(event_ids):
+        return np.zeros(0, dtype="S8")
+    else:
+        # an array can not tell trailing zero bytes from its padding
+        for text in event_ids if "\0" in "".join(event_ids) else ():
+            checks.event_id(text, "event_ids")
+        ids = as_id_array(event_ids)
+    raw = ids.view(np.uint8).reshape(ids.size, -1)
+    is_plain = raw.max(initial=0) < len(_IS_PLAIN) and bool(_IS_PLAIN.take(raw).all())
+    is_filled = raw != 0
+    has_gap = bool((is_filled[:, 1:] > is_filled[:, :-1]).any()) or not is_filled[:, 0].all()
+    if not is_plain or has_gap or raw.shape[1] > _MOST_ID_CHARACTERS:
+        for text in event_ids if not isinstance(event_ids, np.ndarray) else ids.tolist():
+            checks.event_id(text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text, "event_ids")
+    return ids
+
+
+def _numbers(values: object, field: str, n: int, low: float, high: float, code: str) -> FloatArray:
+    """Return finite numbers in a range, float64 (n,)."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiu":
+        raise RecordError("numbers are due here", code="type", field=field, value=values, hint="Pass floats.")
+    if array.shape not in {(n,), ()}:
+        raise _wrong_length(field, array.shape, n)
+    numbers: FloatArray = np.full(n, array, dtype=np.float64) if array.ndim == 0 else array.astype(np.float64)
+    # NaN fails both comparisons
+    if n and not (numbers.min() >= low and numbers.max() <= high):
+        worst = numbers[~((numbers >= low) & (numbers <= high))][0]
+        raise RecordError(
+            f"numbers in [{low:g}, {high:g}] are due here",
+            code=code,
+            field=field,
+            value=float(worst),
+            hint="Correct it at its source.",
+        )
+    return numbers
+
+
+def _wholes(values: object, field: str, n: int) -> IntArray:
+    """Return whole numbers >= 0, int64 (n,)."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu":
+        raise ReplayError("whole numbers are due here", field=field, value=values, hint="Pass ints.")
+    if array.shape not in {(n,), ()}:
+        raise _wrong_length(field, array.shape, n)
+    if n and (int(array.min()) < 0 or int(array.max()) >= 2**63):
+        raise ReplayError("whole numbers in [0, 2^63) are due here", field=field, value=values, hint="Correct them.")
+    return np.full(n, array, dtype=np.int64) if array.ndim == 0 else array.astype(np.int64)
+
+
+def _wrong_length(field: str, found: object, n: int) -> ReplayError:
+    return ReplayError(
+        f"{n} are due, one per event id", field=field, value=found, hint="Pass arguments of the same length."
+    )

@@ -22,13 +22,20 @@ __all__ = [
     "as_keys",
     "as_priorities",
     "checked_names",
+    "one_of",
     "real",
+    "repeat_cap",
     "row_source",
     "whole",
 ]
 
 MAX_BATCH: Final = 2**20  # public surface: any batch up to 2**20 is legal
 MAX_CAPACITY: Final = 2**31  # slots are found through float64 sums of at most this many masses
+NOBODY: Final = 2**63 - 1  # seqs start at 1 and never come near: a number that is no seq is stale
+
+# a learner asks for the same columns at every step: they are looked at once
+_SEEN_NAMES: set[tuple[str, ...]] = set()
+_MOST_SEEN: Final = 256
 
 Keys = list[str] | IntArray
 
@@ -39,8 +46,11 @@ def real(value: object, field: str, low: float, high: float, *, error: type[Dwel
     Raises:
         DwellError: Of the given class, when it is not.
     """
-    is_number = not isinstance(value, bool | np.bool_) and isinstance(value, Real)
-    number = _as_float(value) if is_number else math.nan
+    if type(value) is float:
+        number = value
+    else:
+        is_number = not isinstance(value, bool | np.bool_) and isinstance(value, Real)
+        number = _as_float(value) if is_number else math.nan
     if not low <= number <= high:
         raise error(
             f"a number in [{low:g}, {high:g}] is due here",
@@ -64,6 +74,8 @@ def whole(value: object, field: str, low: int, high: int, *, error: type[DwellEr
     Raises:
         DwellError: Of the given class, when it is not.
     """
+    if type(value) is int and low <= value <= high:
+        return value
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or not low <= int(value) <= high:
         raise error(
             f"a whole number in [{low}, {high}] is due here",
@@ -96,14 +108,13 @@ def as_keys(keys: object) -> Keys:
         ReplayError: They are neither all texts nor all ints.
     """
     if isinstance(keys, np.ndarray) and keys.dtype == np.int64 and keys.ndim == 1:
-        return keys
+        return keys if keys.size == 0 or keys.min() > 0 else np.where(keys > 0, keys, NOBODY)
     if isinstance(keys, Iterable) and not isinstance(keys, str | bytes):
         items = keys.tolist() if isinstance(keys, np.ndarray) and keys.ndim == 1 else list(keys)
         if all(isinstance(item, str) for item in items):
             return items
         if all(not isinstance(item, bool | np.bool_) and isinstance(item, Integral) for item in items):
-            # no seq is negative or beyond 63 bits: such a number is nobody's, hence stale
-            return np.array([int(item) if 0 <= item < 2**63 else 0 for item in items], dtype=np.int64)
+            return np.array([int(item) if 0 < item < 2**63 else NOBODY for item in items], dtype=np.int64)
     raise ReplayError(
         "event ids or seqs are due here, all of one kind",
         field="event_ids",
@@ -118,6 +129,8 @@ def as_priorities(priorities: object, n_due: int) -> FloatArray:
     Raises:
         ReplayError: They are no numbers, or another number of them.
     """
+    if isinstance(priorities, np.ndarray) and priorities.dtype == np.float64 and priorities.shape == (n_due,):
+        return priorities
     try:
         values: npt.NDArray[Any] = np.asarray(priorities)
         if values.dtype.kind not in "fiu" and values.size:
@@ -154,6 +167,43 @@ def row_source(columns: ColumnSpec | Columns | None) -> ColumnSpec | Columns | N
     )
 
 
+def one_of(value: object, field: str, known: Sequence[str]) -> None:
+    """Refuse a word that is not among the known ones.
+
+    Raises:
+        ReplayError: It is another one.
+    """
+    if not isinstance(value, str) or value not in known:
+        raise ReplayError("there is no such choice", field=field, value=value, hint=f"One of {', '.join(known)}.")
+
+
+def repeat_cap(replace: object, max_repeats: object, normalisation: object) -> int:
+    """Return the most times that one experience may stand in a batch.
+
+    Raises:
+        ReplayError: The arguments are malformed or contradict each other.
+    """
+    if max_repeats is not None:
+        cap = whole(max_repeats, "max_repeats", 1, MAX_BATCH)
+        if not replace and cap != 1:
+            raise ReplayError(
+                "without replacement nothing is repeated",
+                field="max_repeats",
+                value=cap,
+                hint="Leave max_repeats out, or pass replace=True.",
+            )
+    else:
+        cap = 1
+    if normalisation == "buffer_max":
+        raise ReplayError(
+            "the maximum over the buffer is that of free repeats",
+            field="normalisation",
+            value=normalisation,
+            hint='Under a cap take "batch_mean", "batch_max" or "none".',
+        )
+    return cap
+
+
 def checked_names(columns: Sequence[str] | None, default: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of the columns to read.
 
@@ -162,8 +212,13 @@ def checked_names(columns: Sequence[str] | None, default: tuple[str, ...]) -> tu
     """
     if columns is None:
         return default
+    if columns is default or (type(columns) is tuple and columns in _SEEN_NAMES):
+        return columns
     if isinstance(columns, str) or not all(isinstance(name, str) for name in columns):
         raise ReplayError(
             "a list of column names is due here", field="columns", value=columns, hint="Pass ['reward', ...]."
         )
-    return tuple(columns)
+    names = tuple(columns)
+    if len(_SEEN_NAMES) < _MOST_SEEN:
+        _SEEN_NAMES.add(names)
+    return names

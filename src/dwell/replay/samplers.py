@@ -7,33 +7,42 @@ the saved one would have drawn.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol
 
 import numpy as np
 
 from dwell.records.arrays import FloatArray, IntArray
+from dwell.replay.draws import Drawn, Line, draw, draw_capped, not_enough
 from dwell.replay.ring import Ring
+from dwell.replay.stale import Stale
 from dwell.replay.sum_tree import SumTree
 from dwell.replay.weights import log2_recency
 
-__all__ = ["Drawn", "PrioritySampler", "RecencySampler", "Sampler", "UniformSampler"]
+__all__ = ["ExactTree", "PrioritySampler", "RecencySampler", "Sampler", "UniformSampler"]
 
-MAX_EXPONENT: Final = 512  # half of float64's range: sums of 2^31 such masses stay finite, and so do their parents
-REBASE_HALF_LIVES: Final = 64.0  # design, section 4: t_ref is rebased beyond 64 half-lives
+REBASE_HALF_LIVES: Final = 64  # design, section 4: t_ref is rebased beyond 64 half-lives
+MOST_BITS: Final = 52  # a sum of units beyond it is rescaled: up to 2^53 it was exact, and all sums are made anew
+GRID_BITS: Final = 6  # units are powers of 64, so that one suits each sum: the tree depends on no history
+LEAST_BITS: Final = MOST_BITS - GRID_BITS  # a sum below it is rescaled: a unit is then at most 1.4e-14 of the whole
+SAFE_EXPONENT: Final = 500.0  # log2 of a power within it neither overflows nor underflows, nor does its sum
 
 
-class Drawn(NamedTuple):
-    """Slots drawn with replacement, and how likely each was.
+class ExactTree(Line, Protocol):
+    """A sum tree of whole numbers: `PrefixTree`, or its compiled twin."""
 
-    Attributes:
-        slots: int64 (b,).
-        probabilities: float64 (b,), P of one draw, in (0, 1].
-        log2_masses: float64 (b,), log2 of the same up to a constant, exact where the probability is tiny.
-    """
+    @property
+    def n_leaves(self) -> int:
+        """Number of indices."""
+        ...
 
-    slots: IntArray
-    probabilities: FloatArray
-    log2_masses: FloatArray
+    def fill(self, masses: FloatArray, /) -> None:
+        """Replace every mass."""
+        ...
+
+    def leaves(self, n: int, /) -> FloatArray:
+        """Return the masses of the first n indices."""
+        ...
 
 
 class Sampler(Protocol):
@@ -41,6 +50,10 @@ class Sampler(Protocol):
 
     def placed(self, slot: int, /) -> None:
         """Note that a slot holds another experience, or none."""
+        ...
+
+    def placed_many(self, slots: IntArray, /) -> None:
+        """Note that slots hold other experiences."""
         ...
 
     def reprioritised(self, slots: IntArray, /) -> None:
@@ -51,16 +64,16 @@ class Sampler(Protocol):
         """Note that every slot is vacant."""
         ...
 
-    def draw(self, n_drawn: int, rng: np.random.Generator) -> Drawn:
-        """Return independent draws with replacement."""
+    def draw(self, n_drawn: int, cap: int | None, rng: np.random.Generator) -> Drawn:
+        """Return a batch: independent draws, or with a cap on how often one slot may stand in it.
+
+        Raises:
+            NotEnoughExperienceError: Too few can be drawn under the cap.
+        """
         ...
 
     def masses(self) -> FloatArray:
         """Return a mass per slot in proportion to its probability, float64 (n,), at least one above 0."""
-        ...
-
-    def log2_masses(self, slots: IntArray) -> FloatArray:
-        """Return log2 of the masses of slots that can be drawn, up to a constant, float64 (b,)."""
         ...
 
 
@@ -75,164 +88,159 @@ class UniformSampler:
     def placed(self, _slot: int) -> None:
         """Nothing depends on it."""
 
+    def placed_many(self, _slots: IntArray) -> None:
+        """Nothing depends on it."""
+
     def reprioritised(self, _slots: IntArray) -> None:
         """Nothing depends on it."""
 
     def cleared(self) -> None:
         """Nothing depends on it."""
 
-    def draw(self, n_drawn: int, rng: np.random.Generator) -> Drawn:
-        """Return independent draws with replacement."""
+    def draw(self, n_drawn: int, cap: int | None, rng: np.random.Generator) -> Drawn:
+        """Return a batch in which everybody is as likely; with a cap, c tickets each are drawn without replacement."""
         n = len(self._ring)
-        slots = rng.integers(n, size=n_drawn)
-        return Drawn(slots, np.full(n_drawn, 1.0 / n), np.zeros(n_drawn))
+        if cap is None:
+            slots = rng.integers(n, size=n_drawn)
+        elif n_drawn > n * cap:
+            raise not_enough(n * cap, n_drawn, cap)
+        else:
+            slots = rng.choice(n * cap, n_drawn, replace=False)
+            if cap > 1:
+                slots %= n
+        return Drawn(slots, np.full(n_drawn, 1.0 / n))
 
     def masses(self) -> FloatArray:
         """Return a mass per slot, float64 (n,)."""
         return np.ones(len(self._ring))
 
-    def log2_masses(self, slots: IntArray) -> FloatArray:
-        """Return log2 of the masses, float64 (b,)."""
-        return np.zeros(slots.size)
-
-
-class _Stale:
-    """Slots whose masses are to be recomputed before the next draw."""
-
-    __slots__ = ("is_whole", "slots")
-
-    def __init__(self) -> None:
-        self.slots: list[int] = []
-        self.is_whole = True
-
-    def add(self, slot: int, n: int) -> None:
-        # beyond n entries one pass over everything is cheaper, and a buffer that nobody samples must not grow a list
-        if self.is_whole or len(self.slots) > n:
-            self.mark_whole()
-        else:
-            self.slots.append(slot)
-
-    def mark_whole(self) -> None:
-        self.slots.clear()
-        self.is_whole = True
-
-    def settle(self) -> None:
-        self.slots.clear()
-        self.is_whole = False
-
 
 class PrioritySampler:
     """P in proportion to priority^alpha; a priority of 0 is never drawn, unless all are 0: then P = 1/n.
 
-    The tree holds (priority / 2^scale)^alpha. The scale is 0 unless priorities leave the range in which their sum is
-    sound; then it follows the largest live one.
+    The tree holds (priority / 2^scale)^alpha in whole units of 2^-unit, at least one unit where the priority is above
+    0. The unit is the power of 64 with which the sum is in [2^46, 2^52) units: what is drawn differs from the law by at
+    most a unit, 1.4e-14 of the whole, and the probabilities returned are those of what is drawn.
     """
 
-    __slots__ = ("_alpha", "_ring", "_stale", "_tree", "scale")
+    __slots__ = ("_alpha", "_factor", "_make_tree", "_most", "_ring", "_stale", "_tree", "scale")
 
-    def __init__(self, ring: Ring, alpha: float, *, scale: int = 0) -> None:
+    def __init__(self, ring: Ring, alpha: float, make_tree: Callable[[int], ExactTree], *, scale: int = 0) -> None:
         self._ring = ring
         self._alpha = alpha
-        self._tree = SumTree(ring.n_slots)
-        self._stale = _Stale()
+        self._make_tree = make_tree
+        self._tree = make_tree(ring.n_slots)
+        self._stale = Stale()
         self.scale = scale
+        self._take_unit(0)
 
     def placed(self, slot: int) -> None:
         """Note that a slot holds another experience, or none."""
         self._stale.add(slot, len(self._ring))
+
+    def placed_many(self, slots: IntArray) -> None:
+        """Note that slots hold other experiences."""
+        self._stale.add_many(slots, len(self._ring))
 
     def reprioritised(self, slots: IntArray) -> None:
         """Note that the priorities in these slots changed."""
         if self._tree.n_leaves < self._ring.n_slots:
             self._stale.mark_whole()
         elif not self._stale.is_whole:
-            self._set(slots)
+            self._tree.set(slots, self._units(self._ring.values("priority", slots)))
 
     def cleared(self) -> None:
         """Note that every slot is vacant."""
         self._stale.mark_whole()
 
-    def draw(self, n_drawn: int, rng: np.random.Generator) -> Drawn:
-        """Return independent draws with replacement."""
-        self._refresh()
-        total = self._tree.total
-        if total == 0.0:
-            return UniformSampler(self._ring).draw(n_drawn, rng)
-        slots = self._tree.find(rng.random(n_drawn) * total)
-        return Drawn(slots, self._tree.masses(slots) / total, self.log2_masses(slots))
+    def draw(self, n_drawn: int, cap: int | None, rng: np.random.Generator) -> Drawn:
+        """Return a batch by the law."""
+        if not self._refreshed():
+            return UniformSampler(self._ring).draw(n_drawn, cap, rng)
+        return draw(self._tree, n_drawn, rng) if cap is None else draw_capped(self._tree, n_drawn, cap, rng)
 
     def masses(self) -> FloatArray:
         """Return a mass per slot, float64 (n,)."""
-        self._refresh()
         n = len(self._ring)
-        return self._tree.masses(np.arange(n)) if self._tree.total > 0.0 else np.ones(n)
+        return self._tree.leaves(n).copy() if self._refreshed() else np.ones(n)
 
-    def log2_masses(self, slots: IntArray) -> FloatArray:
-        """Return log2 of the masses, float64 (b,)."""
-        priorities = self._ring.priorities.take(slots)
-        is_positive = priorities > 0.0
-        # all zero: the fallback to uniform, every mass the same
-        return self._alpha * np.log2(priorities, out=np.zeros(slots.size), where=is_positive)
-
-    def _masses_of(self, priorities: FloatArray) -> FloatArray:
-        with np.errstate(over="ignore"):
-            powers: FloatArray = np.power(np.ldexp(priorities, -self.scale), self._alpha)
+    def _units(self, priorities: FloatArray) -> FloatArray:
+        """Return whole units; 2^53 and more where they are too many."""
+        # never beyond float64; such a mass is found in the total, and a new unit chosen
+        bounded = np.minimum(priorities, self._most)
+        if self.scale:
+            bounded = np.ldexp(bounded, -self.scale)
         # 0 ** 0 is 1 in floating point; a zero priority stays out at every alpha
-        return np.where(priorities > 0.0, powers, 0.0)
+        units: FloatArray = bounded**self._alpha if self._alpha else (bounded > 0.0).astype(np.float64)
+        units *= self._factor
+        np.rint(units, out=units)
+        np.maximum(units, priorities > 0.0, out=units)
+        return units
 
-    def _set(self, slots: IntArray) -> None:
-        n = len(self._ring)
-        is_live = slots < n
-        priorities = np.zeros(slots.size)
-        priorities[is_live] = self._ring.priorities.take(slots[is_live])
-        masses = self._masses_of(priorities)
-        if slots.size and masses.max() > 2.0**MAX_EXPONENT:
-            self._stale.mark_whole()
-        else:
-            self._tree.set(slots, masses)
-
-    def _refresh(self) -> None:
+    def _refreshed(self) -> bool:
+        """Bring the tree up to date and return whether anything has a mass."""
         if self._tree.n_leaves < self._ring.n_slots:
-            self._tree = SumTree(self._ring.n_slots)
+            self._tree = self._make_tree(self._ring.n_slots)
             self._stale.mark_whole()
-        if not self._stale.is_whole and self._stale.slots:
-            slots = np.array(self._stale.slots, dtype=np.int64)
-            self._stale.settle()
-            self._set(slots)
+        if self._stale and not self._stale.is_whole:
+            slots = self._stale.taken()
+            self._tree.set(slots, self._units(self._ring.values("priority", slots) * (slots < len(self._ring))))
         if self._stale.is_whole:
-            self._stale.settle()
+            self._stale.taken()
             self._fill()
-        if self._tree.total < 2.0**-MAX_EXPONENT:
+        total = self._tree.total
+        if 0.0 < total < 2.0**LEAST_BITS or total >= 2.0**MOST_BITS:
             self._fill()
+            total = self._tree.total
+        return total > 0.0
 
     def _fill(self) -> None:
         priorities = self._ring.priorities
         largest = float(priorities.max(initial=0.0))
-        if largest > 0.0 and abs(self._alpha * (np.log2(largest) - self.scale)) > MAX_EXPONENT:
-            self.scale = int(np.frexp(largest)[1])
-        self._tree.fill(self._masses_of(priorities))
+        unit = 0
+        if largest > 0.0:
+            if abs(self._alpha * (np.log2(largest) - self.scale)) > SAFE_EXPONENT:
+                self.scale = int(np.frexp(largest)[1])
+            powers = np.power(np.ldexp(priorities, -self.scale), self._alpha)
+            total = float(powers.sum() if self._alpha else np.count_nonzero(priorities))
+            exponent = int(np.frexp(total)[1])  # total < 2^exponent
+            unit = (MOST_BITS - exponent) // GRID_BITS * GRID_BITS
+        self._take_unit(unit)
+        self._tree.fill(self._units(priorities))
+
+    def _take_unit(self, unit: int) -> None:
+        self._factor = 2.0**unit
+        # the priority whose mass alone is 2^54 units: beyond it there is no need to tell masses apart
+        log2_most = (54 - unit) / self._alpha + self.scale if self._alpha else 1023.0
+        self._most = 2.0 ** min(max(log2_most, -1022.0), 1023.0)
 
 
 class RecencySampler:
     """P in proportion to 2^(timestamp / half_life): the memoryless discount, the same law at every later instant.
 
-    The tree holds 2^((timestamp - t_ref) / half_life), with t_ref the newest live timestamp at the last rebase: no
-    entry changes as time passes. Beyond 1,022 half-lives below t_ref a mass underflows to 0: never drawn, where it
-    would have been drawn once in 2^1022.
+    The tree holds 2^(timestamp / half_life - shift) with a whole shift near the newest: no entry changes as time
+    passes, and a rebase, which adds to the shift, multiplies every mass and every sum by the same power of two: not a
+    bit of the law changes. Its sums are float64, added in one fixed order, because whole numbers span no more than 53
+    half-lives and these span 1,022; further below the newest, a mass is 0: never drawn, where it would have been drawn
+    once in 2^1022.
     """
 
     __slots__ = ("_half_life_s", "_ring", "_stale", "_tree", "scale")
 
-    def __init__(self, ring: Ring, half_life_s: float, *, scale: float = 0.0) -> None:
+    def __init__(self, ring: Ring, half_life_s: float, *, scale: int = 0) -> None:
         self._ring = ring
         self._half_life_s = half_life_s
         self._tree = SumTree(ring.n_slots)
-        self._stale = _Stale()
+        self._stale = Stale()
         self.scale = scale
 
     def placed(self, slot: int) -> None:
         """Note that a slot holds another experience, or none."""
         self._stale.add(slot, len(self._ring))
+
+    def placed_many(self, slots: IntArray) -> None:
+        """Note that slots hold other experiences."""
+        self._stale.add_many(slots, len(self._ring))
 
     def reprioritised(self, _slots: IntArray) -> None:
         """Nothing depends on it."""
@@ -241,48 +249,52 @@ class RecencySampler:
         """Note that every slot is vacant."""
         self._stale.mark_whole()
 
-    def draw(self, n_drawn: int, rng: np.random.Generator) -> Drawn:
-        """Return independent draws with replacement."""
-        self._refresh()
-        total = self._tree.total
-        slots = self._tree.find(rng.random(n_drawn) * total)
-        return Drawn(slots, self._tree.masses(slots) / total, self.log2_masses(slots))
+    def draw(self, n_drawn: int, cap: int | None, rng: np.random.Generator) -> Drawn:
+        """Return a batch by the law."""
+        self.refresh()
+        found = draw(self._tree, n_drawn, rng) if cap is None else draw_capped(self._tree, n_drawn, cap, rng)
+        if cap is not None:
+            return found
+        timestamps = self._ring.values("timestamp", found.slots)
+        return found._replace(log2_masses=log2_recency(timestamps, float(timestamps.max()), self._half_life_s))
 
     def masses(self) -> FloatArray:
         """Return a mass per slot, float64 (n,)."""
-        self._refresh()
+        self.refresh()
         return self._tree.masses(np.arange(len(self._ring)))
 
-    def log2_masses(self, slots: IntArray) -> FloatArray:
-        """Return log2 of the masses, float64 (b,)."""
-        timestamps = self._ring.timestamps.take(slots)
-        return log2_recency(timestamps, float(timestamps.max()), self._half_life_s)
+    def log2_probability_of_newest(self) -> float:
+        """Return log2 of the probability that the law gives to the newest experience."""
+        self.refresh()
+        whole, rest = divmod(float(self._ring.timestamps.max()), self._half_life_s)
+        return whole - self.scale + rest / self._half_life_s - float(np.log2(self._tree.total))
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Bring the tree up to date."""
         if self._tree.n_leaves < self._ring.n_slots:
             self._tree = SumTree(self._ring.n_slots)
             self._stale.mark_whole()
-        if not self._stale.is_whole and self._stale.slots:
-            slots = np.array(self._stale.slots, dtype=np.int64)
+        if self._stale and not self._stale.is_whole:
+            slots = self._stale.taken()
             is_live = slots < len(self._ring)
-            exponents = np.full(slots.size, -np.inf)
-            exponents[is_live] = self._exponents(self._ring.timestamps.take(slots[is_live]))
-            if exponents.max() > REBASE_HALF_LIVES:
+            timestamps = self._ring.values("timestamp", slots) * is_live
+            if timestamps.max() / self._half_life_s - self.scale > REBASE_HALF_LIVES:
                 self._stale.mark_whole()
             else:
-                self._tree.set(slots, np.exp2(exponents))
-                self._stale.settle()
+                self._tree.set(slots, self._masses_of(timestamps) * is_live)
         # the newest ones left: what stays must not sink towards 0
         if self._stale.is_whole or self._tree.total < 2.0**-REBASE_HALF_LIVES:
+            self._stale.taken()
             self._fill()
 
-    def _exponents(self, timestamps: FloatArray) -> FloatArray:
-        return log2_recency(timestamps, self.scale, self._half_life_s)
+    def _masses_of(self, timestamps: FloatArray) -> FloatArray:
+        # a remainder is exact: what is lost of the fraction is one rounding, however far from the epoch
+        whole, rest = np.divmod(timestamps, self._half_life_s)
+        return np.ldexp(np.exp2(rest / self._half_life_s), (whole - self.scale).astype(np.int64))
 
     def _fill(self) -> None:
         timestamps = self._ring.timestamps
-        newest = float(timestamps.max())
-        if abs(newest - self.scale) > REBASE_HALF_LIVES * self._half_life_s:
+        newest = int(timestamps.max() // self._half_life_s)
+        if abs(newest - self.scale) > REBASE_HALF_LIVES:
             self.scale = newest
-        self._stale.settle()
-        self._tree.fill(np.exp2(self._exponents(timestamps)))
+        self._tree.fill(self._masses_of(timestamps))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Final, NamedTuple
 
 import apsw
 
 from dwell.errors import CorruptStoreError, StorageError, StoreBusyError, StoreClosedError
 
-__all__ = ["told"]
+__all__ = ["told", "told_of_system"]
 
 
 class _Telling(NamedTuple):
@@ -37,7 +38,14 @@ _TELLINGS: Final = (
         "{where} is no SQLite database, or its first page is destroyed; it was left as it is",
         "Check the path, or restore the file from a backup.",
     ),
-    _Telling((apsw.CorruptError,), CorruptStoreError, None, "{where} is damaged: {error}", "Restore it from a backup."),
+    _Telling(
+        (apsw.CorruptError,),
+        CorruptStoreError,
+        None,
+        "{where} is damaged, or can not be read: {error}",
+        # SQLite says the same of a page that the disk refused to read: a backup may not be needed
+        "Look for errors of the disk in the kernel log and open it again; if it stays so, restore it from a backup.",
+    ),
     _Telling(
         (apsw.IOError,),
         StorageError,
@@ -71,6 +79,20 @@ _TELLINGS: Final = (
 )
 
 
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+def told_of_system(error: OSError, where: str) -> StorageError:
+    """Return the error to raise from one of the operating system's, with what to do about it.
+
+    Args:
+        error: What Python raised.
+        where: The store, as it was opened.
+    """
+    reason = error.strerror or str(error)
+    return told(apsw.FullError(reason) if error.errno in _NO_SPACE else apsw.IOError(reason), where)
+
+
 def told(error: apsw.Error, where: str) -> StorageError:
     """Return the error to raise from one of SQLite's, with what to do about it.
 
@@ -78,5 +100,10 @@ def told(error: apsw.Error, where: str) -> StorageError:
         error: What apsw raised.
         where: The store, as it was opened.
     """
+    if getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_DATA:
+        return CorruptStoreError(
+            f"{where} is damaged: a page does not agree with its checksum",
+            hint="Its bytes changed on the disk, or another program wrote it: restore it from a backup.",
+        )
     telling = next(telling for telling in _TELLINGS if isinstance(error, telling.causes))
     return telling.kind(telling.message.format(where=where, error=error), code=telling.code, hint=telling.hint)

@@ -77,6 +77,10 @@ class MemoryReader:
         """Return the highest seq ever given, 0 for an empty store."""
         return self._counter("last_seq")
 
+    def epoch(self) -> int:
+        """Return how many transactions have changed outcomes."""
+        return self._counter("epoch")
+
     def live_version(self) -> int | None:
         """Return the version in force, or None before the first."""
         found: int | None = self._get("counters", "live_version")

@@ -32,6 +32,7 @@ class MemoryTransaction(MemoryReader):
     def __init__(self, changes: Changes) -> None:
         super().__init__(changes)
         self._changes = changes
+        self._epoch_before = self.epoch()
 
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -174,6 +175,12 @@ class MemoryTransaction(MemoryReader):
 
     # ------------------------------------------------------------ what changes
 
+    def _note_change(self, n_changed: int) -> int:
+        # one step per transaction, however much it changes; a savepoint that is undone takes the step back with it
+        if n_changed:
+            self._put("counters", "epoch", self._epoch_before + 1)
+        return n_changed
+
     def put_outcome(self, outcome: Outcome, *, expected_version: int) -> bool:
         """Replace an event's outcome if its version is the expected one; return whether it was."""
         row = rows.outcome_row(outcome)
@@ -182,6 +189,7 @@ class MemoryTransaction(MemoryReader):
             return False
         self._put_row(outcome.seq, row)
         self._grow(len(row.details or b"") - len(kept.details or b""))
+        self._note_change(1)
         return True
 
     def set_priorities(self, seqs: Sequence[int], priorities: Sequence[float]) -> int:
@@ -192,7 +200,7 @@ class MemoryTransaction(MemoryReader):
             if kept is not None:
                 self._put("outcomes", seq, kept._replace(priority=priority))
                 n += 1
-        return n
+        return self._note_change(n)
 
     def evict(self, seqs: Sequence[int]) -> int:
         """Mark events as evicted; return how many changed."""
@@ -202,7 +210,7 @@ class MemoryTransaction(MemoryReader):
             if kept is not None and kept.state != "evicted":
                 self._put_row(seq, kept._replace(state="evicted"))
                 n += 1
-        return n
+        return self._note_change(n)
 
     def delete_events(self, seqs: Sequence[int]) -> int:
         """Remove the facts of events for good; return how many were there."""
@@ -219,7 +227,7 @@ class MemoryTransaction(MemoryReader):
                     self._remove(table, seq)
             self._remove("event_ids", row.event_id)
             n += 1
-        return n
+        return self._note_change(n)
 
     def erase_user(self, user: str, *, at: float) -> list[int]:
         """Remove every fact of a pseudonym, leave a tombstone, and return the seqs that went."""

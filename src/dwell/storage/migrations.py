@@ -19,6 +19,8 @@ UPDATE outcomes SET served_at = (SELECT e.served_at FROM events e WHERE e.id = o
 DROP INDEX outcomes_by_state;
 CREATE INDEX outcomes_by_state ON outcomes (state, id, served_at);
 """,
+    # 2 could not tell whether what was derived from outcomes is still in step with them
+    2: "ALTER TABLE tenants ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0 CHECK (epoch >= 0)",
 }
 
 

@@ -12,6 +12,9 @@ priority) and settings, the live pointer among them. Erasure of a user is the on
 * **Values**: what is returned is immutable and equal to what was written; arrays are copied at the door, floats keep
   their bits (but a negative zero in a signal's value, a list reward or a priority comes back as zero), instants are
   kept in whole microseconds.
+* **Epoch**: a number per tenant that grows by one with every transaction that changed outcomes which were there before
+  (`put_outcome`, `set_priorities`, `evict`, `delete_events`, `erase_user`), and commits with it. So what was derived
+  from the outcomes of one epoch is in step with the store as long as the epoch is the same, whoever wrote meanwhile.
 * **Ownership**: a process opens a store as "owner" (the only one that ingests), "admin" (short transactions beside an
   owner) or "reader" (never writes). A second owner is refused by `StoreOwnedError`; death frees the ownership.
 * **Fork**: use in a child process raises `ForkedError`.
@@ -169,6 +172,14 @@ class Reader(Protocol):
 
     def last_seq(self) -> int:
         """Return the highest seq ever given, 0 for an empty store."""
+        ...
+
+    def epoch(self) -> int:
+        """Return how many transactions of this tenant have changed outcomes, 0 for an empty store.
+
+        An event's first, open outcome and its activation do not count, nor a call that found nothing to change. Within
+        a transaction it is the number that its commit leaves, its own changes so far included.
+        """
         ...
 
     def event(self, event_id: str) -> EventState | None:

@@ -15,7 +15,7 @@ from typing import Final
 __all__ = ["APPLICATION_ID", "FACTS", "SCHEMA", "SEQ_BITS", "VERSION"]
 
 APPLICATION_ID: Final = 0x6477_656C  # "dwel"; `file` and sqlite3 show it
-VERSION: Final = 2
+VERSION: Final = 3
 SEQ_BITS: Final = 40  # 10^12 events for each of 8 million tenants in SQLite's 63 bits
 
 FACTS: Final = ("events", "activations", "signals", "params", "decisions")
@@ -25,7 +25,8 @@ CREATE TABLE tenants (
   tenant TEXT NOT NULL PRIMARY KEY,
   n INTEGER NOT NULL UNIQUE CHECK (n >= 0),
   last_seq INTEGER NOT NULL DEFAULT 0 CHECK (last_seq >= 0),
-  live_version INTEGER
+  live_version INTEGER,
+  epoch INTEGER NOT NULL DEFAULT 0 CHECK (epoch >= 0)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE settings (

@@ -8,13 +8,15 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import apsw
 
-from dwell.errors import SchemaVersionError, StorageError, StoreBusyError
+from dwell.errors import CorruptStoreError, SchemaVersionError, StorageError, StoreBusyError
+from dwell.storage.checksums import N_RESERVED, check_may_write, checking_vfs
 from dwell.storage.door import Door
-from dwell.storage.failures import told
+from dwell.storage.failures import told, told_of_system
 from dwell.storage.migrations import create, migrate, version_of
 from dwell.storage.ownership import Ownership
 from dwell.storage.protocol import Durability, Role
@@ -56,7 +58,10 @@ class SqliteStore:
         self._data_version = 0
         self._ownership: Ownership | None = None
         if role == "owner":
-            self._ownership = Ownership(self._path)
+            try:
+                self._ownership = Ownership(self._path)
+            except OSError as error:
+                raise told_of_system(error, where) from error
         try:
             self._writer = self._opened()
         except BaseException:
@@ -91,7 +96,17 @@ class SqliteStore:
         # Before anything is opened for writing: a file of somebody else stays as it is
         if not os.path.exists(self._path):  # noqa: PTH110 - a plain path, as SQLite takes it
             return
-        probe = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            self._probe(self._path, apsw.SQLITE_OPEN_READONLY)
+        except apsw.ReadOnlyError:
+            # It was being made, and its maker died: whoever opens it for writing takes that back. Until then only its
+            # first page can be looked at, without the journal beside it, and even that may have been half written
+            with contextlib.suppress(apsw.NotADBError, apsw.CorruptError):
+                as_it_is = f"{Path(self._path).as_uri()}?immutable=1"
+                self._probe(as_it_is, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+
+    def _probe(self, path: str, flags: int) -> None:
+        probe = apsw.Connection(path, flags=flags)
         try:
             probe.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             probe.set_busy_timeout(int(BUSY_TIMEOUT_S * 1000))
@@ -121,12 +136,29 @@ class SqliteStore:
         if self._role == "owner":
             # After the tables: a crash between leaves a store in another journal mode, not a file without an identity
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        if self._role != "reader":
+            check_may_write(connection, self._where)
+            self._refuse_read_only(connection)
+
+    def _refuse_read_only(self, connection: apsw.Connection) -> None:
+        # Where a file can not be opened for writing SQLite opens it for reading, and it stays so: rather no store than
+        # one that refuses every write although the reason has gone
+        is_read_only = connection.readonly("main")
+        if not is_read_only and self._role == "owner":
+            try:
+                connection.execute("BEGIN IMMEDIATE; ROLLBACK")  # the journal may be open for reading only as well
+            except apsw.BusyError:
+                return
+        if is_read_only:
+            raise apsw.ReadOnlyError("it could be opened for reading only")
 
     def _connection(self, *, is_reader: bool) -> apsw.Connection:
         flags = apsw.SQLITE_OPEN_READWRITE
         if self._role == "owner" and not is_reader:
             flags |= apsw.SQLITE_OPEN_CREATE
-        connection = apsw.Connection(self._path, flags=flags)
+        connection = apsw.Connection(self._path, flags=flags, vfs=checking_vfs())
+        if flags & apsw.SQLITE_OPEN_CREATE and checking_vfs() is not None:
+            connection.reserve_bytes("main", N_RESERVED)  # of a new file; one with content stays as it is
         connection.set_busy_handler(_patience())
         for switch, value in (
             (apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0),
@@ -233,8 +265,22 @@ class SqliteStore:
 
     def verify(self) -> list[str]:
         """Return what is damaged, one line each; empty for a sound file. Reads all of it: seconds per gigabyte."""
-        with self.snapshot() as reader:
-            return reader.damages()
+        try:
+            with self.snapshot() as reader:
+                return reader.damages()
+        except CorruptStoreError as error:
+            return [error.message, *self._damaged_records()]
+
+    def _damaged_records(self) -> list[str]:
+        """Return which records are damaged, read past the checksums of their pages, as far as they can be read."""
+        connection = self._connection(is_reader=True)
+        try:
+            connection.execute("PRAGMA checksum_verification = OFF; BEGIN").fetchall()
+            return SqliteReader(connection, self._where, self._tenant).damages()
+        except (apsw.Error, StorageError):
+            return []
+        finally:
+            connection.close()
 
     def scrub(self) -> None:
         """Overwrite what was deleted and fold the journal into the file, so that erased text stands nowhere on disk.

@@ -71,6 +71,7 @@ class Tenant(NamedTuple):
     low: int
     last_seq: int
     live_version: int | None
+    epoch: int
 
 
 _NOWHERE: Final = -(2 ** (SEQ_BITS + 1))  # ids are positive: a tenant that is not there has no rows
@@ -78,8 +79,10 @@ _NOWHERE: Final = -(2 ** (SEQ_BITS + 1))  # ids are positive: a tenant that is n
 
 def read_tenant(connection: apsw.Connection, name: str) -> Tenant | None:
     """Return a tenant's row, or None; being the first read, it also fixes what a snapshot sees."""
-    found = connection.execute("SELECT n, last_seq, live_version FROM tenants WHERE tenant = ?", (name,)).fetchone()
-    return None if found is None else Tenant(name, found[0] << SEQ_BITS, found[1], found[2])
+    found = connection.execute(
+        "SELECT n, last_seq, live_version, epoch FROM tenants WHERE tenant = ?", (name,)
+    ).fetchone()
+    return None if found is None else Tenant(name, found[0] << SEQ_BITS, *found[1:])
 
 
 def json_text(values: Iterable[Any]) -> str:
@@ -113,7 +116,7 @@ class SqliteReader:
     def __init__(self, connection: apsw.Connection, where: str, name: str) -> None:
         self._connection: apsw.Connection | None = connection
         self._where = where
-        self._tenant = read_tenant(connection, name) or Tenant(name, _NOWHERE, 0, None)
+        self._tenant = read_tenant(connection, name) or Tenant(name, _NOWHERE, 0, None, 0)
 
     def end(self) -> None:
         """Let go of the connection: it belongs to somebody else from now on."""
@@ -151,6 +154,10 @@ class SqliteReader:
     def last_seq(self) -> int:
         """Return the highest seq ever given, 0 for an empty store."""
         return self._tenant.last_seq
+
+    def epoch(self) -> int:
+        """Return how many transactions of this tenant have changed outcomes."""
+        return self._tenant.epoch
 
     def live_version(self) -> int | None:
         """Return the version in force, or None before the first."""

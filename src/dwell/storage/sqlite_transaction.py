@@ -110,7 +110,7 @@ class SqliteTransaction(SqliteReader):
                 "INSERT INTO tenants (tenant, n) SELECT ?, coalesce(max(n) + 1, 0) FROM tenants", (name,)
             )
             super().__init__(connection, where, name)
-        self._last_seq_in_file = self._tenant.last_seq
+        self._counters_in_file = (self._tenant.last_seq, self._tenant.epoch)
         self._is_lost = False
         self._savepoints: list[_Savepoint] = []
         self._events: list[tuple[Any, ...]] = []
@@ -220,8 +220,9 @@ class SqliteTransaction(SqliteReader):
         """
         self._alive()
         self._write_held_back()
-        if self._tenant.last_seq != self._last_seq_in_file:
-            self._write("UPDATE tenants SET last_seq = ? WHERE tenant = ?", (self._tenant.last_seq, self._tenant.name))
+        counters = (self._tenant.last_seq, self._tenant.epoch)
+        if counters != self._counters_in_file:
+            self._write("UPDATE tenants SET last_seq = ?, epoch = ? WHERE tenant = ?", (*counters, self._tenant.name))
 
     # ------------------------------------------------------------ what is known of events
 
@@ -392,12 +393,19 @@ class SqliteTransaction(SqliteReader):
 
     # ------------------------------------------------------------ what changes
 
+    def _note_change(self, n_changed: int) -> int:
+        # one step per transaction, however much it changes; a savepoint that is undone takes the step back with it
+        if n_changed:
+            self._tenant = self._tenant._replace(epoch=self._counters_in_file[1] + 1)
+        return n_changed
+
     def put_outcome(self, outcome: Outcome, *, expected_version: int) -> bool:
         """Replace an event's outcome if its version is the expected one; return whether it was."""
         row = rows.outcome_row(outcome)
         ids = self._ids([outcome.seq])
         is_put = bool(ids) and self._write(_PUT_OUTCOME, (*row, ids[0], expected_version)) > 0
         if is_put:
+            self._note_change(1)
             self._forget_states([outcome.seq])
         return is_put
 
@@ -406,18 +414,23 @@ class SqliteTransaction(SqliteReader):
         wanted = rows.priorities_by_seq(seqs, priorities)
         low = self._tenant.low
         self._write_held_back()
-        return self._write_many(
-            "UPDATE outcomes SET priority = v.column2 FROM (",
-            [(low + seq, priority) for seq, priority in wanted.items() if 0 < seq < 1 << SEQ_BITS],
-            ") AS v WHERE outcomes.id = v.column1",
+        return self._note_change(
+            self._write_many(
+                "UPDATE outcomes SET priority = v.column2 FROM (",
+                [(low + seq, priority) for seq, priority in wanted.items() if 0 < seq < 1 << SEQ_BITS],
+                ") AS v WHERE outcomes.id = v.column1",
+            )
         )
 
     def evict(self, seqs: Sequence[int]) -> int:
         """Mark events as evicted; return how many changed."""
         self._forget_states(seqs)
-        return self._write(
-            "UPDATE outcomes SET state = 'evicted' WHERE id IN (SELECT value FROM json_each(?)) AND state <> 'evicted'",
-            (json_text(self._ids(seqs)),),
+        return self._note_change(
+            self._write(
+                """UPDATE outcomes SET state = 'evicted'
+                WHERE id IN (SELECT value FROM json_each(?)) AND state <> 'evicted'""",
+                (json_text(self._ids(seqs)),),
+            )
         )
 
     def delete_events(self, seqs: Sequence[int]) -> int:
@@ -430,7 +443,7 @@ class SqliteTransaction(SqliteReader):
             self._write(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (ids,))
         n = self._write("DELETE FROM events WHERE id IN (SELECT value FROM json_each(?))", (ids,))
         self._write("DELETE FROM deletion_permit")
-        return n
+        return self._note_change(n)
 
     def erase_user(self, user: str, *, at: float) -> list[int]:
         """Remove every fact of a pseudonym, leave a tombstone, and return the seqs that went."""

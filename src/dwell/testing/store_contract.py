@@ -248,6 +248,12 @@ class StoreContract(EventContract, FactContract):
                 equal(tx.setting("k"), b"v")
                 tx.put_setting("l", b"v")
             equal(store.data_version(), between)
+            with store.transaction() as tx:
+                equal((tx.add_impression(sample_impression("a")), tx.epoch()), (1, 0))
+            with admin.transaction() as tx:
+                equal(tx.evict([1]), 1)
+            with store.snapshot() as found:
+                equal(found.epoch(), 1)
             with reader.snapshot() as found:
                 equal(found.setting("l"), b"v")
             with Refused(StorageError, "read_only"), reader.transaction():
@@ -271,6 +277,7 @@ class StoreContract(EventContract, FactContract):
                 tx.add_params(Params(version=0, weights={tenant or "none": 1.0}))
                 tx.set_live(0)
                 tx.put_setting("k", tenant.encode())
+                tx.set_priorities([2], [0.5])
             store.close()
         store = self.open_store(place, tenant="b")
         with store.transaction() as tx:
@@ -280,6 +287,7 @@ class StoreContract(EventContract, FactContract):
             store = self.open_store(place, tenant=tenant, role="reader")
             with store.snapshot() as reader:
                 equal((len(reader.seqs()), reader.setting("k")), (n_left, tenant.encode()))
+                equal(reader.epoch(), 1 if n_left else 2)
                 equal((reader.is_erased(USERS[0]), reader.counts()["signals"]), (n_left == 0, n_left // 2))
                 found = reader.params(0)
                 equal(None if found is None else list(found.weights), [tenant or "none"])

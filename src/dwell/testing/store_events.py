@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from dwell.errors import (
     RecordError,
     StorageError,
 )
-from dwell.storage.protocol import Outcome, Role, Store
+from dwell.storage.protocol import Outcome, Role, Store, Transaction
 from dwell.testing.store_samples import (
     USERS,
     Refused,
@@ -251,3 +252,66 @@ class EventContract:
                 equal((reader.event("a"), reader.signals([1]), reader.outcomes([1])), (None, {1: []}, []))
                 equal((reader.counts()["open"], reader.counts()["signals"]), (1, 1))
                 equal(len(reader.signals([2])[2]), 1)
+
+    # ------------------------------------------------------------ the epoch
+
+    def test_the_epoch_counts_transactions_that_changed_outcomes(self, tmp_path: Path) -> None:
+        with opened(self, tmp_path) as store:
+            with store.transaction() as tx:
+                equal(tx.epoch(), 0)
+                for name in "abcd":
+                    tx.add_impression(sample_impression(name, user=USERS[0] if name == "d" else None))
+                tx.add_impression(sample_impression("deferred", is_shown=False))
+                tx.add_activation(5, shown=["deferred/doc-1"], is_altered=False, at=2.0)
+                tx.add_signal(1, sample_signal("a"))
+                equal(tx.epoch(), 0)
+            closed = Outcome(seq=1, state="closed", version=1, closed_at=9.0, reward=0.0)
+            changes: tuple[Callable[[Transaction], object], ...] = (
+                lambda tx: tx.put_outcome(closed, expected_version=0),
+                lambda tx: tx.set_priorities([1, 2], [0.5, 0.5]),
+                lambda tx: tx.evict([2]),
+                lambda tx: tx.delete_events([3]),
+                lambda tx: tx.erase_user(USERS[0], at=9.0),
+            )
+            for i, change in enumerate(changes):
+                with store.transaction() as tx:
+                    true(bool(change(tx)), f"change {i} found nothing to change")
+                    equal(tx.epoch(), i + 1)
+                with store.snapshot() as reader:
+                    equal(reader.epoch(), i + 1)
+            with store.transaction() as tx:  # each of them once more, with nothing left to change
+                tx.put_outcome(closed, expected_version=0)
+                tx.set_priorities([3, 9], [0.5, 0.5])
+                tx.evict([2])
+                tx.delete_events([3])
+                tx.erase_user(USERS[0], at=9.0)
+                tx.put_setting("k", b"v")
+            with store.transaction() as tx:
+                equal(tx.epoch(), 5)
+                tx.evict([1])
+                tx.set_priorities([1], [0.25])
+                tx.delete_events([1, 2])
+            with store.snapshot() as reader:
+                equal(reader.epoch(), 6)
+
+    def test_what_is_undone_does_not_count_for_the_epoch(self, tmp_path: Path) -> None:
+        with opened(self, tmp_path) as store:
+            with store.transaction() as tx:
+                tx.add_impression(sample_impression("a"))
+            with Refused(ValueError), store.transaction() as tx:
+                tx.evict([1])
+                equal(tx.epoch(), 1)
+                raise ValueError("on purpose")
+            with store.transaction() as tx:
+                with Refused(ValueError), tx.savepoint():
+                    tx.evict([1])
+                    raise ValueError("on purpose")
+                equal(tx.epoch(), 0)
+            with store.snapshot() as before, store.transaction() as tx:
+                tx.set_priorities([1], [2.0])
+                with Refused(ValueError), tx.savepoint():
+                    tx.evict([1])
+                    raise ValueError("on purpose")
+                equal((before.epoch(), tx.epoch()), (0, 1))
+            with store.snapshot() as reader:
+                equal(reader.epoch(), 1)

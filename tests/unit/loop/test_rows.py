@@ -6,7 +6,7 @@ import pytest
 
 from dwell.errors import ReplayError
 from dwell.loop.activate import is_altered
-from dwell.loop.rows import RowCache, event_row, hold_out_share, normalised_query, query_digest
+from dwell.loop.rows import event_row, hold_out_share, normalised_query, query_digest
 from dwell.records import Experience, Impression
 from dwell.storage import Outcome
 

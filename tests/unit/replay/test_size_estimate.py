@@ -20,7 +20,7 @@ def test_it_grows_by_what_was_added(experience: Make) -> None:
 
 
 def test_an_index_entry_is_smaller_than_an_experience(experience: Make) -> None:
-    assert index_bytes("e1", None, None) == 256 + 49 + 2
+    assert index_bytes("e1", None, None) == 112 + 49 + 2
     assert index_bytes("e1", None, None) < experience_bytes(experience())
 
 

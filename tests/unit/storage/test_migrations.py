@@ -10,7 +10,7 @@ from dwell.storage import migrations, open_store
 from dwell.storage.schema import APPLICATION_ID, SCHEMA, VERSION
 from dwell.testing.store_samples import sample_impression, sample_signal
 
-# Version 1 as it was written: what every dwell of that version made, and every later one must read for ever
+# Tables as the version in their name wrote them: every later dwell must read them for ever
 V1_OUTCOMES = """
 CREATE TABLE outcomes (
   id INTEGER PRIMARY KEY REFERENCES events (id),
@@ -26,14 +26,27 @@ CREATE INDEX outcomes_by_state ON outcomes (state, id);
 """
 
 
-def v1_schema() -> str:
-    start = SCHEMA.index("CREATE TABLE outcomes")
-    end = SCHEMA.index("CREATE TABLE signals")
-    return SCHEMA[:start] + V1_OUTCOMES + SCHEMA[end:]
+V2_TENANTS = """
+CREATE TABLE tenants (
+  tenant TEXT NOT NULL PRIMARY KEY,
+  n INTEGER NOT NULL UNIQUE CHECK (n >= 0),
+  last_seq INTEGER NOT NULL DEFAULT 0 CHECK (last_seq >= 0),
+  live_version INTEGER
+) STRICT, WITHOUT ROWID;
+"""
 
 
-def v1_file(path: Path) -> None:
-    """Write a file of version 1 that holds what a store of today wrote."""
+def old_schema(version: int) -> str:
+    """Return the tables of an older version: those of today but for the ones that changed since."""
+    today = SCHEMA[SCHEMA.index("CREATE TABLE settings") :]
+    if version == 1:
+        start, end = today.index("CREATE TABLE outcomes"), today.index("CREATE TABLE signals")
+        today = today[:start] + V1_OUTCOMES + today[end:]
+    return V2_TENANTS + today
+
+
+def old_file(path: Path, version: int = 1) -> None:
+    """Write a file of an older version that holds what a store of today wrote."""
     today = path.with_name("today")
     store = open_store(str(today))
     with store.transaction() as tx:
@@ -44,14 +57,14 @@ def v1_file(path: Path) -> None:
         tx.put_setting("k", b"v")
     store.close()
     old = apsw.Connection(str(path))
-    old.execute(v1_schema())
+    old.execute(old_schema(version))
     old.execute("ATTACH ? AS today", (str(today),))
     for (table,) in old.execute(
         "SELECT name FROM today.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
     ).fetchall():
         columns = ", ".join(row[0] for row in old.execute("SELECT name FROM pragma_table_info(?, 'main')", (table,)))
         old.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM today.{table}")
-    old.execute(f"DETACH today; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1")
+    old.execute(f"DETACH today; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}")
     old.close()
 
 
@@ -71,8 +84,9 @@ def shape(path: Path) -> list[tuple[object, ...]]:
     return found
 
 
-def test_an_older_file_keeps_everything(tmp_path: Path) -> None:
-    v1_file(tmp_path / "s")
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_an_older_file_keeps_everything(tmp_path: Path, version: int) -> None:
+    old_file(tmp_path / "s", version)
     store = open_store(str(tmp_path / "s"))
     with store.transaction() as tx:
         assert tx.seqs() == [1, 2, 3, 4, 5]
@@ -81,20 +95,24 @@ def test_an_older_file_keeps_everything(tmp_path: Path) -> None:
         assert [found.event_id for found in tx.impressions([1, 5])] == ["e0", "e4"]
         assert tx.signals([2])[2] == [sample_signal("e1")]
         assert tx.setting("k") == b"v"
+        assert tx.epoch() == 0
+        assert tx.evict([1]) == 1
+        assert tx.epoch() == 1
         assert tx.add_impression(sample_impression("new")) == 6
     assert store.verify() == []
     store.close()
 
 
-def test_a_migrated_file_has_the_shape_of_a_new_one(tmp_path: Path) -> None:
-    v1_file(tmp_path / "s")
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_a_migrated_file_has_the_shape_of_a_new_one(tmp_path: Path, version: int) -> None:
+    old_file(tmp_path / "s", version)
     open_store(str(tmp_path / "s")).close()
     open_store(str(tmp_path / "new")).close()
     assert shape(tmp_path / "s") == shape(tmp_path / "new")
 
 
 def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    v1_file(tmp_path / "s")
+    old_file(tmp_path / "s")
     before = shape(tmp_path / "s")
     monkeypatch.setitem(migrations.STEPS, 1, migrations.STEPS[1] + "; SELECT no_such_function()")
     with pytest.raises(Exception, match="no_such_function"):
@@ -106,7 +124,7 @@ def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_only_an_owner_migrates(tmp_path: Path) -> None:
-    v1_file(tmp_path / "s")
+    old_file(tmp_path / "s")
     for role in ("admin", "reader"):
         with pytest.raises(SchemaVersionError, match=f"has schema version 1, this dwell needs {VERSION}"):
             open_store(str(tmp_path / "s"), role=role)
@@ -129,7 +147,7 @@ def test_there_is_a_step_from_every_version() -> None:
 
 
 def test_a_version_without_a_step_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    v1_file(tmp_path / "s")
+    old_file(tmp_path / "s")
     monkeypatch.delitem(migrations.STEPS, 1)
     with pytest.raises(SchemaVersionError, match="older than any"):
         open_store(str(tmp_path / "s"))

@@ -56,7 +56,7 @@ test: $(VENV)/.has-test ## Run all tests
 # Figures of docs/durability.md; each can be raised: make soak DWELL_KILLS=2000
 DWELL_KILLS ?= 200
 DWELL_CUTS ?= 30
-DWELL_FAULTS ?= 40
+DWELL_FAULTS ?= 20
 DWELL_FLIPS ?= 500
 
 soak: export DWELL_KILLS := $(DWELL_KILLS)

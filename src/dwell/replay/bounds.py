@@ -127,6 +127,15 @@ class Deadlines:
         self._heap: list[tuple[float, int]] = []
         self._newest = 0.0
 
+    @property
+    def newest(self) -> float:
+        """The newest timestamp that was ever added, 0 before the first."""
+        return self._newest
+
+    def know(self, newest: float) -> None:
+        """Take up a newest timestamp from a saved buffer, where its owner may have left."""
+        self._newest = max(self._newest, newest)
+
     def add(self, timestamp: float, seq: int) -> None:
         """Note an experience."""
         heapq.heappush(self._heap, (timestamp, seq))

@@ -28,8 +28,8 @@ def update_priorities(
         values: float64, one per key; what is negative or not finite is rejected.
     """
     is_valid: BoolArray | None = None
-    # NaN fails every comparison; a sum of squares is the quickest way to find what is not finite
-    if values.size and not (np.minimum.reduce(values) >= 0.0 and values.dot(values) < np.inf):
+    # NaN fails every comparison; a sum of squares would be found sooner by 0.7 us, but warns from 1.3e154 on
+    if values.size and not (np.minimum.reduce(values) >= 0.0 and np.maximum.reduce(values) < np.inf):
         is_valid = (values >= 0.0) & (values < np.inf)
     ring = contents.ring
     with lock:

@@ -183,12 +183,18 @@ class Contents:
         if self.bounds.max_age_s is not None:
             self._deadlines = Deadlines(self.bounds.max_age_s)
 
-    def restored(self) -> None:
-        """Take up what was put into the ring behind the back of this object."""
+    @property
+    def newest(self) -> float:
+        """The newest timestamp ever added, where ages are bounded; its owner may have left."""
+        return 0.0 if self._deadlines is None else self._deadlines.newest
+
+    def restored(self, newest: float) -> None:
+        """Take up what was put into the ring behind the back of this object, and the newest timestamp ever added."""
         self.laws.cleared()
         if self._deadlines is not None:
             for timestamp, seq in zip(self.ring.timestamps.tolist(), self.ring.seqs.tolist(), strict=True):
                 self._deadlines.add(timestamp, seq)
+            self._deadlines.know(newest)
 
     # ---- reading
 

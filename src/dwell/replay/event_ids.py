@@ -174,16 +174,19 @@ class EventIds:
         found = np.full(ids.size, GONE, dtype=np.int64)
         mask = self._cells.size - 1
         at = (wanted & np.uint64(mask)).astype(np.int64)
-        marks = (wanted >> np.uint64(33)).astype(np.int64)
-        rows = np.arange(ids.size)
+        # most that are not here end at their first cell, and most that are, are found there
+        rows = np.flatnonzero(self._cells.take(at) != GONE)
+        at, marks = at.take(rows), (wanted.take(rows) >> np.uint64(33)).astype(np.int64)
         while rows.size:
             cells = self._cells.take((at[:, None] + _WINDOW) & mask)
-            is_hit = (cells >> 32) == marks[:, None]
-            for i, k in zip(*(index.tolist() for index in np.nonzero(is_hit)), strict=True):
-                slot = int(cells[i, k]) & _SLOT_BITS
+            hits, places = np.nonzero((cells >> 32) == marks[:, None])
+            for i, cell in zip(hits.tolist(), cells[hits, places].tolist(), strict=True):
+                slot = cell & _SLOT_BITS
                 if self._ids[slot] == ids[rows[i]]:
                     found[rows[i]] = slot
             goes_on = (found.take(rows) == GONE) & (cells != GONE).all(1)
+            if not goes_on.any():
+                break
             rows, marks, at = rows[goes_on], marks[goes_on], at[goes_on] + _WINDOW.size
         return found
 

@@ -30,7 +30,7 @@ MAX_SCALE: Final = 1074  # exponents of 2 in float64 run from -1073, the least s
 MAX_HALF_LIVES: Final = 10**15  # the longest time in the shortest half-life is 1e14 of them
 
 _SETTINGS: Final = (
-    "capacity", "alpha", "half_life_s", "max_bytes", "max_age_s", "segment_quotas", "next_seq", "rng", "scales",
+    "capacity", "alpha", "half_life_s", "max_bytes", "max_age_s", "segment_quotas", "next_seq", "newest", "rng", "scales",
 )  # fmt: skip
 # what the constructor is given again
 ARGUMENTS: Final = ("capacity", "alpha", "half_life_s", "max_bytes", "max_age_s", "segment_quotas")
@@ -59,6 +59,7 @@ def taken(contents: Contents, settings: Mapping[str, Any]) -> dict[str, Any]:
         **settings,
         **{name: getattr(contents.bounds, name) for name in ("capacity", "max_bytes", "max_age_s", "segment_quotas")},
         "next_seq": contents.next_seq,
+        "newest": contents.newest,
         "scales": contents.laws.scales(),
         "n_slots": ring.n_slots,
         "order": ring.in_order(),
@@ -142,6 +143,8 @@ def _check_settings(saved: Mapping[str, Any]) -> None:
     for name, least, most in (("capacity", 1, MAX_CAPACITY), ("next_seq", 1, 2**63), ("n_slots", 0, MAX_CAPACITY)):
         if not _is_whole(saved[name]) or not least <= saved[name] <= most:
             raise _malformed(name, saved[name])
+    if not isinstance(saved["newest"], float) or not 0.0 <= saved["newest"] < np.inf:
+        raise _malformed("newest", saved["newest"])
     _check_scales(saved["scales"])
     for name, kind in (("index", Mapping), ("order", Sequence | np.ndarray)):
         if not isinstance(saved[name], kind):
@@ -242,7 +245,7 @@ def restored(
         )
         contents.ring.reorder(np.asarray(saved["order"]).astype(np.int64))
     contents.next_seq = int(saved["next_seq"])
-    contents.restored()
+    contents.restored(float(saved["newest"]))
     return contents
 
 

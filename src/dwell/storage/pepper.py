@@ -15,6 +15,7 @@ from typing import Final
 import apsw
 
 from dwell.errors import ConfigError, PepperMismatch, StorageError
+from dwell.storage.failures import told
 from dwell.storage.protocol import Store
 
 __all__ = [
@@ -33,6 +34,10 @@ _FINGERPRINT_KEY: Final = "pepper_fingerprint"
 _SECRET_KEY: Final = "secret"  # noqa: S105 - the name of a setting
 _SALT_KEY: Final = "split_salt"
 _N_SECRET_BYTES: Final = 32  # 256 bits: not to be guessed, now or ever
+
+
+# what says nothing of the file: told as it is, instead of asking for a pepper
+_REFUSED_BY_DISK: Final = (apsw.IOError, apsw.FullError, apsw.CantOpenError)
 
 
 def resolve_pepper(where: str, given: bytes | str | None, environ: Mapping[str, str]) -> bytes:
@@ -91,6 +96,8 @@ def _has_pepper(path: str) -> bool:
         return False
     try:
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+    except _REFUSED_BY_DISK as error:
+        raise told(error, path) from error
     except apsw.Error:
         return True
     try:
@@ -98,6 +105,8 @@ def _has_pepper(path: str) -> bool:
         found = connection.execute(
             "SELECT 1 FROM settings WHERE scope = 'store' AND key = ?", (_FINGERPRINT_KEY,)
         ).fetchone()
+    except _REFUSED_BY_DISK as error:
+        raise told(error, path) from error
     except apsw.Error:
         return True  # whatever stands there, it is nothing new
     finally:

@@ -26,7 +26,7 @@ Outcome = Literal["pass", "wrong answer", "exception", "crash", "hang", "not off
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 CASES: Final[tuple[Case, ...]] = (*AT_THE_DOOR, *THE_DRAW, *IDENTITY, *BOUNDS, *SAVING, *PROCESSES, *THREADS)
 
-TIMEOUT_S: Final = 60.0  # the longest case takes two seconds with a buffer in Python
+TIMEOUT_S: Final = 60.0  # of one case; the slowest took 4 s on a machine that did other things
 
 
 class AdapterNotImportedError(ImportError):

@@ -124,39 +124,48 @@ def row_schema(shape: RowShape, *, key: str, embedding: EmbeddingKind) -> RingSc
 def packed(rows: Sequence[LearningRow], schema: RingSchema) -> dict[str, npt.NDArray[Any]]:
     """Return every column of the ring for some rows, each (b, ...); all of them fit."""
     n = len(rows)
-    out = {column.name: np.zeros((n, *column.shape), column.dtype) for column in schema.all_columns}
-    for i, (event, reward, priority, segment_code, embedding) in enumerate(rows):
-        length, kept = len(event.inclusion), event.n_kept
-        out["features"][i, :length] = event.features
-        out["inclusion"][i, :length] = event.inclusion
-        out["exposure"][i, :length] = event.exposure
-        out["caller_rank"][i, :length] = event.caller_rank
-        out["rewards"][i, :kept] = event.rewards
-        out["propensities"][i, :kept] = event.propensities
-        for name, value in (
-            ("seq", event.seq),
-            ("event_id", event.event_id.encode()),
-            ("served_at", event.served_at),
-            ("priority", priority),
-            ("reward", reward),
-            ("row_reward", min(max(float(event.rewards.sum()), -1.0), 1.0)),
-            ("version", event.version),
-            ("segment_code", segment_code),
-            ("is_held_out", event.is_held_out),
-            ("has_user", event.user_hash is not None),
-            ("user_hash", event.user_hash or 0),
-            ("query_hash", event.query_hash),
-            ("temperature", event.temperature),
-            ("n_documents", length),
-            ("n_kept", kept),
-            ("n_shown", event.n_shown),
-            ("params_version", event.params_version),
-            ("is_deterministic", event.is_deterministic),
-            ("is_caller_ordered", event.is_caller_ordered),
-        ):
-            out[name][i] = value
-        if embedding is not None and "query_embedding" in out:
-            out["query_embedding"][i] = embedding
+    events = [row.event for row in rows]
+    lengths = [len(event.inclusion) for event in events]
+    scalars: dict[str, list[Any]] = {
+        "seq": [event.seq for event in events],
+        "event_id": [event.event_id.encode() for event in events],
+        "served_at": [event.served_at for event in events],
+        "priority": [row.priority for row in rows],
+        "reward": [row.reward for row in rows],
+        "row_reward": [min(max(float(event.rewards.sum()), -1.0), 1.0) for event in events],
+        "version": [event.version for event in events],
+        "segment_code": [row.segment_code for row in rows],
+        "is_held_out": [event.is_held_out for event in events],
+        "has_user": [event.user_hash is not None for event in events],
+        "user_hash": [event.user_hash or 0 for event in events],
+        "query_hash": [event.query_hash for event in events],
+        "temperature": [event.temperature for event in events],
+        "n_documents": lengths,
+        "n_kept": [event.n_kept for event in events],
+        "n_shown": [event.n_shown for event in events],
+        "params_version": [event.params_version for event in events],
+        "is_deterministic": [event.is_deterministic for event in events],
+        "is_caller_ordered": [event.is_caller_ordered for event in events],
+    }
+    out = {}
+    for column in schema.all_columns:
+        if column.name in scalars:
+            out[column.name] = np.array(scalars[column.name], dtype=column.dtype)
+        else:
+            out[column.name] = np.zeros((n, *column.shape), column.dtype)
+    features, inclusion, exposure = out["features"], out["inclusion"], out["exposure"]
+    caller_rank = out["caller_rank"]
+    rewards, propensities, embeddings = out["rewards"], out["propensities"], out.get("query_embedding")
+    for i, (event, length) in enumerate(zip(events, lengths, strict=True)):
+        kept = event.n_kept
+        features[i, :length] = event.features
+        inclusion[i, :length] = event.inclusion
+        exposure[i, :length] = event.exposure
+        caller_rank[i, :length] = event.caller_rank
+        rewards[i, :kept] = event.rewards
+        propensities[i, :kept] = event.propensities
+        if embeddings is not None and rows[i].embedding is not None:
+            embeddings[i] = rows[i].embedding
     return out
 
 

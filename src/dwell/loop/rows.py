@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,18 @@ def _hash64(text: bytes, salt: bytes = b"") -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8, key=salt).digest(), "little")
 
 
+# queries and users come again: a rebuild asks for the same hashes many times over
+@lru_cache(maxsize=65_536)
+def _query_hash(query: str) -> int:
+    return _hash64(query_digest(query))
+
+
+@lru_cache(maxsize=65_536)
+def _user_hash(user: str) -> int:
+    return _hash64(user.encode())
+
+
+@lru_cache(maxsize=65_536)
 def hold_out_share(user: str | None, query: str, salt: bytes) -> float:
     """Return a stable number in [0, 1) per user, or per query where the user is unknown; below the share, held out."""
     who = b"u" + user.encode() if user is not None else b"q" + query_digest(query)
@@ -67,8 +80,8 @@ def event_row(
     return EventRow(
         seq=outcome.seq,
         event_id=impression.event_id,
-        query_hash=_hash64(query_digest(impression.query)),
-        user_hash=None if impression.user is None else _hash64(impression.user.encode()),
+        query_hash=_query_hash(impression.query),
+        user_hash=None if impression.user is None else _user_hash(impression.user),
         served_at=impression.served_at,
         features=aligned_features(impression, feature_names),
         inclusion=impression.inclusion,
@@ -80,18 +93,22 @@ def event_row(
         caller_rank=impression.document_scores.astype(np.float64),
         params_version=impression.params_version,
         temperature=impression.temperature,
-        is_held_out=hold_out_share(impression.user, impression.query, salt) < holdout,
+        is_held_out=_share(impression, salt) < holdout,
         is_deterministic=impression.is_deterministic,
         is_caller_ordered=impression.policy != "params" and impression.is_deterministic,
         version=outcome.version,
     )
 
 
+def _share(impression: Impression, salt: bytes) -> float:
+    # the query plays no part where the user is known
+    return hold_out_share(impression.user, "" if impression.user is not None else impression.query, salt)
+
+
 def _n_kept(impression: Impression) -> int:
     """Return how many of the kept documents were served: they stand first, in served order."""
-    n = 0
-    for served, kept in zip(impression.served, impression.documents, strict=False):
-        if served != kept:
-            break
-        n += 1
-    return n
+    served, kept = impression.served, impression.documents
+    n = min(len(served), len(kept))
+    if served[:n] == kept[:n]:
+        return n
+    return next(i for i in range(n) if served[i] != kept[i])

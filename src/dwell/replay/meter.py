@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -198,7 +199,7 @@ class RateMeter:
             raise _malformed(error) from error
         # both counts only grow, and none is ahead of the meter itself
         counts = (*marks, (meter.n_inserted, meter.n_sampled))
-        are_growing = all(a <= c and b <= d for (a, b), (c, d) in zip(counts, counts[1:], strict=False))
+        are_growing = all(a <= c and b <= d for (a, b), (c, d) in pairwise(counts))
         if not marks or min(marks[0]) < 0 or not are_growing:
             raise _malformed(state["marks"])
         return meter

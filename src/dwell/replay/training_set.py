@@ -5,9 +5,10 @@ whatever buffer it was taken from, and each batch has a generator of its own, so
 drawing the k before it. Columns are read by `seq` from whatever keeps them now; that what is read is what was there
 then is checked, and where it is not, an error says so: never quietly another batch.
 
-The sums behind "priority" and "rank" are whole numbers, so no order of addition and no engine changes a draw. Two things
-are outside this: a new numpy may draw other numbers from the same seed (its own policy, NEP 19), and the last bit of a
-power may differ between processors, which moves a draw about once in 10^13. `fingerprint` tells.
+The sums behind "priority" and "rank" are whole numbers, so no order of addition and no engine changes a draw. Two
+things are outside this: another version of numpy may draw other numbers from the same seed (its own policy, NEP 19),
+and the last bit of a power may differ between processors, which moves a border by a unit in 2^46 and so, rarely, a
+draw. `fingerprint` tells.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from dwell.replay.buffer import ReplayBuffer
 from dwell.replay.engines import Engine
 from dwell.replay.index_rows import SourceIndex
 from dwell.replay.laws import STRATEGIES, Strategy
-from dwell.replay.ring import GONE
+from dwell.replay.ring import GONE, NO_USER
 from dwell.replay.rows import INDEX_COLUMNS, unknown_column
 from dwell.replay.schedules import BetaSchedule
 from dwell.replay.snapshot import Snapshot
@@ -163,7 +164,7 @@ def _by_name(item: tuple[str | None, float]) -> tuple[bool, str]:
 
 
 def _refuse_erased(snapshot: Snapshot, erased: Collection[int]) -> None:
-    found = snapshot.seqs[np.isin(snapshot.seqs, np.array(sorted(erased), dtype=np.int64))] if len(erased) else ()
+    found = snapshot.seqs[np.isin(snapshot.seqs, np.array(sorted(erased), dtype=np.int64))]
     if len(found):
         raise SnapshotErased(
             f"{len(found)} of the {len(snapshot)} events of this snapshot have been erased since",
@@ -176,10 +177,12 @@ def _refuse_erased(snapshot: Snapshot, erased: Collection[int]) -> None:
 class _NoRows:
     """Stands where rows would be: they are read after the draw, from somebody else."""
 
-    names: tuple[str, ...] = ()
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ()
 
-    def read(self, _seqs: IntArray, _names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-        return {}
+    def read(self, seqs: IntArray, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+        raise ReplayError(f"there are no rows here for {len(seqs)} seqs", field="columns", value=names)
 
     def experience(self, seq: int) -> Experience:
         raise ReplayError("there are no rows here", field="seq", value=seq)
@@ -194,8 +197,8 @@ def _laid_out(snapshot: Snapshot, recipe: Recipe, engine: Engine) -> ReplayBuffe
     codes, names = snapshot.segment_codes, list(snapshot.segments)
     if recipe.stratify_by == "user":
         # strata are laid out by name: numbers as texts of one width stand in the order of the numbers
-        codes = snapshot.user_codes + 1
-        names = [None, *(f"{code:019d}" for code in range(int(codes.max(initial=0))))]
+        present, codes = np.unique(snapshot.user_codes, return_inverse=True)
+        names = [None if code == NO_USER else f"{code:019d}" for code in present.tolist()]
     if n:
         twin.adopt(
             SourceIndex(

@@ -44,8 +44,12 @@ def test_right_after_a_sort_the_law_is_exact(ties: str) -> None:
     np.testing.assert_allclose(masses / masses.sum(), exact_law(priorities), rtol=1e-9)
 
 
-@pytest.mark.parametrize("drift", [0.1, 1.0, 30.0], ids=["small steps", "new draws", "wild"])
-def test_between_sorts_the_law_stays_near_the_exact_one_and_is_what_is_drawn(drift: float) -> None:
+# a factor of e^(drift * normal) on each priority that is updated, 256 at a time, and the largest total variation
+# distance to the exact law. Wild: half of the changed pass everybody else, and each is ranked first until the next sort
+@pytest.mark.parametrize(
+    ("drift", "most"), [(0.1, 0.01), (1.0, 0.06), (30.0, 0.3)], ids=["small steps", "new draws", "wild"]
+)
+def test_between_sorts_the_law_stays_near_the_exact_one_and_is_what_is_drawn(drift: float, most: float) -> None:
     rng = np.random.default_rng(1)
     priorities = np.exp(rng.normal(size=N))
     ring = ring_of(priorities)
@@ -67,7 +71,7 @@ def test_between_sorts_the_law_stays_near_the_exact_one_and_is_what_is_drawn(dri
         worst = max(worst, 0.5 * float(np.abs(law - exact_law(ring.priorities)).sum()))
     # of the masses at most a sixteenth is ranked against an order that has not been made anew, each of them by a
     # look-up: what it misses are the ranks that others won or lost since
-    assert worst < 0.05
+    assert worst < most
     print(f"total variation distance to the exact law, at most: {worst:.4f}")
 
 

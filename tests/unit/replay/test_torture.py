@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from dwell.errors import RecordError, ReplayError
-from dwell.records import Experience, UpdateResult
+from dwell.records import ColumnSpec, Experience, UpdateResult
 from dwell.replay import ReplayBuffer
+from dwell.replay.prefix_tree import PrefixTree
+from dwell.replay.samplers import PrioritySampler
 from dwell.replay.sum_tree import SumTree
 
 Make = Callable[..., Experience]
@@ -91,6 +93,10 @@ def test_a_malformed_update_changes_nothing(buffer: ReplayBuffer, keys: object, 
         np.array(["e9"]),
         ["e9"],
         [""],
+        ["e1\0"],
+        ["x" * 600],
+        ["ü"],
+        ["\ud800"],
     ],
 )
 def test_a_stranger_is_stale_and_nobody_is_touched(buffer: ReplayBuffer, keys: object) -> None:
@@ -150,6 +156,40 @@ def test_a_collapse_of_scale_leaves_a_sound_tree(experience: Make) -> None:
     batch = buffer.sample(1000, strategy="priority")
     expected = [(int(name[1:]) + 1) / (64 * 65 / 2) for name in batch.event_ids]
     assert batch.sampling_probabilities == pytest.approx(expected, rel=1e-12)
+
+
+def test_after_ten_million_updates_over_twenty_orders_of_magnitude_nothing_has_drifted() -> None:
+    # 2,500 batches of 4,096 through the buffer's own sampler; a mass is a whole number of units, so the sum is exact
+    rng = np.random.default_rng(12)
+    n = 100_000
+    buffer = ReplayBuffer(n, alpha=1.0, seed=0, columns=ColumnSpec({"x": ((), np.dtype("f4"))}))
+    names = np.array([f"e{i}" for i in range(n)], dtype="S8")
+    buffer.extend_columns(names, timestamps=0.0, columns={"x": np.zeros(n, dtype="f4")})
+    sampler = buffer._in.laws.sampler("priority")
+    assert isinstance(sampler, PrioritySampler)
+    pool = 10.0 ** rng.uniform(-10.0, 10.0, 1 << 20) * (rng.random(1 << 20) < 0.9)
+    for turn in range(2500):
+        if turn % 250 == 0:
+            drawn = buffer.sample(64, strategy="priority", columns=["priority"])
+            assert (drawn.columns["priority"] > 0.0).all()
+        at = int(rng.integers(0, n - 4096))
+        begin = int(rng.integers(0, pool.size - 4096))
+        # a run of seqs and, each tenth time, one of a wholly other scale: outliers come and go
+        scale = 1e12 if turn % 10 == 0 else 1.0
+        result = buffer.update_priorities(np.arange(at + 1, at + 4097), pool[begin : begin + 4096] * scale)
+        assert result.updated == 4096
+    priorities = buffer.priorities()
+    batch = buffer.sample(100_000, strategy="priority", columns=["priority"])
+    assert (batch.columns["priority"] > 0.0).all()
+    masses = sampler.masses()
+    assert sampler._tree.total == math.fsum(masses)  # a drift of 0
+    fresh = PrefixTree(n)
+    fresh.fill(masses)
+    assert fresh.total == sampler._tree.total
+    # and the law is that of the priorities: each mass within half a unit, or the one unit that is the least
+    unit = math.fsum(masses) / math.fsum(priorities)
+    assert np.abs(masses - priorities * unit).max() <= 1.0
+    assert ((masses > 0.0) == (priorities > 0.0)).all()
 
 
 def test_drift_stays_below_1e_12_after_heavy_tailed_updates() -> None:

@@ -1,6 +1,8 @@
 """The buffer against a list: whatever is done to it, in whatever order, both say the same."""
 
+from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dwell.records import Experience, UpdateResult
+from dwell.records import ColumnSpec, Experience, UpdateResult
 from dwell.replay import ReplayBuffer, Strategy
-from dwell.replay.size_estimate import experience_bytes
+from dwell.replay.bounds import Quotas
+from dwell.replay.draws import draw_capped
+from dwell.replay.size_estimate import experience_bytes, index_bytes
 from dwell.replay.sum_tree import SumTree
-from dwell.replay.systematic import inclusion_probabilities, systematic_sample
 
 NAMES = [f"e{i}" for i in range(12)]
 STRATEGIES = ("uniform", "priority", "rank", "recency", "stratified")
@@ -37,6 +40,37 @@ experiences = st.builds(
 )
 
 
+SPEC = ColumnSpec({"mark": ((2,), np.dtype("f4"))})
+
+
+def mark_of(item: Experience) -> np.ndarray:
+    """What the packed row of an experience holds: its timestamp and the length of its query."""
+    return np.array([item.timestamp, len(item.query)], dtype=np.float32)
+
+
+def index_of(item: Experience) -> dict[str, Any]:
+    names = ("event_id", "timestamp", "priority", "reward", "user", "segment")
+    return {name: getattr(item, name) for name in names}
+
+
+def seen(item: Experience) -> tuple[object, ...]:
+    """What the buffer knows of an experience, whatever keeps its row."""
+    return (*index_of(item).values(), item.version)
+
+
+def capped(law: dict[int, float], n_drawn: int, cap: int) -> dict[int, float]:
+    """Expected number of times in the batch: min(cap, lambda * p)."""
+    certain: set[int] = set()
+    while True:
+        rest = sum(p for seq, p in law.items() if seq not in certain)
+        n_open = n_drawn - cap * len(certain)
+        counts = {seq: float(cap) if seq in certain else n_open * p / rest if rest else 0.0 for seq, p in law.items()}
+        more = {seq for seq, count in counts.items() if count > cap * (1 + 1e-12)}
+        if not more:
+            return counts
+        certain |= more
+
+
 class AgainstAList(RuleBasedStateMachine):
     """The model is a list of (seq, experience), oldest first."""
 
@@ -44,9 +78,32 @@ class AgainstAList(RuleBasedStateMachine):
         capacity=st.integers(1, 9),
         max_bytes=st.sampled_from([None, 3000, 9000]),
         alpha=st.sampled_from([0.0, 0.6, 1.0]),
+        quotas=st.sampled_from([None, None, "equal", {"a": 0.4, None: 0.3}]),
+        max_age_s=st.sampled_from([None, None, 3e4]),
+        is_packed=st.booleans(),
     )
-    def begin(self, capacity: int, max_bytes: int | None, alpha: float) -> None:
-        self.buffer = ReplayBuffer(capacity, alpha=alpha, half_life_s=HALF_LIFE_S, max_bytes=max_bytes, seed=0)
+    def begin(
+        self,
+        capacity: int,
+        max_bytes: int | None,
+        alpha: float,
+        quotas: Quotas | None,
+        max_age_s: float | None,
+        is_packed: bool,  # noqa: FBT001 - drawn by name
+    ) -> None:
+        self.spec = SPEC if is_packed else None
+        self.quotas, self.max_age_s = quotas, max_age_s
+        self.newest = 0.0
+        self.buffer = ReplayBuffer(
+            capacity,
+            alpha=alpha,
+            half_life_s=HALF_LIFE_S,
+            max_bytes=max_bytes,
+            seed=0,
+            segment_quotas=quotas,
+            max_age_s=max_age_s,
+            columns=self.spec,
+        )
         self.model: list[tuple[int, Experience]] = []
         self.next_seq = 1
         self.departed: list[int] = []
@@ -58,25 +115,85 @@ class AgainstAList(RuleBasedStateMachine):
         seq, item = self.model[i]
         self.model[i] = (seq, replace(item, **changed))  # type: ignore[arg-type]
 
-    @rule(item=experiences)
-    def add(self, item: Experience) -> None:
+    def n_bytes_of(self, item: Experience) -> int:
+        if self.spec is None:
+            return experience_bytes(item)
+        return index_bytes(item.event_id, item.user, item.segment) + 8  # two float32
+
+    def victim(self, segment: str | None, but: int | None) -> int:
+        """The place of who leaves next: the oldest of the segment furthest above its quota."""
+        others = [i for i, (seq, _) in enumerate(self.model) if seq != but]
+        if self.quotas is None:
+            return others[0]
+        counts = Counter(item.segment for _, item in self.model)
+        if but is None:
+            counts[segment] += 1
+        quotas = self.quotas
+        share = {name: 1 / len(counts) if isinstance(quotas, str) else quotas.get(name, 0.0) for name in counts}
+        excess = {name: counts[name] - share[name] * self.buffer.capacity for name in counts}
+        # rounding of a share does not decide between equals: the name does
+        order = sorted(counts, key=lambda name: (-round(excess[name], 9), name is not None, name or ""))
+        return next(i for name in order for i in others if self.model[i][1].segment == name)
+
+    def model_add(self, item: Experience) -> list[int]:
         at = self.position(item.event_id)
         evicted: list[int] = []
         if at is None:
             if len(self.model) == self.buffer.capacity:
-                evicted.append(self.model.pop(0)[0])
+                evicted.append(self.model.pop(self.victim(item.segment, None))[0])
             seq = self.next_seq
             self.next_seq += 1
             self.model.append((seq, item))
         else:
             seq = self.model[at][0]
             self.model[at] = (seq, item)
+        if self.max_age_s is not None:
+            self.newest = max(self.newest, item.timestamp)
+            old = [(kept.timestamp, i) for i, kept in self.model if kept.timestamp < self.newest - self.max_age_s]
+            evicted += [i for _, i in sorted(old)]
+            self.model = [(i, kept) for i, kept in self.model if i not in evicted]
         limit = self.buffer.max_bytes
-        while limit is not None and sum(experience_bytes(kept) for _, kept in self.model) > limit:
-            oldest = next(i for i, (other, _) in enumerate(self.model) if other != seq)
-            evicted.append(self.model.pop(oldest)[0])
-        assert self.buffer.extend([item]) == evicted
+        while limit is not None and sum(self.n_bytes_of(kept) for _, kept in self.model) > limit:
+            evicted.append(self.model.pop(self.victim(item.segment, seq))[0])
         self.departed += evicted
+        return evicted
+
+    @rule(item=experiences)
+    def add(self, item: Experience) -> None:
+        expected = self.model_add(item)
+        if self.spec is None:
+            assert self.buffer.extend([item]) == expected
+        else:
+            assert self.buffer.add_packed(columns={"mark": mark_of(item)}, **index_of(item)) == expected
+
+    @rule(items=st.lists(experiences, min_size=1, max_size=14))
+    def add_many(self, items: list[Experience]) -> None:
+        expected = [seq for item in items for seq in self.model_add(item)]
+        if self.spec is None:
+            assert self.buffer.extend(items) == expected
+            return
+        rows = [index_of(item) for item in items]
+        found = self.buffer.extend_columns(
+            [row["event_id"] for row in rows],
+            timestamps=[row["timestamp"] for row in rows],
+            columns={"mark": np.array([mark_of(item) for item in items])},
+            priorities=[row["priority"] for row in rows],
+            rewards=0.25,
+            users=None if all(row["user"] is None for row in rows) else [row["user"] for row in rows],
+            segments=None if all(row["segment"] is None for row in rows) else [row["segment"] for row in rows],
+        )
+        assert found == expected
+
+    @rule(limit=st.floats(0.0, 1e5))
+    def evict_before(self, limit: float) -> None:
+        gone = [seq for seq, item in self.model if item.timestamp < limit]
+        assert sorted(self.buffer.evict_before(limit)) == gone
+        self.model = [(seq, item) for seq, item in self.model if seq not in gone]
+        self.departed += gone
+
+    @rule(alpha=st.sampled_from([0.0, 0.6, 1.0]))
+    def change_alpha(self, alpha: float) -> None:
+        self.buffer.alpha = alpha
 
     @rule(name=st.sampled_from(NAMES))
     def remove(self, name: str) -> None:
@@ -97,6 +214,7 @@ class AgainstAList(RuleBasedStateMachine):
         self.buffer.clear()
         self.departed += [seq for seq, _ in self.model]
         self.model = []
+        self.newest = 0.0
 
     @rule(changes=st.lists(st.tuples(st.sampled_from(NAMES), st.one_of(priorities, bad_priorities)), max_size=6))
     def update_by_id(self, changes: list[tuple[str, float]]) -> None:
@@ -133,18 +251,40 @@ class AgainstAList(RuleBasedStateMachine):
 
     @rule()
     def save_and_restore(self) -> None:
-        self.buffer = ReplayBuffer.from_state(self.buffer.to_state())
+        self.buffer = ReplayBuffer.from_state(self.buffer.to_state(), columns=self.spec)
 
     @precondition(lambda self: bool(self.model))
     @rule(strategy=st.sampled_from(STRATEGIES), n_drawn=st.integers(1, 20))
     def sample(self, strategy: Strategy, n_drawn: int) -> None:
         batch = self.buffer.sample(n_drawn, strategy=strategy, columns=["priority"])
         live = dict(self.model)
-        assert [live[seq] for seq in batch.seqs.tolist()] == batch.experiences
+        assert [seen(live[seq]) for seq in batch.seqs.tolist()] == [seen(item) for item in batch.experiences]
+        assert batch.columns["priority"].tolist() == [live[seq].priority for seq in batch.seqs.tolist()]
         law = self.law(strategy)
         expected = [law[seq] for seq in batch.seqs.tolist()]
         assert batch.sampling_probabilities == pytest.approx(expected, rel=1e-9)
         assert batch.sampling_weights.mean() == pytest.approx(1.0)
+
+    @precondition(lambda self: bool(self.model))
+    @rule(strategy=st.sampled_from(STRATEGIES), n_drawn=st.integers(1, 20), cap=st.integers(1, 3))
+    def sample_capped(self, strategy: Strategy, n_drawn: int, cap: int) -> None:
+        law = self.law(strategy)
+        # an experience 1,022 half-lives older than the newest has no mass that a float64 could hold
+        n_possible = cap * sum(p > 1e-290 for p in law.values())
+        if n_drawn > n_possible:
+            return
+        batch = self.buffer.sample(n_drawn, strategy=strategy, max_repeats=cap)
+        counts = Counter(batch.seqs.tolist())
+        assert sum(counts.values()) == n_drawn
+        assert max(counts.values()) <= cap
+        expected = capped(law, n_drawn, cap)
+        shares = [expected[seq] / n_drawn for seq in batch.seqs.tolist()]
+        assert batch.sampling_probabilities == pytest.approx(shares, rel=1e-9)
+
+    @rule()
+    def highest(self) -> None:
+        assert self.buffer.max_priority() == max((item.priority for _, item in self.model), default=1.0)
+        assert self.buffer.segment_counts() == Counter(item.segment for _, item in self.model)
 
     def law(self, strategy: str) -> dict[int, float]:
         """P by definition, from the model alone."""
@@ -157,19 +297,22 @@ class AgainstAList(RuleBasedStateMachine):
         elif strategy == "priority" and raw.any():
             masses = np.where(raw > 0, (raw / raw.max()) ** self.buffer.alpha, 0.0)
         elif strategy == "rank" and raw.any():
-            # among equal priorities the order is the buffer's own business: compare those with one rank only
-            law = self.buffer._laws._sampler("rank").masses()
-            masses = np.array([law[self.buffer._ring.slot_of(seq)] for seq in seqs])
-            ranks = np.arange(1, np.count_nonzero(raw) + 1) ** -self.buffer.alpha
-            assert sorted(masses[masses > 0], reverse=True) == pytest.approx(ranks)
-            assert all(masses[i] >= masses[j] for i in range(raw.size) for j in range(raw.size) if raw[i] > raw[j])
+            # equals share the mean of the masses of their ranks
+            masses = np.zeros(raw.size)
+            for i, priority in enumerate(raw):
+                first = 1 + np.count_nonzero(raw > priority)
+                ranks = np.arange(first, first + np.count_nonzero(raw == priority))
+                masses[i] = (ranks**-self.buffer.alpha).mean() * (priority > 0.0)
         elif strategy == "stratified":
             segments = [item.segment for _, item in self.model]
             masses = np.zeros(len(seqs))
             for segment in set(segments):
                 inside = np.array([name == segment for name in segments])
                 young = max(item.timestamp for _, item in self.model if item.segment == segment)
-                within = np.array([2.0 ** ((item.timestamp - young) / HALF_LIFE_S) for _, item in self.model]) * inside
+                ages = [
+                    min(item.timestamp - young, 0.0) for _, item in self.model
+                ]  # younger ones are of other segments
+                within = 2.0 ** (np.array(ages) / HALF_LIFE_S) * inside
                 masses += within / within.sum()
         else:
             masses = np.ones(len(seqs))
@@ -180,13 +323,19 @@ class AgainstAList(RuleBasedStateMachine):
         if not hasattr(self, "model"):
             return
         assert self.buffer.seqs().tolist() == [seq for seq, _ in self.model]
-        assert list(self.buffer) == [item for _, item in self.model]
-        assert self.buffer.n_bytes == sum(experience_bytes(item) for _, item in self.model)
+        assert [seen(item) for item in self.buffer] == [seen(item) for _, item in self.model]
+        if self.spec is None:
+            assert list(self.buffer) == [item for _, item in self.model]
+        elif self.model:
+            batch = self.buffer.sample(len(self.model), replace=False, columns=["mark"], rng=np.random.default_rng(0))
+            live = dict(self.model)
+            assert batch.columns["mark"].tolist() == [mark_of(live[seq]).tolist() for seq in batch.seqs.tolist()]
+        assert self.buffer.n_bytes == sum(self.n_bytes_of(item) for _, item in self.model)
         assert self.buffer.size() <= self.buffer.capacity
 
 
 TestAgainstAList = AgainstAList.TestCase
-TestAgainstAList.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAgainstAList.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 
 
 @given(
@@ -215,13 +364,19 @@ def test_a_tree_never_finds_what_has_no_mass(
 @given(
     masses=st.lists(st.one_of(st.just(0.0), st.floats(1e-100, 1e100)), min_size=1, max_size=50).filter(any),
     share=st.floats(0.0, 1.0),
+    cap=st.integers(1, 4),
     seed=st.integers(0, 2**32),
 )
-def test_a_systematic_sample_is_distinct_and_of_its_size(masses: list[float], share: float, seed: int) -> None:
+def test_a_capped_draw_is_of_its_size_and_leaves_the_line_as_it_was(
+    masses: list[float], share: float, cap: int, seed: int
+) -> None:
     array = np.array(masses)
-    n_drawn = max(1, round(share * np.count_nonzero(array)))
-    inclusion = inclusion_probabilities(array, n_drawn)
-    assert inclusion.sum() == pytest.approx(n_drawn, rel=1e-9)
-    drawn = systematic_sample(inclusion, n_drawn, np.random.default_rng(seed))
-    assert np.unique(drawn).size == drawn.size == n_drawn
-    assert (array[drawn] > 0.0).all()
+    tree = SumTree(array.size)
+    tree.fill(array)
+    n_drawn = max(1, round(share * cap * np.count_nonzero(array)))
+    drawn = draw_capped(tree, n_drawn, cap, np.random.default_rng(seed))
+    counts = np.bincount(drawn.slots, minlength=array.size)
+    assert counts.sum() == n_drawn
+    assert counts.max() <= cap
+    assert (array[drawn.slots] > 0.0).all()
+    assert tree.masses(np.arange(array.size)).tobytes() == array.tobytes()

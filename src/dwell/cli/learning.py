@@ -70,6 +70,7 @@ def train(store: str, steps: int | None, tenant: str, *, as_json: bool, **given:
                 "n_steps": report.n_steps,
                 "n_closed": report.n_closed,
                 "n_learned_from": report.n_learned_from,
+                "n_replayed": report.n_replayed,
                 "step_norm": report.step_norm,
             }
         )

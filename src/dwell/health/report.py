@@ -98,7 +98,10 @@ def _figures(snapshot: HealthSnapshot, n: int, n_events: int) -> dict[str, float
         "live_version": snapshot.live_version,
         "n_promotions": snapshot.n_promotions,
         "last_verdict": snapshot.last_verdict,
+        "replay_ratio": snapshot.replay_ratio,
     }
+    if snapshot.oldest_params_version is not None:
+        figures["oldest_params_version"] = snapshot.oldest_params_version
     figures |= {f"n_{state}": count for state, count in sorted(snapshot.states.items())}
     figures |= {name: count for name, count in sorted(snapshot.counters.items()) if not name.endswith("_seen")}
     if n:

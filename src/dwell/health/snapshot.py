@@ -28,6 +28,8 @@ class HealthSnapshot:
         live_version: Params in force.
         n_promotions: Promotions in the ledger, the initial one left out.
         last_verdict: The ledger's newest verdict with its first reason, or "".
+        replay_ratio: Replayed lists per event taken in, lately, as of the last learning.
+        oldest_params_version: Oldest version that served an event which was learned from last, or None.
     """
 
     now: float
@@ -43,3 +45,5 @@ class HealthSnapshot:
     live_version: int
     n_promotions: int
     last_verdict: str
+    replay_ratio: float = 0.0
+    oldest_params_version: int | None = None

@@ -9,12 +9,14 @@ from typing import Final
 import msgspec
 
 from dwell.loop.keep import close_events
+from dwell.loop.metering import put_metered, taken_up
 from dwell.loop.promote import judge_standing, make_live, next_attempt, put_proposal
 from dwell.loop.state import LoopState
 from dwell.loop.train import Learning, Proposal, TrainReport, plan_steps, propose
 from dwell.ranking import named_generator
 from dwell.records import Estimate, GateDecision
 from dwell.records.rows import EventRow
+from dwell.replay.meter import version_ages
 from dwell.storage import Transaction
 
 __all__ = ["train"]
@@ -58,6 +60,7 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
         n_closed=n_closed,
         n_learned_from=len(state.replayed.trainable()),
         step_norm=learning.learned.step_norm,
+        n_replayed=learning.n_replayed,
     )
 
 
@@ -114,21 +117,26 @@ def _learn(
     """Learn a new proposal, make it the standing one, and write back how surprising the replayed events are."""
     with state.store.snapshot() as reader:
         versions, decisions, last_seq = reader.params_versions(), reader.decisions(), reader.last_seq()
+        meter = taken_up(state, reader)
     version = max(versions) + 1
     rng = named_generator(state.identity.secret, "train", state.identity.seed, version)
+    plan = plan_steps(len(unseen), state.config, steps=steps)
     learning = propose(
         state.live,
         state.replayed,
         unseen=unseen,
-        plan=plan_steps(len(unseen), state.config, steps=steps),
+        plan=plan,
         version=version,
         mode=state.mode,
         theta=state.theta(),
         config=state.config,
+        most_replayed=meter.allowed(plan.n_steps * plan.batch),
         now=now,
         rng=rng,
         clock=clock,
     )
+    meter = meter.sampled(learning.n_replayed)
+    ages = version_ages(list(learning.version_counts), list(learning.version_counts.values()), live=state.live.version)
     proposal = Proposal(
         version=version,
         safe_version=state.live.version,
@@ -143,10 +151,17 @@ def _learn(
         tx.add_params(learning.params)
         tx.put_setting(f"learned:{version}", msgspec.msgpack.encode(last_seq))
         put_proposal(tx, proposal)
+        put_metered(
+            tx,
+            meter,
+            n_live=len(state.replayed.buffer),
+            oldest_params_version=None if ages is None else ages.oldest,
+        )
         for start in range(0, len(seqs), _PRIORITIES_AT_ONCE):
             tx.set_priorities(seqs[start : start + _PRIORITIES_AT_ONCE], values[start : start + _PRIORITIES_AT_ONCE])
 
     state.write(job)
     state.replayed.prioritise(seqs, values)
+    state.meter = meter
     state.proposal, state.proposed, state.judgement = proposal, learning.params, None
     return learning

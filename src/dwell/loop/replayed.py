@@ -107,6 +107,7 @@ class Replayed:
         self._segments: dict[str | None, int] = {}
         self._lock = threading.RLock()
         self.n_without_features = 0
+        self.n_taken_in = 0  # events that could be replayed, those found at opening included
         self.ring_report = ""  # how the ring came about, in words
 
     def __len__(self) -> int:
@@ -126,7 +127,8 @@ class Replayed:
             self.rows.put_many([row for _, row in found])
             for impression, row in found:
                 keeper = self._held_out if row.event.is_held_out else self.buffer
-                gone += keeper.add_row(
+                n_before = len(keeper)
+                left = keeper.add_row(
                     event_id=impression.event_id,
                     seq=row.event.seq,
                     timestamp=impression.served_at,
@@ -135,6 +137,9 @@ class Replayed:
                     reward=row.reward,
                     version=row.event.version,
                 )
+                gone += left
+                if keeper is self.buffer:
+                    self.n_taken_in += len(keeper) - n_before + len(left)  # 0 for a newer version of a known one
             self.rows.drop(gone)
         return gone
 
@@ -225,6 +230,7 @@ class Replayed:
             gone += part["seq"][:n_over].tolist()
             _adopt(keeper, {name: values[n_over:] for name, values in part.items()}, segments)
         self.rows.drop(gone)
+        self.n_taken_in = len(self.buffer)
         return gone
 
     def notes(self, epoch: int) -> Notes:

@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 from dwell.health import HealthSnapshot
 from dwell.loop.keep import ensure_rebuilt
+from dwell.loop.metering import stored_meter
 from dwell.loop.state import LoopState
+from dwell.replay.meter import RateMeter
 
 __all__ = ["health_snapshot"]
 
@@ -24,6 +26,7 @@ def health_snapshot(state: LoopState, now: float) -> HealthSnapshot:
     with state.store.snapshot() as reader:
         counts = reader.counts()
         decisions = reader.decisions()
+        metered = stored_meter(reader)
     rows = state.replayed.rows.index("seq", "served_at", "row_reward", "has_user", "user_hash", "query_hash")
     order = np.lexsort((rows["seq"], rows["served_at"]))
     counters = dict(state.counters) | {"n_without_features": state.replayed.n_without_features}
@@ -44,6 +47,8 @@ def health_snapshot(state: LoopState, now: float) -> HealthSnapshot:
         live_version=state.live.version,
         n_promotions=sum(d.verdict == "promote" and d.kind in {"judged", "requested", "forced"} for d in decisions),
         last_verdict="" if last is None else f"{last.verdict}: {last.reasons[0]}",
+        replay_ratio=0.0 if metered is None else RateMeter.from_state(metered.meter).replay_ratio,
+        oldest_params_version=None if metered is None else metered.oldest_params_version,
     )
 
 

@@ -20,6 +20,7 @@ from dwell.loop.train import Proposal
 from dwell.records import Params, Served
 from dwell.records.arrays import Float32Array, FloatArray
 from dwell.records.impression import Arm, Mode
+from dwell.replay.meter import RateMeter
 from dwell.storage import Store, Transaction, Writer
 
 __all__ = ["Identity", "Limits", "LoopState"]
@@ -103,6 +104,8 @@ class LoopState:
     params_by_version: OrderedDict[int, Params] = field(default_factory=OrderedDict)
     recent: OrderedDict[str, tuple[Served, bytes]] = field(default_factory=OrderedDict)
     reopened: set[int] = field(default_factory=set)
+    meter: RateMeter | None = None
+    n_metered: int = 0
     warm_up: list[Float32Array] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
     training: threading.RLock = field(default_factory=threading.RLock)

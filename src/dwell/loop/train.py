@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -45,6 +46,7 @@ class TrainReport:
         n_closed: Events closed by the call.
         n_learned_from: Events that could be learned from.
         step_norm: Distance of the new proposal from the live params, both at norm 1.
+        n_replayed: Lists drawn from the buffer, repeats included; `replay.max_ratio` bounds it.
     """
 
     decision: GateDecision
@@ -56,6 +58,7 @@ class TrainReport:
     n_closed: int = 0
     n_learned_from: int = 0
     step_norm: float = 0.0
+    n_replayed: int = 0
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -104,6 +107,8 @@ class Learning(NamedTuple):
         predictor: The reward predictor over all events learned from.
         ended_by: "steps" or "time".
         priorities: New priorities by seq: how surprising each replayed event is to the new predictor.
+        n_replayed: Lists drawn from the buffer.
+        version_counts: Number of events learned from by the params version that served them.
     """
 
     params: Params
@@ -111,6 +116,8 @@ class Learning(NamedTuple):
     predictor: Predictor
     ended_by: str
     priorities: dict[int, float]
+    n_replayed: int
+    version_counts: Counter[int]
 
 
 def plan_steps(n_unseen: int, config: Config, *, steps: int | None) -> Plan:
@@ -161,14 +168,15 @@ def _samples(
     plan: Plan,
     config: Config,
     rng: np.random.Generator,
+    budget: Budget,
 ) -> Iterator[tuple[list[EventRow], FloatArray]]:
-    """Yield rows and sampling weights per step: half unseen events, each once, half replayed ones."""
+    """Yield rows and sampling weights per step: half unseen events, each once, half replayed ones while they last."""
     fresh = math.ceil(plan.batch / 2)
     order = np.concatenate([rng.permutation(len(unseen)) for _ in range(math.ceil(plan.n_steps * fresh / len(unseen)))])
     for step in range(plan.n_steps):
         rows = [unseen[i] for i in order[step * fresh : (step + 1) * fresh]]
         weights = np.ones(len(rows))
-        n_old = plan.batch - len(rows)
+        n_old = budget.spend(plan.batch - len(rows))
         if n_old > 0:
             batch = replayed.buffer.sample(n_old, strategy=config.replay.strategy, beta=config.replay.beta, rng=rng)
             drawn = {row.seq: row for row in replayed.rows.rows(batch.seqs.tolist())}
@@ -176,6 +184,24 @@ def _samples(
             rows += [drawn[int(batch.seqs[i])] for i in kept]
             weights = np.concatenate([weights, batch.sampling_weights[kept]])
         yield rows, weights / weights.mean()
+
+
+class Budget:
+    """Lists that one call may replay.
+
+    Args:
+        most: How many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.n_spent = 0
+
+    def spend(self, n: int) -> int:
+        """Return how many of n may be replayed, and note them."""
+        n = min(n, self._most - self.n_spent)
+        self.n_spent += n
+        return n
 
 
 class Standardised:
@@ -222,6 +248,7 @@ def propose(
     mode: Mode,
     theta: FloatArray,
     config: Config,
+    most_replayed: int,
     now: float,
     rng: np.random.Generator,
     clock: Callable[[], float],
@@ -237,6 +264,7 @@ def propose(
         mode: Mode of the loop: it decides what the trust region is measured against.
         theta: (k,) examination per position.
         config: Settings.
+        most_replayed: Lists that may be drawn from the buffer.
         now: UTC epoch seconds.
         rng: Source of sampling and rankings.
         clock: Monotonic seconds, for the time limit alone.
@@ -249,9 +277,10 @@ def propose(
     deadline = clock() + config.training.max_seconds
     state = {"ended_by": "steps"}
     seen: dict[int, EventRow] = {}
+    budget = Budget(most_replayed)
 
     def lists() -> Iterator[Lists]:
-        for some, weights in _samples(unseen, replayed, plan, config, rng):
+        for some, weights in _samples(unseen, replayed, plan, config, rng, budget):
             if clock() > deadline:
                 state["ended_by"] = "time"
                 return
@@ -279,7 +308,8 @@ def propose(
     )
     params = space.params(learned.vector, version=version, parent=live, created_at=now)
     priorities = {seq: _surprise(row, standardised(row), both, theta) for seq, row in seen.items()}
-    return Learning(params, learned, both, state["ended_by"], priorities)
+    versions = Counter(row.params_version for row in rows)
+    return Learning(params, learned, both, state["ended_by"], priorities, budget.n_spent, versions)
 
 
 def _surprise(row: EventRow, phi: Float32Array, predictor: Predictor, theta: FloatArray) -> float:

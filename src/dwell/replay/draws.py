@@ -66,8 +66,13 @@ def draw(line: Line, n_drawn: int, rng: np.random.Generator) -> Drawn:
 
     One draw falls in each of `n_drawn` equal slices of the line, as in Schaul et al. 2015, appendix B.2.1: the expected
     share of each index is its mass over the total, as with independent draws, and the share itself varies less.
+    A line that has `draw_slices` does the same arithmetic itself, compiled.
+
     Positions in ascending order are also found sooner: random ones cost half of the search in mispredicted branches.
     """
+    in_one_go = getattr(line, "draw_slices", None)
+    if in_one_go is not None:
+        return Drawn(*in_one_go(rng.random(n_drawn)))
     total = line.total
     positions = rng.random(n_drawn)
     positions += _slices(n_drawn)

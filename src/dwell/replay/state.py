@@ -30,7 +30,8 @@ MAX_SCALE: Final = 1074  # exponents of 2 in float64 run from -1073, the least s
 MAX_HALF_LIVES: Final = 10**15  # the longest time in the shortest half-life is 1e14 of them
 
 _SETTINGS: Final = (
-    "capacity", "alpha", "half_life_s", "max_bytes", "max_age_s", "segment_quotas", "next_seq", "newest", "rng", "scales",
+    "capacity", "alpha", "half_life_s", "max_bytes", "max_age_s", "segment_quotas", "next_seq", "newest",
+    "rng", "scales",
 )  # fmt: skip
 # what the constructor is given again
 ARGUMENTS: Final = ("capacity", "alpha", "half_life_s", "max_bytes", "max_age_s", "segment_quotas")

@@ -7,7 +7,7 @@ from dwell.replay.ages import Ages
 
 
 @pytest.mark.parametrize("n_slots", [1, 2, 5, 40, 150])
-def test_it_says_what_a_list_says(n_slots: int) -> None:
+def test_it_says_what_a_list_says(n_slots: int) -> None:  # noqa: C901 - one branch per call
     rng = np.random.default_rng(n_slots)
     ages = Ages(n_slots)
     model: list[int] = []  # slots, oldest first

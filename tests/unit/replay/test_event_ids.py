@@ -33,7 +33,7 @@ class AgainstADict(RuleBasedStateMachine):
     """Slots are dense, as in the buffer; the model is a list of ids by slot."""
 
     @initialize(n_slots=st.sampled_from([1, 2, 8, 20]), do_collide=st.booleans())
-    def begin(self, n_slots: int, do_collide: bool) -> None:
+    def begin(self, n_slots: int, do_collide: bool) -> None:  # noqa: FBT001 - drawn by name
         self.table = EventIds(n_slots)
         if do_collide:  # all ids have the same hash: each hit must be told apart by the id itself
             self.table._keys = [0] * len(self.table._keys)
@@ -60,7 +60,7 @@ class AgainstADict(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.live) < min(self.n_slots, len(IDS)))
     @rule(data=st.data(), is_run=st.booleans())
-    def enter_many(self, data: st.DataObject, is_run: bool) -> None:
+    def enter_many(self, data: st.DataObject, is_run: bool) -> None:  # noqa: FBT001 - drawn by name
         room = self.n_slots - len(self.live)
         new = data.draw(st.lists(st.sampled_from(self.absent()), unique=True, min_size=1, max_size=room))
         slots = np.arange(len(self.live), len(self.live) + len(new))
@@ -188,7 +188,7 @@ def test_ids_that_were_taken_over_are_found_and_added_to() -> None:
         table = EventIds(n_slots)
         table.adopt(as_id_array(names))
         assert [raw.decode() for raw in table.array(40)] == names
-        assert table.find_many(as_id_array([*names[::-1], "none"])).tolist() == [*range(40)][::-1] + [GONE]
+        assert table.find_many(as_id_array([*names[::-1], "none"])).tolist() == [*range(39, -1, -1), GONE]
         table = EventIds(n_slots)
         table.adopt(as_id_array(names))
         table.drop(0)

@@ -132,9 +132,8 @@ def test_every_range_that_is_taken_lets_both_sides_go_on() -> None:
         for _ in range(200):
             n = meter.allowed(1)
             meter = meter.sampled(n) if n else meter.inserted()
-        # the first sample waits for min_size, and at most for the range to be entered: ratio * min_size >= low
-        assert meter.n_sampled > 0 or ratio * (min_size + 1) - low < 1.0 + ratio
-        assert meter.n_inserted < 200
+        # at the latest when the difference has grown by one sample beyond min_size: 1 / 0.1 inserts more
+        assert meter.n_sampled > 0
     assert n_taken > 20
 
 

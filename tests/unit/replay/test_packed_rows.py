@@ -12,19 +12,23 @@ from dwell.replay import ReplayBuffer
 from dwell.replay.packed_rows import OWN_REGION_BYTES
 
 # narrow columns of two kinds, a wide one with a region of its own, a half-precision one, one that the index holds
-SPEC = ColumnSpec({
-    "features": ((2, 3), np.dtype("f4")),
-    "clicks": ((4,), np.dtype("i2")),
-    "embedding": ((OWN_REGION_BYTES // 4,), np.dtype("f4")),
-    "half": ((700,), np.dtype("f2")),
-    "reward": ((), np.dtype("f4")),
-})
+SPEC = ColumnSpec(
+    {
+        "features": ((2, 3), np.dtype("f4")),
+        "clicks": ((4,), np.dtype("i2")),
+        "embedding": ((OWN_REGION_BYTES // 4,), np.dtype("f4")),
+        "half": ((700,), np.dtype("f2")),
+        "reward": ((), np.dtype("f4")),
+    }
+)
 ONE_KIND = ColumnSpec({"features": ((3,), np.dtype("f4")), "exposure": ((), np.dtype("f4"))})
 
 
 def row(i: int, spec: ColumnSpec = SPEC) -> dict[str, np.ndarray]:
     return {
-        name: np.full(shape, i % 1000).astype(dtype) for name, (shape, dtype) in spec.columns.items() if name != "reward"
+        name: np.full(shape, i % 1000).astype(dtype)
+        for name, (shape, dtype) in spec.columns.items()
+        if name != "reward"
     }
 
 
@@ -56,7 +60,12 @@ def assert_rows_are_their_own(buffer: ReplayBuffer, spec: ColumnSpec = SPEC) -> 
 def test_rows_come_one_by_one_and_in_blocks_and_each_is_found_again() -> None:
     buffer = ReplayBuffer(500, columns=SPEC, seed=0)
     buffer.add_packed("e0", timestamp=0.0, columns=row(0), user="u", segment="s", reward=0.25, version=2, priority=3.0)
-    assert buffer.extend_columns(names_of([*range(1, 400)]), timestamps=np.arange(1.0, 400.0), columns=block([*range(1, 400)])) == []
+    assert (
+        buffer.extend_columns(
+            names_of([*range(1, 400)]), timestamps=np.arange(1.0, 400.0), columns=block([*range(1, 400)])
+        )
+        == []
+    )
     assert_rows_are_their_own(buffer)
     kept = buffer.get("e0")
     assert kept is not None
@@ -74,7 +83,12 @@ def test_a_full_buffer_reports_who_left_for_a_block() -> None:
     assert buffer.extend_columns(names_of([*range(8)]), timestamps=0.0, columns=block([*range(8)])) == []
     assert buffer.remove("e3")
     # room for three, the other four take over the slots of the oldest
-    assert buffer.extend_columns(names_of([*range(20, 27)]), timestamps=0.0, columns=block([*range(20, 27)])) == [1, 2, 3, 5]
+    assert buffer.extend_columns(names_of([*range(20, 27)]), timestamps=0.0, columns=block([*range(20, 27)])) == [
+        1,
+        2,
+        3,
+        5,
+    ]
     assert [item.event_id for item in buffer] == names_of([5, 6, 7, *range(20, 27)])
     assert_rows_are_their_own(buffer)
     # larger than the buffer: it evicts its own first ones, too; seqs 16 to 50 are its
@@ -137,7 +151,12 @@ def test_the_bytes_are_the_same_whichever_way_a_row_came() -> None:
     many.extend_columns(names, timestamps=0.0, columns=block([0, 1, 2], ONE_KIND), users=users, segments=segments)
     assert one.n_bytes == many.n_bytes
     limited = ReplayBuffer(50, columns=ONE_KIND, max_bytes=one.n_bytes)
-    assert limited.extend_columns(names, timestamps=0.0, columns=block([0, 1, 2], ONE_KIND), users=users, segments=segments) == []
+    assert (
+        limited.extend_columns(
+            names, timestamps=0.0, columns=block([0, 1, 2], ONE_KIND), users=users, segments=segments
+        )
+        == []
+    )
     assert limited.extend_columns(["e9"], timestamps=0.0, columns=block([9], ONE_KIND)) == [1]
 
 
@@ -256,6 +275,7 @@ def test_no_row_is_torn_while_another_thread_writes_blocks() -> None:
     buffer.extend_columns(names_of([*range(200)]), timestamps=np.arange(200.0), columns=block([*range(200)]))
     torn: list[str] = []
     done = threading.Event()
+    parts = ["features", "clicks", "embedding", "half"]
 
     def write() -> None:
         for begin in range(200, 5000, 40):
@@ -269,13 +289,14 @@ def test_no_row_is_torn_while_another_thread_writes_blocks() -> None:
     def read() -> None:
         while not done.is_set():
             with buffer.held():
-                batch = buffer.sample(64, strategy="priority", columns=["features", "clicks", "embedding", "half", "timestamp"])
+                batch = buffer.sample(64, strategy="priority", columns=[*parts, "timestamp"])
                 names = batch.event_ids
             number = batch.columns["timestamp"] % 1000
-            for column in ("features", "clicks", "embedding", "half"):
-                if not (batch.columns[column].reshape(64, -1).astype(float) == number[:, None]).all():
-                    torn.append(column)
-            torn.extend(name for name, at in zip(names, batch.columns["timestamp"], strict=True) if name != f"e{at:.0f}")
+            wide = {name: batch.columns[name].reshape(64, -1).astype(float) for name in parts}
+            torn.extend(name for name in parts if not (wide[name] == number[:, None]).all())
+            torn.extend(
+                name for name, at in zip(names, batch.columns["timestamp"], strict=True) if name != f"e{at:.0f}"
+            )
             buffer.update_priorities(batch.seqs, np.ones(64))
 
     threads = [threading.Thread(target=work) for work in (write, read)]
@@ -288,7 +309,9 @@ def test_no_row_is_torn_while_another_thread_writes_blocks() -> None:
     assert_rows_are_their_own(buffer)
 
 
-@pytest.mark.parametrize("spec", [SPEC, ONE_KIND, ColumnSpec({"reward": ((), np.dtype("f4"))})], ids=["mixed", "one", "index"])
+@pytest.mark.parametrize(
+    "spec", [SPEC, ONE_KIND, ColumnSpec({"reward": ((), np.dtype("f4"))})], ids=["mixed", "one", "index"]
+)
 def test_packed_rows_are_restored_and_go_on_alike(spec: ColumnSpec) -> None:
     buffer = ReplayBuffer(30, columns=spec, seed=1, half_life_s=50.0)
     buffer.extend_columns(names_of([*range(50)]), timestamps=np.arange(50.0), columns=block([*range(50)], spec))

@@ -73,9 +73,7 @@ def test_under_a_cap_the_ratio_is_that_to_the_expected_share(strategy: str, norm
 
 def test_weights_without_a_divisor_have_mean_one_over_many_batches() -> None:
     buffer = made(HALF_LIFE_S)
-    weights = [
-        buffer.sample(50, strategy="priority", normalisation="none").sampling_weights.mean() for _ in range(400)
-    ]
+    weights = [buffer.sample(50, strategy="priority", normalisation="none").sampling_weights.mean() for _ in range(400)]
     assert np.mean(weights) == pytest.approx(1.0, abs=5 * np.std(weights) / 20 + 1e-9)
 
 

@@ -23,7 +23,7 @@ def test_a_line_may_fall() -> None:
 
 
 def test_the_end_is_reached_to_the_bit() -> None:
-    # 0.1 + (0.3 - 0.1) is 0.30000000000000004
+    # the sum of 0.1 and the difference of both is the next number above 0.3
     assert BetaSchedule.linear(0.1, 0.3, 10).at(10) == 0.3
 
 

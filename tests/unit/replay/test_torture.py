@@ -186,8 +186,8 @@ def test_after_ten_million_updates_over_twenty_orders_of_magnitude_nothing_has_d
     fresh = PrefixTree(n)
     fresh.fill(masses)
     assert fresh.total == sampler._tree.total
-    # and the law is that of the priorities: each mass within half a unit, or the one unit that is the least
-    unit = math.fsum(masses) / math.fsum(priorities)
+    # and the law is that of the priorities: each mass is rounded to a whole unit, a power of 2, and is at least one
+    unit = 2.0 ** round(math.log2(math.fsum(masses) / math.fsum(priorities)))
     assert np.abs(masses - priorities * unit).max() <= 1.0
     assert ((masses > 0.0) == (priorities > 0.0)).all()
 

@@ -458,3 +458,70 @@ def test_priorities_are_written_back(opened: Open, world: Any, anywhere: str) ->
         found = in_memory.get(name)
         assert found is not None
         assert found.priority == after[name]
+
+
+def with_ratio(ratio: float) -> dict[str, Any]:
+    return {"training": {"target_steps": 10, "max_seconds": 60.0}, "replay": {"max_ratio": ratio}}
+
+
+def test_the_default_limit_on_replay_changes_nothing(opened: Open, new_world: Any) -> None:
+    reports = []
+    for ratio in (1_000.0, 1e9):  # the default, and a limit that nothing reaches
+        world = new_world()
+        loop = opened(temperature=1.0, config=with_ratio(ratio))
+        world.visits(loop, 60)
+        reports.append(loop.train(now=world.now))
+    assert bits(reports[0].proposed) == bits(reports[1].proposed)
+    assert reports[0].n_replayed == reports[1].n_replayed
+    # half of each step is replayed: as many lists as there are unseen events, or a little more where steps round up
+    assert reports[0].n_learned_from <= reports[0].n_replayed <= 2 * reports[0].n_learned_from
+
+
+def test_replay_is_bounded_per_event_taken_in(opened: Open, world: Any, anywhere: str) -> None:
+    loop = opened(anywhere, temperature=1.0, config=with_ratio(0.25))
+    world.visits(loop, 80)
+    report = loop.train(now=world.now)
+    # the least error buffer lets samples run one insert's worth or one list ahead: 1 - 0.25
+    assert report.n_replayed == int(0.25 * report.n_learned_from + 0.75)
+    assert report.n_steps == min(10, 2 * report.n_learned_from // 16)  # as many as without a limit
+    assert loop.params.version < report.proposed.version
+
+
+def test_the_limit_holds_over_trainings_and_restarts(opened: Open, world: Any) -> None:
+    how: dict[str, Any] = {"temperature": 1.0, "config": with_ratio(0.5), "holdout": 0.0}
+    n_replayed = 0
+    for rounds in range(1, 4):
+        loop = opened("a.dwell", **how)
+        world.visits(loop, 40)
+        report = loop.train(now=world.now)
+        loop.promote(report.proposed, force=True)  # so that the next call learns again
+        n_replayed += report.n_replayed
+        # 40 a round came in, at a half each; one list may run ahead
+        assert n_replayed == int(0.5 * 40 * rounds + 0.5)
+        loop.close()
+    # with nothing new, nothing more is replayed
+    loop = opened("a.dwell", **how)
+    assert loop.train(now=world.now, steps=5).n_replayed == 0
+
+
+def test_a_late_reward_is_no_event_taken_in(opened: Open, world: Any) -> None:
+    loop = opened(temperature=1.0, config=with_ratio(0.5), holdout=0.0)
+    world.visits(loop, 40)
+    loop.close_events(now=world.now)
+    for e in list(loop.experiences()):
+        loop.feedback(e.event_id, "reward", doc=e.results_served[0]["id"], value=0.5, now=world.now)
+    assert loop.train(now=world.now).n_replayed == int(0.5 * 40 + 0.5)
+
+
+def test_health_says_how_often_events_are_replayed_and_by_whom_the_oldest_was_served(
+    opened: Open, world: Any, anywhere: str
+) -> None:
+    loop = opened(anywhere, temperature=1.0, config=with_ratio(0.5), holdout=0.0)
+    served_by = loop.params.version
+    assert loop.health(now=world.now).figures["replay_ratio"] == 0.0
+    assert "oldest_params_version" not in loop.health(now=world.now).figures
+    world.visits(loop, 40)
+    loop.train(now=world.now)
+    figures = loop.health(now=world.now).figures
+    assert figures["replay_ratio"] == 20 / 40
+    assert figures["oldest_params_version"] == served_by

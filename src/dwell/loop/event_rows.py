@@ -155,6 +155,19 @@ class EventRows:
 
     # ---- reading
 
+    @property
+    def key(self) -> str:
+        """What makes an older ring unusable."""
+        return self._key
+
+    def raw(self, seqs: IntArray, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+        """Return columns of the ring as they stand there, padded to its width, each (b, ...).
+
+        Raises:
+            ReplayError: A name or a seq is unknown.
+        """
+        return self._from_ring(lambda ring: ring.read(seqs, names))
+
     def __len__(self) -> int:
         return 0 if self._ring is None else len(self._ring)
 

@@ -136,7 +136,7 @@ class ReplayBuffer:
 
     def size(self) -> int:
         """Return the number of experiences kept."""
-        return len(self._in.ring)
+        return len(self)
 
     def __len__(self) -> int:
         return len(self._in.ring)
@@ -199,8 +199,7 @@ class ReplayBuffer:
     def add(self, experience: Experience) -> None:
         """Keep a sealed copy of an experience, its priority exactly as it is.
 
-        A known event id is replaced in place: it keeps its seq and its age. Beyond the bounds the oldest leave;
-        use `extend` or `add_row` to learn which.
+        A known event id is replaced in place: it keeps its seq and its age. `extend` and `add_row` say who left.
 
         Raises:
             ReplayError: It is no Experience, does not fit the columns, is larger than `max_bytes`, or lacks the seq
@@ -244,12 +243,7 @@ class ReplayBuffer:
         """
         inside = self._in
         if not inside.is_external:
-            raise ReplayError(
-                "this buffer keeps its own rows",
-                field="columns",
-                value=type(inside.rows).__name__,
-                hint="Use add, or give the constructor a source of rows as columns.",
-            )
+            raise ReplayError("this buffer keeps its own rows", field="columns", hint="Use add or add_packed.")
         index = checked_row(
             event_id,
             seq=seq,

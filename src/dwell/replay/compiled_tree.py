@@ -8,7 +8,7 @@ the bit. Compiling takes seconds once per installation, loading what was compile
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -21,8 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _compiled(function: F) -> F:
-    result: F = numba.njit(cache=True, nogil=True)(function)
-    return result
+    return cast("F", numba.njit(cache=True, nogil=True)(function))
 
 
 @_compiled

@@ -85,6 +85,8 @@ class IndexBlock(NamedTuple):
 class SourceIndex(NamedTuple):
     """The index of a source of rows that was verified before, as a column ring's: each (n,), oldest first.
 
+    Who takes it over may keep the arrays: give away copies.
+
     Attributes:
         event_ids: dtype "S", all different.
         seqs: int64, >= 1, all different.

@@ -54,8 +54,9 @@ def sampling_weights(
         normalisation: What they are divided by.
         log2_scale: For "none" and "buffer_max": log2 of what t / P, as given, is to be divided by.
     """
-    if log2_target is None and drawn.log2_masses is None and beta == 1.0 and normalisation == "batch_mean":
-        weights: FloatArray = 1.0 / drawn.probabilities
+    if log2_target is None and drawn.log2_masses is None and normalisation == "batch_mean":
+        # whole-number masses: no probability is below 2^-53, and no power of it leaves float64
+        weights: FloatArray = 1.0 / drawn.probabilities if beta == 1.0 else drawn.probabilities**-beta
         weights *= weights.size / np.add.reduce(weights)
         return weights
     # in logarithms, because a decay over thousands of half-lives has no float64

@@ -113,6 +113,11 @@ def test_deadlines_of_those_that_left_otherwise_are_forgotten(experience: Make) 
     heap = buffer._in._deadlines._heap  # type: ignore[union-attr]
     assert len(heap) < 2000
     assert {seq for _, seq in heap} >= set(buffer.seqs().tolist())
+    # those who stay while another is replaced again and again keep theirs
+    steady = ReplayBuffer(10, max_age_s=100.0)
+    steady.extend(experience(f"e{i}", timestamp=1.0) for i in range(10))
+    steady.extend(experience("e0", timestamp=50.0 + i / 1e3) for i in range(3000))
+    assert sorted(steady.extend([experience("e0", timestamp=102.0)])) == [*range(2, 11)]
 
 
 def test_the_newest_timestamp_is_part_of_the_state(experience: Make) -> None:

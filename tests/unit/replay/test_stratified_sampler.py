@@ -51,13 +51,13 @@ def test_the_law_is_that_of_the_formula(
 ) -> None:
     buffer = made(half_life_s)
     law = expected_law(buffer, by, shares or {})
-    batch = buffer.sample(100_000, strategy="stratified", stratify_by=by, shares=shares)  # type: ignore[arg-type]
+    batch = buffer.sample(20_000, strategy="stratified", stratify_by=by, shares=shares)  # type: ignore[arg-type]
     names = batch.event_ids
     assert batch.sampling_probabilities == pytest.approx([law[name] for name in names], rel=1e-12)
-    found = {name: names.count(name) / 1e5 for name in law}
+    found = {name: names.count(name) / 2e4 for name in law}
     assert sum(law.values()) == pytest.approx(1.0)
-    # 5 standard errors of a share of 100,000 independent draws
-    assert all(abs(found[name] - p) < 5 * np.sqrt(p * (1 - p) / 1e5) for name, p in law.items())
+    # 5 standard errors of a share of 20,000 independent draws
+    assert all(abs(found[name] - p) < 5 * np.sqrt(p * (1 - p) / 2e4) for name, p in law.items())
 
 
 @pytest.mark.parametrize("by", ["segment", "user"])

@@ -253,9 +253,8 @@ def test_a_flipped_bit_in_a_body_names_the_event(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"words of the second", b"words of the sec0nd"))
     store = open_store(str(path))
-    with store.snapshot() as reader:
-        with pytest.raises(CorruptStoreError, match="does not agree with its checksum"):
-            reader.impressions([1, 2])
+    with store.snapshot() as reader, pytest.raises(CorruptStoreError, match="does not agree with its checksum"):
+        reader.impressions([1, 2])
     assert store.verify() == [
         f"{path} is damaged: a page does not agree with its checksum",
         "the stored impression of event 'second' is damaged",

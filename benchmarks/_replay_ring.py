@@ -24,6 +24,7 @@ REBUILD_PER_S: Final = 200_000  # promised
 N_REBUILT: Final = 20_000  # closed events in the database that the ring is made from
 N_ROUNDS: Final = 5
 CHUNK: Final = 10_000
+TOKEN: Final = 7  # any number: it stands in the file and in the notes
 NAMES: Final = tuple(f"feature_{j}" for j in range(N_FEATURES))
 SHAPE: Final = RowShape(N_FEATURES)  # 16 documents of eight features, 16 positions
 
@@ -111,9 +112,9 @@ def _reopened(folder: Path, n: int) -> tuple[int, list[float], list[float], list
             "event_id": np.array([f"event-{seq:030d}" for seq in seqs], "S"),
         }
         ring.put_many(row)
-    ring.checkpoint(1)
+    ring.checkpoint(TOKEN)
     ring.close()
-    notes = Notes(1, list(SHAPE), [None], 0)
+    notes = Notes(epoch=1, token=TOKEN, shape=tuple(SHAPE), segments={0: None}, n_without_features=0)
     opened, sampled, by_id, batch_us = [], [], [], []
     for _ in range(N_ROUNDS + 1):
         replayed = _replayed(path, n)

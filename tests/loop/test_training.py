@@ -487,20 +487,22 @@ def test_replay_is_bounded_per_event_taken_in(opened: Open, world: Any, anywhere
     assert loop.params.version < report.proposed.version
 
 
-def test_the_limit_holds_over_trainings_and_restarts(opened: Open, world: Any) -> None:
+@pytest.mark.parametrize("is_restarted", [False, True], ids=["one process", "restarts"])
+def test_the_limit_holds_over_trainings_and_restarts(opened: Open, world: Any, is_restarted: bool) -> None:  # noqa: FBT001
     how: dict[str, Any] = {"temperature": 1.0, "config": with_ratio(0.5), "holdout": 0.0}
+    loop = opened("a.dwell", **how)
     n_replayed = 0
     for rounds in range(1, 4):
-        loop = opened("a.dwell", **how)
         world.visits(loop, 40)
         report = loop.train(now=world.now)
         loop.promote(report.proposed, force=True)  # so that the next call learns again
         n_replayed += report.n_replayed
         # 40 a round came in, at a half each; one list may run ahead
         assert n_replayed == int(0.5 * 40 * rounds + 0.5)
-        loop.close()
+        if is_restarted:
+            loop.close()
+            loop = opened("a.dwell", **how)
     # with nothing new, nothing more is replayed
-    loop = opened("a.dwell", **how)
     assert loop.train(now=world.now, steps=5).n_replayed == 0
 
 

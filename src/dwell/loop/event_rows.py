@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -28,6 +28,7 @@ _EMBEDDING: Final = "query_embedding"
 FIRST_ROWS: Final = 4096  # rows of a new ring; it doubles: a small store's file stays small
 CACHED_ROWS: Final = 20_000  # events kept as values as well: what the gate judges by at most, 50 MB at 64 documents
 _AT_ONCE: Final = 2_000  # rows decoded together: 5 MB at 64 documents
+_REFUSED_BY_DISK: Final = {"disk_full", "io", "cannot_open"}  # what memory does not refuse
 
 _log = logging.getLogger("dwell")
 
@@ -66,12 +67,19 @@ class EventRows:
         self._ring: ColumnRing | None = None
         self._values: dict[int, EventRow] = {}
         self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._is_short = False  # a recovery ended half way: rows are missing, and nothing else would tell
+        self._is_recovering = False
         self.recover: Callable[[], None] | None = None  # puts everything again, from the facts
 
     # ---- the file
 
-    def reopen(self, epoch: int, shape: RowShape) -> None:
-        """Take up the rows of the file, which is in step with the store's epoch.
+    def reopen(self, token: int, shape: RowShape) -> None:
+        """Take up the rows of the file.
+
+        Args:
+            token: That of its last checkpoint.
+            shape: How wide its rows are.
 
         Raises:
             RingUnusable: It can not be used; says why.
@@ -81,7 +89,8 @@ class EventRows:
             raise RingUnusable("a ring in memory ends with its process", code="ring_missing", hint="It is made again.")
         schema = row_schema(shape, key=self._key, embedding=self._embedding)
         with self._lock:
-            self._ring = ColumnRing.open(self._path, schema, epoch)
+            self._unlink(f"{self._path}.new")
+            self._ring = ColumnRing.open(self._path, schema, token)
             self._shape = shape
 
     @property
@@ -89,32 +98,67 @@ class EventRows:
         """How wide rows are at present."""
         return self._shape
 
-    def checkpoint(self, epoch: int) -> None:
-        """Bring all rows to disk, in step with an epoch of the store.
+    def checkpoint(self, token: int) -> None:
+        """Bring all rows to disk.
+
+        Args:
+            token: Whoever opens the file has to know it.
 
         Raises:
             StorageError: It could not; the facts are not concerned.
             RingUnusable: The ring is damaged.
         """
         with self._lock:
-            if self._ring is not None:
-                self._ring.checkpoint(epoch)
+            self._live_ring().checkpoint(token)
 
     @property
-    def is_settled(self) -> bool:
-        """Whether nothing is to be brought to disk."""
-        return self._path is None or self._ring is None or self._ring.is_clean
+    def has_file(self) -> bool:
+        """Whether rows are kept in a file that is open here."""
+        return self._ring is not None and self._ring.path is not None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was changed since the last checkpoint."""
+        return self._ring is not None and self._ring.is_clean
 
     def close(self) -> None:
-        """Let go of the file; what was read stays readable."""
+        """Let go of the file; what was read stays readable. In a forked child nothing is touched."""
+        if self._pid != os.getpid():  # before the lock: a child may have inherited it held
+            return
         with self._lock, contextlib.suppress(StorageError):
             if self._ring is not None:
                 self._ring.close()
 
+    def start_over(self) -> None:
+        """Forget all rows; the next one begins a new file."""
+        with self._lock:
+            if self._ring is not None:
+                self._ring.close()
+            self._ring, self._shape, self._is_short = None, RowShape(self._shape.n_features), False
+            self._values.clear()
+
     def discard(self) -> None:
-        """Remove the file, which this object has not opened; whoever has goes on with it until he closes it."""
-        if self._file is not None:
-            Path(self._file).unlink(missing_ok=True)
+        """Remove the file, which is not open here; whoever has it open goes on with it until he closes it.
+
+        Raises:
+            StorageError: It stands where it was.
+        """
+        if self._file is None:
+            return
+        for path in (self._file, f"{self._file}.new"):
+            try:
+                self._unlink(path)
+            except OSError as error:
+                raise StorageError(
+                    f"the column ring {path} can not be removed: {error.strerror}",
+                    code="cannot_open",
+                    hint="Remove it by hand: it is made again from the store.",
+                ) from error
+
+    @staticmethod
+    def _unlink(path: str) -> None:
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):  # a folder in its place is not ours
+            os.unlink(path)  # noqa: PTH108 - a plain path, as the store takes it
 
     # ---- Columns
 
@@ -274,13 +318,19 @@ class EventRows:
         except RingUnusable as error:
             self._make_again(error)
         except StorageError as error:
-            if error.code not in {"disk_full", "io"}:
+            if error.code not in _REFUSED_BY_DISK:
                 raise
-            self._path = None
+            self._leave_disk()
             self._make_again(error)
         else:
             return
         write(self._live_ring())
+
+    def _leave_disk(self) -> None:
+        """Go on in memory, and leave nothing behind that an erasure would not reach."""
+        self._path = None
+        with contextlib.suppress(StorageError):  # erasure tries again, and tells
+            self.discard()
 
     def _make_again(self, error: StorageError) -> None:
         if self.recover is None:
@@ -293,10 +343,18 @@ class EventRows:
             self._ring.close()
         self._values.clear()
         self._ring = self._created()
-        if self.recover is not None:
+        if self.recover is None:
+            return
+        self._is_short, was_recovering, self._is_recovering = True, self._is_recovering, True
+        try:
             self.recover()
+        finally:
+            self._is_recovering = was_recovering
+        self._is_short = False
 
     def _live_ring(self) -> ColumnRing:
+        if self._is_short and not self._is_recovering:
+            self._refill()
         if self._ring is None:
             self._ring = self._created()
         return self._ring
@@ -304,10 +362,12 @@ class EventRows:
     def _created(self) -> ColumnRing:
         schema = row_schema(self._shape, key=self._key, embedding=self._embedding)
         try:
+            if self._path is not None:
+                self.discard()
             return ColumnRing.create(self._path, schema, self._n_rows)
         except StorageError as error:
             _log.warning("the column ring is kept in memory: %s", error)
-            self._path = None
+            self._leave_disk()
             return ColumnRing.create(None, schema, self._n_rows)
 
     def _widen(self, shape: RowShape) -> None:
@@ -321,8 +381,12 @@ class EventRows:
             schema = row_schema(shape, key=self._key, embedding=self._embedding)
             try:
                 self._ring = ring.widened(schema)
+            except RingUnusable as error:
+                self._make_again(error)
             except StorageError as error:
-                self._path = None
+                if error.code not in _REFUSED_BY_DISK:
+                    raise
+                self._leave_disk()
                 self._make_again(error)
         else:
             self._refill()  # the first embedding of a store is a column more

@@ -28,6 +28,10 @@ MAX_PAIRS: Final = 1_000_000  # design, section 4: statistics of evicted events 
 _STATISTICS_HALF_LIFE_S: Final = 2_592_000.0  # 30 days: longer than learning looks back, shorter than content lives
 _SIZE_BATCH: Final = 1_000
 _RING_NOTES: Final = "ring"  # setting of the tenant that says with what the ring's file agrees
+# Setting of the tenant that counts erasures. The tombstones do not: a user who comes back and is erased again leaves
+# no second one.
+_ERASURES: Final = "erasures"
+_CHECKPOINT_ATTEMPTS: Final = 5  # feedback that comes in at the same moment sets the store one step ahead
 _SCRUB_ATTEMPTS: Final = 6  # each waits 5 s for the lock: half a minute in all
 
 
@@ -36,6 +40,12 @@ def close_events(state: LoopState, now: float) -> int:
 
     Late rewards are taken into memory, what no longer fits is evicted, and what is past its retention is removed.
     """
+    if state.store.role == "admin":
+        raise StorageError(
+            "only the owner of a store closes events: what it learns from would not know of them",
+            code="not_owner",
+            hint="Call it in the process that owns the store.",
+        )
     take_in(state)
     n_closed = 0
     while True:
@@ -62,8 +72,10 @@ def _close(state: LoopState, due: Sequence[tuple[EventState, Impression]]) -> in
                 closed.append((impression, outcome))
         return closed
 
-    closed = state.write(job)
-    evict(state, state.replayed.admit_many(closed, state.feature_names))
+    with state.replayed.changing(is_written=False) as change:
+        closed = state.write(job)
+        change.is_written = True
+        evict(state, state.replayed.admit_many(closed, state.feature_names))
     return len(closed)
 
 
@@ -75,22 +87,46 @@ def take_in(state: LoopState) -> None:
     if state.writer is not None:
         state.writer.flush()  # first: a version of our own that is on its way hides what others made live
     state.refresh(at_once=True)
+    if state.replayed.is_doubtful:
+        _log.warning("an earlier call ended half way: what is learned from is made from the facts again")
+        _start_over(state)
     ensure_rebuilt(state)
-    if state.is_erased_elsewhere:
-        state.is_erased_elsewhere = False
-        _drop_erased(state)
+    with state.store.snapshot() as reader:
+        n_erasures = _n_erasures(reader)
+    if n_erasures != state.replayed.n_erasures:
+        with state.replayed.changing():
+            _drop_erased(state)
+        state.replayed.n_erasures = n_erasures
+    state.is_erased_elsewhere = False
     _take_in_reopened(state)
 
 
 def ensure_rebuilt(state: LoopState) -> None:
     """Take up the column ring, or make it from the facts, once; what there is no room for is evicted."""
-    if not state.is_rebuilt:
+    if state.is_rebuilt:
+        return
+    with state.replayed.changing():
         with state.store.snapshot() as reader:
+            n_erasures = _n_erasures(reader)
             gone = [] if _reopened(state, reader) else state.replayed.rebuild(reader, state.feature_names)
+        state.replayed.n_erasures = n_erasures
         state.is_rebuilt = True
         if state.store.role == "owner":
             for part in chunks(gone, _AT_ONCE):
                 evict(state, part)
+
+
+def _start_over(state: LoopState) -> None:
+    """Forget what is learned from, the ring's file included; whoever needs it next makes it from the facts."""
+    state.replayed.start_over()
+    state.is_rebuilt = False
+    if state.store.role == "owner":
+        state.replayed.rows.discard()
+
+
+def _n_erasures(reader: Reader) -> int:
+    body = reader.setting(_ERASURES)
+    return 0 if body is None else int(msgspec.msgpack.decode(body, type=int))
 
 
 def _reopened(state: LoopState, reader: Reader) -> bool:
@@ -112,21 +148,41 @@ def checkpoint(state: LoopState) -> bool:
     Where it is not, because another process changed the facts this very moment or the disk refused, nothing is lost:
     the ring is made again at the next opening.
     """
-    if not state.is_rebuilt or state.writer is None or state.replayed.rows.is_settled:
-        return False
-    take_in(state)
-    with state.store.snapshot() as reader:
-        epoch = reader.epoch()
-        is_in_step = not state.reopened and reader.counts().get("erased_users", 0) == state.n_erased_users
-    if not is_in_step:
+    replayed = state.replayed
+    if not state.is_rebuilt or state.writer is None or replayed.is_doubtful or not replayed.rows.has_file:
         return False
     try:
-        state.write(lambda tx: tx.put_setting(_RING_NOTES, msgspec.msgpack.encode(state.replayed.notes(epoch))))
-        state.replayed.rows.checkpoint(epoch)
+        return any(_checkpointed(state) for _ in range(_CHECKPOINT_ATTEMPTS))
     except StorageError as error:
         _log.warning("the column ring was not brought to disk: %s", error)
         return False
-    return True
+
+
+def _checkpointed(state: LoopState) -> bool:
+    """Bring the column ring to disk unless the facts move on meanwhile; return whether it is."""
+    take_in(state)
+    with state.store.snapshot() as reader:
+        epoch, n_erasures = reader.epoch(), _n_erasures(reader)
+    if state.writer is not None:
+        # an event is told to be reopened after its commit: of all that this epoch holds, it has been told now
+        state.writer.flush()
+    replayed = state.replayed
+    if state.reopened or n_erasures != replayed.n_erasures:
+        return False
+    if replayed.rows.is_clean and replayed.epoch == epoch:
+        return True
+    notes = replayed.notes(epoch)
+
+    def job(tx: Transaction) -> bool:
+        is_still = tx.epoch() == epoch
+        if is_still:
+            tx.put_setting(_RING_NOTES, msgspec.msgpack.encode(notes))
+        return is_still
+
+    is_noted = state.write(job)
+    if is_noted:
+        replayed.checkpoint(notes)
+    return is_noted
 
 
 def _forget(state: LoopState, seqs: Sequence[int]) -> None:
@@ -141,7 +197,7 @@ def _drop_erased(state: LoopState) -> None:
     judged = () if state.judgement is None else state.judgement.known
     seqs = sorted({*state.replayed.rows.seqs_in_close_order().tolist(), *judged})
     with state.store.snapshot() as reader:
-        there = {outcome.seq for part in chunks(seqs, _SIZE_BATCH) for outcome in reader.outcomes(part)}
+        there = set(reader.seqs())
     _forget(state, [seq for seq in seqs if seq not in there])
     recall_warm_up(state)
 
@@ -151,13 +207,14 @@ def _take_in_reopened(state: LoopState) -> None:
     seqs = sorted(state.reopened)
     if not seqs:
         return
-    state.reopened.difference_update(seqs)
-    with state.store.snapshot() as reader:
-        outcomes = {outcome.seq: outcome for outcome in reader.outcomes(seqs)}
-        impressions = reader.impressions(seqs)
-    for impression in impressions:
-        if impression.seq in outcomes:
-            evict(state, state.replayed.admit(impression, outcomes[impression.seq], state.feature_names))
+    with state.replayed.changing():
+        state.reopened.difference_update(seqs)
+        with state.store.snapshot() as reader:
+            outcomes = {outcome.seq: outcome for outcome in reader.outcomes(seqs)}
+            impressions = reader.impressions(seqs)
+        for impression in impressions:
+            if impression.seq in outcomes:
+                evict(state, state.replayed.admit(impression, outcomes[impression.seq], state.feature_names))
 
 
 def evict(state: LoopState, seqs: Sequence[int]) -> None:
@@ -202,9 +259,12 @@ def _retain(state: LoopState, now: float) -> None:
     """Remove facts that are past their retention, or that the store has no room for, and orphans nobody claimed."""
 
     def remove(seqs: Sequence[int]) -> None:
-        for part in chunks(seqs, _AT_ONCE):
-            state.counters["removed"] += state.write(lambda tx, part=part: tx.delete_events(part))  # type: ignore[misc]
-        state.replayed.drop(seqs)
+        with state.replayed.changing(is_written=False) as change:
+            for part in chunks(seqs, _AT_ONCE):
+                n_removed = state.write(lambda tx, part=part: tx.delete_events(part))  # type: ignore[misc]
+                change.is_written = True
+                state.counters["removed"] += n_removed
+            state.replayed.drop(seqs)
 
     state.write(lambda tx: tx.drop_orphans(now - ORPHAN_WINDOW_S))
     if state.limits.retention_s is not None:
@@ -232,15 +292,28 @@ def erase(state: LoopState, user: str, now: float) -> int:
             it then returns 0.
     """
     who = pseudonym(state.identity.pepper, state.identity.tenant, user)
-    gone = state.write(lambda tx: tx.erase_user(who, at=now))
-    _forget(state, gone)
-    if not state.is_rebuilt or state.store.role != "owner":
-        # nobody here has opened the ring's file, and it holds what was erased: it is made again
-        state.replayed.rows.discard()
+    if state.replayed.is_doubtful:  # an erasure that ended half way may have left something there
+        _start_over(state)
+
+    def job(tx: Transaction) -> tuple[list[int], int]:
+        n_erasures = _n_erasures(tx) + 1
+        tx.put_setting(_ERASURES, msgspec.msgpack.encode(n_erasures))
+        return tx.erase_user(who, at=now), n_erasures
+
+    with state.replayed.changing(is_written=False) as change:
+        gone, n_erasures = state.write(job)
+        change.is_written = True
+        _forget(state, gone)
+        if n_erasures == state.replayed.n_erasures + 1:  # else another process erased, too: it is looked for later
+            state.replayed.n_erasures = n_erasures
+        if not state.replayed.rows.has_file:
+            # nobody here has opened the ring's file, and it holds what was erased: it is made again
+            state.replayed.rows.discard()
     with state.serving:
         state.recent.clear()
     recall_warm_up(state)
     state.counters["erased_events"] += len(gone)
+    checkpoint(state)  # what was dropped from the ring has left the disk as well
     _scrub(state)
     return len(gone)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -24,7 +26,7 @@ from dwell.replay.index_rows import SourceIndex
 from dwell.storage import Outcome, Reader
 from dwell.storage.protocol import chunks
 
-__all__ = ["Notes", "Replayed"]
+__all__ = ["Change", "Notes", "Replayed"]
 
 _READ_AT_ONCE: Final = 1_000
 _REPORT_EVERY: Final = 100_000  # events between two lines of the progress report
@@ -38,15 +40,25 @@ class Notes(msgspec.Struct, frozen=True):
 
     Attributes:
         epoch: The store's, at the ring's last checkpoint.
-        shape: How wide the rows are.
-        segments: Names by code.
+        token: Stands in the file as well, and in no other: two copies of a store, or one and its backup, may reach the
+            same epoch on different ways.
+        shape: How wide the rows are, see `RowShape`.
+        segments: Names by code, of the events that are there alone.
         n_without_features: Closed events that could not be learned from for want of features.
     """
 
     epoch: int
-    shape: list[int]
-    segments: list[str | None]
+    token: int
+    shape: tuple[int, int, int, int, int]
+    segments: dict[int, str | None]
     n_without_features: int
+
+
+@dataclass(slots=True)
+class Change:
+    """One change of facts and rows together, on its way; see `Replayed.changing`."""
+
+    is_written: bool
 
 
 class Replayed:
@@ -105,13 +117,33 @@ class Replayed:
         self._feature_names = feature_names
         self._snapshot = snapshot
         self._segments: dict[str | None, int] = {}
+        self._next_code = 0
+        self._filling: list[int] = []  # what a rebuild has put, and no buffer knows yet
         self._lock = threading.RLock()
+        self.epoch: int | None = None  # the store's at the last checkpoint of these rows, or None
+        self.n_erasures = 0  # erasures in the store that these rows know of
+        self.is_doubtful = False  # whether facts may have changed without these rows
         self.n_without_features = 0
         self.n_taken_in = 0  # events that could be replayed, those found at opening included
         self.ring_report = ""  # how the ring came about, in words
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @contextmanager
+    def changing(self, *, is_written: bool = True) -> Iterator[Change]:
+        """Hold what changes facts and rows together: left by an error, an interrupt too, the rows are doubtful.
+
+        Args:
+            is_written: Whether facts have changed already. Until they have, a `StorageError` changed nothing.
+        """
+        change = Change(is_written)
+        try:
+            yield change
+        except BaseException as error:
+            if change.is_written or not isinstance(error, StorageError):
+                self.is_doubtful = True
+            raise
 
     # ---- one event after the other
 
@@ -123,8 +155,11 @@ class Replayed:
         """Take in closed events, or their newer versions, in order; return the seqs that left for them."""
         gone: list[int] = []
         with self._lock:
-            found = list(self._rows_of(events, feature_names))
+            given = list(events)
+            found = list(self._rows_of(given, feature_names))
             self.rows.put_many([row for _, row in found])
+            # a newer version was counted when it was closed
+            self.n_without_features += sum(not i.has_features and outcome.state == "closed" for i, outcome in given)
             for impression, row in found:
                 keeper = self._held_out if row.event.is_held_out else self.buffer
                 n_before = len(keeper)
@@ -149,9 +184,11 @@ class Replayed:
         for impression, outcome in events:
             row = event_row(impression, outcome, feature_names=feature_names, salt=self._salt, holdout=self._holdout)
             if row is None:
-                self.n_without_features += not impression.has_features
                 continue
-            code = self._segments.setdefault(impression.segment, len(self._segments))
+            code = self._segments.get(impression.segment)
+            if code is None:
+                code = self._segments[impression.segment] = self._next_code
+                self._next_code += 1
             yield (
                 impression,
                 LearningRow(row, outcome.reward or 0.0, outcome.priority, code, impression.query_embedding),
@@ -175,22 +212,35 @@ class Replayed:
 
     # ---- all at once
 
+    def start_over(self) -> None:
+        """Forget everything: it is taken from the facts again."""
+        with self._lock:
+            self.buffer.clear()
+            self._held_out.clear()
+            self.rows.start_over()
+            self._segments, self._next_code, self._filling = {}, 0, []
+            self.epoch, self.is_doubtful, self.n_without_features = None, False, 0
+
     def rebuild(self, reader: Reader, feature_names: tuple[str, ...]) -> list[int]:
-        """Fill from the facts what is not there yet; return the seqs that found no room, oldest window first."""
+        """Fill from the facts, whatever was there; return the seqs that found no room, oldest window first."""
         started = time.monotonic()
         with self._lock:
-            seqs = [s for s in reader.seqs(states=("closed", "reopened")) if s not in self.rows]
+            self.start_over()
+            seqs = reader.seqs(states=("closed", "reopened"))
             n_done = 0
             for part in chunks(seqs, _READ_AT_ONCE):
-                outcomes = {outcome.seq: outcome for outcome in reader.outcomes(part)}
-                found = [(i, outcomes[i.seq]) for i in reader.impressions(part) if i.seq in outcomes]
+                found = _events(reader, part)
                 self.rows.put_many([row for _, row in self._rows_of(found, feature_names)])
+                self._filling += part
+                self.n_without_features += sum(not impression.has_features for impression, _ in found)
                 n_done += len(part)
                 if n_done // _REPORT_EVERY != (n_done - len(part)) // _REPORT_EVERY:
                     rate = n_done / max(time.monotonic() - started, 1e-9)
                     _log.info("column ring: %d of %d events read, %.0f a second", n_done, len(seqs), rate)
             self.ring_report = f"made from {len(seqs)} closed events in {time.monotonic() - started:.1f} s"
-            return self._take_index(list(self._segments))
+            gone = self._take_index({code: name for name, code in self._segments.items()})
+            self._filling = []
+            return gone
 
     def reopen(self, notes: Notes, epoch: int) -> None:
         """Take up the ring's file, which holds what `rebuild` would make.
@@ -206,49 +256,62 @@ class Replayed:
                 hint="It is made again.",
             )
         with self._lock:
-            self.rows.reopen(epoch, RowShape(*notes.shape))
-            if self._take_index(notes.segments):
+            self.rows.reopen(notes.token, RowShape(*notes.shape))
+            n_held_out = int(np.count_nonzero(self.rows.index("is_held_out")["is_held_out"]))
+            if len(self.rows) - n_held_out > self.buffer.capacity or n_held_out > self._held_out.capacity:
                 raise RingUnusable(
                     "the ring holds more than the capacity", code="ring_schema", hint="It is made again."
                 )
-            self._segments = {name: code for code, name in enumerate(notes.segments)}
+            self._take_index(notes.segments)
+            # the codes of the file go on: whoever is gone leaves a gap, and a new name comes after the last
+            self._segments = {name: code for code, name in notes.segments.items()}
+            self._next_code = 1 + max(notes.segments, default=-1)
             self.n_without_features = notes.n_without_features
+            self.epoch = notes.epoch
             self.ring_report = f"taken up from its file: {len(self.rows)} events"
 
-    def _take_index(self, segments: list[str | None]) -> list[int]:
+    def _take_index(self, segments: Mapping[int, str | None]) -> list[int]:
         """Fill the buffers from the ring's index, oldest window first; return the seqs that found no room."""
         columns = self.rows.index(*_INDEX)
         seqs, served_at = columns["seq"], columns["served_at"]
         if (np.diff(served_at) < 0).any() or (np.diff(seqs) < 0).any():
             order = np.lexsort((seqs, served_at))
             columns = {name: values[order] for name, values in columns.items()}
+        columns["segment_code"], names = _in_order_of_age(columns["segment_code"], segments)
         is_held_out = columns["is_held_out"].astype(bool)
         gone: list[int] = []
         for keeper, is_kept in ((self.buffer, ~is_held_out), (self._held_out, is_held_out)):
             part = columns if is_kept.all() else {name: values[is_kept] for name, values in columns.items()}
             n_over = max(len(part["seq"]) - keeper.capacity, 0)
             gone += part["seq"][:n_over].tolist()
-            _adopt(keeper, {name: values[n_over:] for name, values in part.items()}, segments)
+            _adopt(keeper, {name: values[n_over:] for name, values in part.items()}, names)
         self.rows.drop(gone)
-        self.n_taken_in = len(self.buffer)
+        self.n_taken_in = max(self.n_taken_in, len(self.buffer))
         return gone
 
     def notes(self, epoch: int) -> Notes:
         """Return what has to stand in the store beside the ring of this moment."""
-        return Notes(epoch, list(self.rows.shape), list(self._segments), self.n_without_features)
+        codes = set(np.unique(self.rows.index("segment_code")["segment_code"]).tolist())
+        segments = {code: name for name, code in self._segments.items() if code in codes}
+        return Notes(epoch, secrets.randbits(63), self.rows.shape, segments, self.n_without_features)
+
+    def checkpoint(self, notes: Notes) -> None:
+        """Bring the rows to disk, once these notes are in the store.
+
+        Raises:
+            StorageError: They were not; the next opening makes them again.
+        """
+        self.rows.checkpoint(notes.token)
+        self.epoch = notes.epoch
 
     def _recover(self) -> None:
         """Put the rows of all events that are known here once more, from the facts."""
         if self._snapshot is None:
             raise StorageError("there are no facts to make the ring from", code="ring_missing", hint="Open it anew.")
-        seqs = np.concatenate([self.buffer.seqs(), self._held_out.seqs()]).tolist()
-        n_before = self.n_without_features
+        seqs = [*self.buffer.seqs().tolist(), *self._held_out.seqs().tolist(), *self._filling]
         with self._snapshot() as reader:
             for part in chunks(seqs, _READ_AT_ONCE):
-                outcomes = {outcome.seq: outcome for outcome in reader.outcomes(part)}
-                found = [(i, outcomes[i.seq]) for i in reader.impressions(part) if i.seq in outcomes]
-                self.rows.put_many([row for _, row in self._rows_of(found, self._feature_names)])
-        self.n_without_features = n_before
+                self.rows.put_many([row for _, row in self._rows_of(_events(reader, part), self._feature_names)])
         self.ring_report = f"made again from {len(seqs)} closed events"
 
     # ---- reading
@@ -260,6 +323,32 @@ class Replayed:
     def held_out(self) -> list[EventRow]:
         """Return rows that only judge, in close order."""
         return self.rows.in_close_order(is_held_out=True)
+
+
+def _events(reader: Reader, seqs: Sequence[int]) -> list[tuple[Impression, Outcome]]:
+    outcomes = {outcome.seq: outcome for outcome in reader.outcomes(seqs)}
+    return [(i, outcomes[i.seq]) for i in reader.impressions(seqs) if i.seq in outcomes]
+
+
+def _in_order_of_age(
+    codes: npt.NDArray[Any], segments: Mapping[int, str | None]
+) -> tuple[npt.NDArray[Any], list[str | None]]:
+    """Return codes that count segments as they first come, oldest row first, and their names.
+
+    So the draws are the same whatever codes an earlier process gave.
+
+    Raises:
+        RingUnusable: A code has no name.
+    """
+    first = np.full(int(codes.max(initial=-1)) + 1, len(codes))
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last to be written is the oldest
+    present = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
+    nameless = [code for code in present.tolist() if code not in segments]
+    if nameless:
+        raise RingUnusable(f"no segment has the codes {nameless}", code="ring_damaged", hint="It is made again.")
+    place = np.zeros(first.size, dtype=np.int64)
+    place[present] = np.arange(present.size)
+    return place[codes], [segments[code] for code in present.tolist()]
 
 
 def _adopt(keeper: ReplayBuffer, columns: Mapping[str, npt.NDArray[Any]], segments: list[str | None]) -> None:

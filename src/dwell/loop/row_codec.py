@@ -156,6 +156,7 @@ def packed(rows: Sequence[LearningRow], schema: RingSchema) -> dict[str, npt.NDA
     features, inclusion, exposure = out["features"], out["inclusion"], out["exposure"]
     caller_rank = out["caller_rank"]
     rewards, propensities, embeddings = out["rewards"], out["propensities"], out.get("query_embedding")
+    bounds = np.finfo(np.float32 if embeddings is None else embeddings.dtype)
     for i, (event, length) in enumerate(zip(events, lengths, strict=True)):
         kept = event.n_kept
         features[i, :length] = event.features
@@ -164,8 +165,10 @@ def packed(rows: Sequence[LearningRow], schema: RingSchema) -> dict[str, npt.NDA
         caller_rank[i, :length] = event.caller_rank
         rewards[i, :kept] = event.rewards
         propensities[i, :kept] = event.propensities
-        if embeddings is not None and rows[i].embedding is not None:
-            embeddings[i] = rows[i].embedding
+        embedding = rows[i].embedding
+        if embeddings is not None and embedding is not None:
+            # clipped: beyond the range of a float16 it would be infinite
+            embeddings[i] = np.clip(embedding, bounds.min, bounds.max)
     return out
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,11 @@ from dwell.replay.samplers import ExactTree
 
 __all__ = ["Contents", "packed_rows"]
 
+# columns of the rows; of the index as they stand there; of the index otherwise, with their dtype; whether that is the
+# order asked for
+Plan = tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, np.dtype[Any] | None], ...], bool]
+MOST_PLANS: Final = 64  # sets of columns remembered
+
 
 class Contents:
     """Experiences within bounds.
@@ -38,7 +43,7 @@ class Contents:
         scales: Of a saved buffer's trees.
     """
 
-    __slots__ = ("_deadlines", "bounds", "is_external", "laws", "next_seq", "ring", "rows")
+    __slots__ = ("_deadlines", "_plans", "bounds", "is_external", "laws", "next_seq", "ring", "rows")
 
     def __init__(
         self,
@@ -57,6 +62,7 @@ class Contents:
         self.is_external = isinstance(self.rows, ExternalRows)  # whether somebody else keeps the rows
         self.laws = Laws(self.ring, alpha=alpha, half_life_s=half_life_s, make_tree=make_tree, scales=scales)
         self.next_seq = 1
+        self._plans: dict[tuple[str, ...], Plan] = {}
         self._deadlines = None if bounds.max_age_s is None else Deadlines(bounds.max_age_s)
 
     # ---- adding
@@ -228,16 +234,30 @@ class Contents:
         self, slots: IntArray, hot: npt.NDArray[Any], seqs: IntArray, names: Sequence[str]
     ) -> dict[str, npt.NDArray[Any]]:
         """Return columns of some slots whose hot part has been read."""
-        others = [name for name in names if name not in INDEX_COLUMNS]
-        columns = self.rows.read(slots, seqs, others)
-        if len(others) == len(names):
-            return columns
+        plan = self._plans.get(names) if type(names) is tuple else None
+        if plan is None:
+            plan = self._planned(tuple(names))
+        of_rows, of_hot, others, is_in_order = plan
+        columns = self.rows.read(slots, seqs, of_rows) if of_rows else {}
+        for name in of_hot:
+            columns[name] = hot[name]
+        for name, dtype in others:
+            values = self.ring.values(name, slots) if name == "version" else seqs if name == "seq" else hot[name]
+            columns[name] = values if dtype is None else values.astype(dtype, copy=False)
+        return columns if is_in_order else {name: columns[name] for name in names}
+
+    def _planned(self, names: tuple[str, ...]) -> Plan:
+        """Return where each of these columns is read: a learner asks for the same ones at every step."""
         dtypes = self.rows.index_dtypes
-        for name in names:
-            if name in INDEX_COLUMNS:
-                values = self.ring.values(name, slots) if name == "version" else seqs if name == "seq" else hot[name]
-                columns[name] = values.astype(dtypes[name], copy=False) if name in dtypes else values
-        return {name: columns[name] for name in names}
+        of_index = [name for name in names if name in INDEX_COLUMNS]
+        of_hot = tuple(name for name in of_index if name not in dtypes and name not in {"version", "seq"})
+        others = tuple((name, dtypes.get(name)) for name in of_index if name not in of_hot)
+        of_rows = tuple(name for name in names if name not in INDEX_COLUMNS)
+        is_in_order = (*of_rows, *of_hot, *(name for name, _ in others)) == names
+        plan = (of_rows, of_hot, others, is_in_order)
+        if len(self._plans) < MOST_PLANS:
+            self._plans[names] = plan
+        return plan
 
 
 def _rows_for(columns: ColumnSpec | Columns | None, capacity: int) -> Rows:

@@ -86,21 +86,25 @@ class EventIds:
         self._n_waiting = 0  # ids taken over whose hashes nobody has asked for yet
         self._reset(n_slots)
 
-    def adopt(self, ids: Ids) -> None:
-        """Take over the ids of the first slots, all different, into a table that is empty; the array may be kept.
+    def adopt(self, ids: Ids, n_slots: int) -> None:
+        """Take over the ids of the first slots, all different, in place of all others; the array may be kept.
 
         Hashes and cells are made when an id is first looked up, added or dropped: reading by seq needs neither.
         """
         n, ids = ids.size, _widened(ids, ids.itemsize)
-        if n != self._ids.size:
-            taken = np.zeros(self._ids.size, ids.dtype)
-            taken[: ids.size] = ids
+        if n != n_slots:
+            taken = np.zeros(n_slots, ids.dtype)
+            taken[:n] = ids
             ids = taken
         self._ids = ids
+        self._hashes = np.zeros(n_slots, dtype=np.uint64)
         self._n_waiting = n
+        if n == 0:
+            self._reset(n_slots)
 
     def _settle(self) -> None:
         n, self._n_waiting = self._n_waiting, 0
+        self._reset(self._ids.size)
         self._hashes[:n] = self.hashes_of(self._ids[:n])
         self.enter_many(np.arange(n))
 

@@ -83,7 +83,9 @@ class PackedRows:
         self.row_bytes = sum(kind.itemsize * math.prod(shape) for shape, kind in self._spec.values())
         # one row in the making, so that all its numbers are looked at in one go where they are of one kind
         scratch = np.zeros(1, self._dtype)
-        self._scratch = {name: scratch[name][0:1] for name in self._dtype.names or ()}
+        self._scratch = [
+            (name, shape, kind, None if is_own[name] else scratch[name]) for name, (shape, kind) in self._spec.items()
+        ]
         self._scratch_bytes = scratch.view(np.uint8)
         kinds = {kind for name, (_, kind) in self._spec.items() if not is_own[name]}
         is_one_kind = len(kinds) == 1 and next(iter(kinds)).kind == "f"
@@ -152,16 +154,15 @@ class PackedRows:
         checked_as = self._checked_as
         if checked_as is None or len(columns) != len(self._spec):
             return self.prepared_columns(columns, None)
-        scratch = self._scratch
         row = {}
-        for name, (shape, kind) in self._spec.items():
+        for name, shape, kind, scratch in self._scratch:
             value = columns.get(name)
             if not isinstance(value, np.ndarray) or value.dtype != kind or value.shape != shape:
                 return self.prepared_columns(columns, None)
-            if name in self._own:
+            if scratch is None:
                 row[name] = value
             else:
-                scratch[name][0] = value
+                scratch[0] = value
         # what is not finite is looked at again column by column
         if not _is_finite(checked_as) or not all(map(_is_finite, row.values())):
             return self.prepared_columns(columns, None)

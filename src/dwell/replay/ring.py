@@ -366,7 +366,7 @@ class Ring:
         """
         n = len(block.seqs)
         if n > self.n_slots:
-            self._grow(n)
+            self._grow(n, has_ids=False)
         n_of = np.bincount(segment_codes, minlength=len(segment_names))
         present = np.flatnonzero(n_of)
         code_of = np.zeros(len(segment_names), dtype=np.int32)
@@ -385,7 +385,7 @@ class Ring:
         ):
             columns[name][:n] = values
         columns["user_code"][:n] = NO_USER
-        self._ids.adopt(block.event_ids)
+        self._ids.adopt(block.event_ids, self.n_slots)
         self._seq_index.fill(self.seqs)
         slots = np.arange(n)
         self._ages.fill(slots)
@@ -521,7 +521,7 @@ class Ring:
         """Make the table of ids anew, while slots that are about to be filled have the seq 0."""
         self._ids.rebuild(np.flatnonzero(self.seqs), self.n_slots)
 
-    def _grow(self, n_needed: int) -> None:
+    def _grow(self, n_needed: int, *, has_ids: bool = True) -> None:
         size = min(self.capacity, max(2 * self.n_slots, n_needed))
         hot = np.zeros(size, HOT)
         hot[: self._hot.size] = self._hot
@@ -533,6 +533,8 @@ class Ring:
         self._ages.grow(size)
         for chain in self._chains.values():
             chain.grow(size)
-        self._ids.rebuild(np.arange(self._n), size)
+        if has_ids:
+            self._ids.rebuild(np.arange(self._n), size)
         self._seq_index = SeqIndex(size)
-        self._seq_index.fill(self.seqs)
+        if self._n:
+            self._seq_index.fill(self.seqs)

@@ -46,7 +46,7 @@ def test_a_short_run_judges_nothing(
     printed = capsys.readouterr().out
     assert "| met |" not in printed
     assert "**not met**" not in printed
-    assert printed.count("not judged") == 4  # two batch sizes, two ways of ours
+    assert printed.count("not judged") == 6  # two batch sizes, two ways of ours; reopening and rebuilding
     assert "## The column ring" in printed
     values = json.loads(written.read_text(encoding="utf-8"))
     assert [one["batch_size"] for one in values["parts"][0]["ingest"]] == [64, 1024]

@@ -186,11 +186,11 @@ def test_ids_that_were_taken_over_are_found_and_added_to() -> None:
     names = [f"query-{i}" for i in range(40)]
     for n_slots in (40, 100):
         table = EventIds(n_slots)
-        table.adopt(as_id_array(names))
+        table.adopt(as_id_array(names), n_slots)
         assert [raw.decode() for raw in table.array(40)] == names
         assert table.find_many(as_id_array([*names[::-1], "none"])).tolist() == [*range(39, -1, -1), GONE]
         table = EventIds(n_slots)
-        table.adopt(as_id_array(names))
+        table.adopt(as_id_array(names), n_slots)
         table.drop(0)
         table.move(39, 0)
         table.put(39, "new", table.hashed("new"))

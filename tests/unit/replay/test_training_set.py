@@ -389,6 +389,19 @@ def test_every_user_has_the_same_share(buffer: ReplayBuffer, snapshot: Snapshot)
     np.testing.assert_allclose(shares, 1 / n_users, atol=5 * (1 / n_users / 2**15) ** 0.5)
 
 
+@pytest.mark.parametrize(
+    ("how", "most"), [({}, 9), ({"max_repeats": 2}, 2), ({"replace": False}, 1)], ids=["free", "two", "once"]
+)
+def test_nobody_stands_in_a_batch_more_often_than_allowed(
+    how: dict[str, Any], most: int, buffer: ReplayBuffer, snapshot: Snapshot
+) -> None:
+    recipe = Recipe(strategy="rank", batch_size=256, **how)
+    (batch,) = batches(snapshot, recipe, 1, buffer, columns=[])
+    found = int(np.unique(batch.seqs, return_counts=True)[1].max())
+    # freely, rank 1 has 1 / sum(rank^-0.7) = 6 % of 256 places
+    assert found == most if how else found > most
+
+
 def test_beta_follows_its_schedule(buffer: ReplayBuffer, snapshot: Snapshot) -> None:
     flat = replace(RECIPES["priority"], n_batches=2, beta=BetaSchedule.linear(0.0, 1.0, 1))
     first, second = batches(snapshot, flat, 1, buffer, columns=[])

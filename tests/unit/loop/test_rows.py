@@ -1,13 +1,11 @@
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dwell.errors import ReplayError
 from dwell.loop.activate import is_altered
 from dwell.loop.rows import event_row, hold_out_share, normalised_query, query_digest
-from dwell.records import Experience, Impression
+from dwell.records import Impression
 from dwell.storage import Outcome
 
 
@@ -117,33 +115,3 @@ def test_a_shorter_list_from_the_top_is_unaltered() -> None:
     assert not is_altered(("a", "b"), ("a", "b"))
     for shown in (("b", "a"), ("a", "c"), ("x", "a"), ("a", "b", "c")):
         assert is_altered(("a", "b"), shown)
-
-
-def cache() -> RowCache:
-    def read(seq: int) -> Experience:
-        raise ReplayError("not here", field="seq", value=seq)
-
-    return RowCache(read)
-
-
-def test_rows_are_in_close_order_whatever_the_order_of_arrival() -> None:
-    kept = cache()
-    base = row(impression(), outcome())
-    for seq, served_at in ((3, 1.0), (1, 2.0), (2, 1.0)):
-        kept.put(replace(base, seq=seq, served_at=served_at))
-    assert [r.seq for r in kept.in_close_order()] == [2, 3, 1]
-    assert [r.seq for r in kept.in_close_order(after=1)] == [2, 3]
-    assert [r.seq for r in kept.rows([1, 7, 1])] == [1, 1]
-    kept.drop([1, 7])
-    assert (len(kept), 1 in kept, 2 in kept) == (2, False, True)
-
-
-def test_columns_are_read_by_name() -> None:
-    kept = cache()
-    kept.put(row(impression(), outcome()))
-    read = kept.read(np.array([9, 9]), ["rewards", "exposure"])
-    assert read["rewards"].shape[0] == 2
-    with pytest.raises(ReplayError):
-        kept.read(np.array([9]), ["colour"])
-    with pytest.raises(ReplayError):
-        kept.read(np.array([8]), ["rewards"])

@@ -335,7 +335,7 @@ def _in_order_of_age(
 ) -> tuple[npt.NDArray[Any], list[str | None]]:
     """Return codes that count segments as they first come, oldest row first, and their names.
 
-    So the draws are the same whatever codes an earlier process gave.
+    So the order of segments, which decides ties in the report of health, is not that of an earlier process's codes.
 
     Raises:
         RingUnusable: A code has no name.

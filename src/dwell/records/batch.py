@@ -21,8 +21,9 @@ class ColumnSpec:
     """Names, shapes and dtypes of packed rows.
 
     Attributes:
-        columns: {attribute of Experience: (shape of one row, dtype)}; a shorter list is padded with zeros, a longer
-            one refused by name.
+        columns: {name: (shape of one row, dtype)}, an attribute of Experience or a name of your own. `add` pads a
+            shorter list with zeros and refuses a longer one by name; `add_packed` and `extend_columns` take exact
+            shapes.
     """
 
     columns: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
@@ -63,8 +64,9 @@ class Batch:
 
     Attributes:
         seqs: int64 (b,), accepted wherever event ids are.
-        sampling_probabilities: float64 (b,), P(i) of one draw, in (0, 1].
-        sampling_weights: float64 (b,), (target_i / P_i)^beta, mean 1 in the batch.
+        sampling_probabilities: float64 (b,), in (0, 1]: the expected share of the batch, which is P of one draw where
+            repeats are free.
+        sampling_weights: float64 (b,), (target_i / P_i)^beta, divided as `normalisation` says: mean 1 by default.
         columns: The columns asked for, each (b, ...).
     """
 

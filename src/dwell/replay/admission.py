@@ -18,7 +18,7 @@ from dwell.replay.ring import Ring
 from dwell.replay.rows import Rows
 from dwell.replay.size_estimate import index_bytes, text_bytes
 
-__all__ = ["check_admissible", "checked_block", "checked_row", "ready_experience"]
+__all__ = ["check_admissible", "check_block", "checked_block", "checked_row", "ready_experience"]
 
 MOST_PRIORITY: Final = float(np.finfo(np.float64).max)
 _MOST_ID_CHARACTERS: Final = 128  # of an event id, as `checks.event_id` has it
@@ -49,6 +49,20 @@ def check_admissible(ring: Ring, rows: Sequence[IndexRow], max_bytes: int | None
             )
     if needs_seq:
         _check_seqs(ring, rows)
+
+
+def check_block(ring: Ring, block: IndexBlock, max_bytes: int | None, *, needs_seq: bool) -> None:
+    """Refuse many experiences that could not all be put in, as `check_admissible` does for some.
+
+    Raises:
+        ReplayError: As `check_admissible`.
+    """
+    if needs_seq:
+        rows = [block.row(i) for i in range(len(block.seqs))]
+        check_admissible(ring, rows, max_bytes, needs_seq=True)
+    elif max_bytes is not None:
+        largest = int(block.sizes_bytes.argmax())
+        check_admissible(ring, [block.row(largest)], max_bytes, needs_seq=False)
 
 
 def _check_seqs(ring: Ring, rows: Sequence[IndexRow]) -> None:

@@ -141,6 +141,10 @@ class Deadlines:
         heapq.heappush(self._heap, (timestamp, seq))
         self._newest = max(self._newest, timestamp)
 
+    def is_past(self, timestamp: float) -> bool:
+        """Return whether an experience of that time is too old already."""
+        return timestamp < self._newest - self._max_age_s
+
     def due(self, ring: Ring) -> Iterator[int]:
         """Yield the slots of those that are too old; each must have been removed when the next one is asked for."""
         if len(self._heap) > 2 * len(ring) + _SPARE_DEADLINES:

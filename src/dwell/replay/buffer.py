@@ -14,7 +14,7 @@ from dwell.errors import ConfigError, ReplayError
 from dwell.records import Batch, Columns, ColumnSpec, Experience, UpdateResult, checks
 from dwell.records.arrays import FloatArray, IntArray
 from dwell.replay import state
-from dwell.replay.admission import check_admissible, checked_block, checked_row, ready_experience
+from dwell.replay.admission import check_admissible, check_block, checked_block, checked_row, ready_experience
 from dwell.replay.arguments import (
     as_generator,
     as_keys,
@@ -58,7 +58,8 @@ class ReplayBuffer:
             (`Columns`) means that rows are kept elsewhere and found by `seq`: the buffer holds the index only, and
             each experience brings its own `seq` >= 1, in any order. The source is read while the buffer's lock is
             held, so it must not call the buffer from another thread's lock.
-        max_age_s: Experiences further behind the newest timestamp ever added leave; None for no bound.
+        max_age_s: Experiences further behind the newest timestamp ever added leave; one that comes too late is not
+            kept, and its own seq is among those that left. None for no bound.
         segment_quotas: Share of the capacity that a segment is sure of, {segment: share}, or "equal" for the same
             share each: who is within its quota loses nobody to another segment. None: the oldest leaves.
         engine: "numpy", or "numba" (extra `fast`): the same draws, sooner in small batches.
@@ -179,9 +180,9 @@ class ReplayBuffer:
             return self._in.ring.priorities[self._in.ring.slots_in_order()]
 
     def max_priority(self) -> float:
-        """Return the highest raw priority of those that are here now, 1.0 where nobody is: what a new one is given."""
+        """Return the highest raw priority of those that are here now, 1.0 where nobody is or all have 0."""
         with self._lock:
-            return self._in.ring.top_priority() if len(self) else 1.0
+            return (self._in.ring.top_priority() if len(self) else 0.0) or 1.0
 
     def segment_counts(self) -> dict[str | None, int]:
         """Return the number of experiences per segment."""
@@ -360,9 +361,7 @@ class ReplayBuffer:
         with self._lock:
             if priorities is None:
                 block.priorities.fill(self.max_priority())
-            if self.max_bytes is not None or inside.is_external:
-                each = [block.row(i) for i in range(len(block.seqs))]
-                check_admissible(inside.ring, each, self.max_bytes, needs_seq=inside.is_external)
+            check_block(inside.ring, block, self.max_bytes, needs_seq=inside.is_external)
             return inside.insert_block(block, content)
 
     def adopt(self, index: SourceIndex) -> None:

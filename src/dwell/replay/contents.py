@@ -81,6 +81,8 @@ class Contents:
             if not self.is_external:
                 seq = self.next_seq
                 self.next_seq += 1
+            if self._deadlines is not None and self._deadlines.is_past(row.timestamp):
+                return [seq]  # nobody makes room for who would leave at once
             if len(ring) < self.bounds.capacity:
                 slot = ring.append(row, seq, hashed)
             else:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dwell.errors import NotEnoughExperienceError
+from dwell.errors import NotEnoughExperienceError, ReplayError
 from dwell.records import Batch, Experience, checks
 from dwell.records.arrays import IntArray
 from dwell.replay.arguments import MAX_BATCH, checked_names, one_of, real, repeat_cap, whole
 from dwell.replay.contents import Contents
 from dwell.replay.draws import not_enough
-from dwell.replay.stratified_sampler import Stratum, check_shares
+from dwell.replay.stratified_sampler import STRATA, Stratum, check_shares
 from dwell.replay.weights import NORMALISATIONS, Normalisation
 
 __all__ = ["Wish", "draw_batch"]
@@ -61,8 +61,15 @@ def draw_batch(
     if normalisation != "batch_mean":
         one_of(normalisation, "normalisation", NORMALISATIONS)
     if wish.strategy == "stratified":
-        one_of(wish.stratify_by, "stratify_by", ("segment", "user"))
+        one_of(wish.stratify_by, "stratify_by", STRATA)
         shares = check_shares(shares)
+    elif shares is not None or wish.stratify_by != "segment":
+        raise ReplayError(
+            "strata and their shares are for the strategy 'stratified'",
+            field="shares" if shares is not None else "stratify_by",
+            value=shares if shares is not None else wish.stratify_by,
+            hint="Pass strategy='stratified', or leave them out.",
+        )
     with lock:
         ring = contents.ring
         n = len(ring)

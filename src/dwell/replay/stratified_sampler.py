@@ -7,7 +7,7 @@ pure function of the ring's columns.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from dwell.records.arrays import FloatArray, IntArray
 from dwell.replay.draws import Drawn, draw_capped
 from dwell.replay.ring import NO_USER, Ring
 
-__all__ = ["StratifiedSampler", "Stratum", "check_shares"]
+__all__ = ["STRATA", "StratifiedSampler", "Stratum", "check_shares"]
 
 Stratum = Literal["segment", "user"]
+STRATA: Final[tuple[str, ...]] = get_args(Stratum)
 _RADIX_CODES: Final = 2**16  # numpy sorts 16-bit integers by radix, eight times faster than wider ones
 
 

@@ -138,8 +138,7 @@ def test_a_change_left_half_way_makes_the_rows_doubtful() -> None:
         raise StorageError("refused: no fact has changed")
     assert not kept.is_doubtful
     for error, is_written in ((StorageError("too late"), True), (KeyboardInterrupt(), False)):
-        with pytest.raises(type(error)), kept.changing(is_written=False) as change:
-            change.is_written = is_written
+        with pytest.raises(type(error)), kept.changing(is_written=is_written):
             raise error
         assert kept.is_doubtful
         kept.start_over()
@@ -208,11 +207,7 @@ def test_ring_and_buffer_stay_in_step(operations: list[tuple[str, int, float]], 
     versions: dict[int, int] = {}
     for name, number, value in operations:
         there = sorted(model.known)
-        if name == "admit" or not there:
-            # served in an order of their own: windows end in another one than seqs are given
-            seq = len(versions) + 1
-        else:
-            seq = there[number % len(there)]
+        seq = len(versions) + 1 if name == "admit" or not there else there[number % len(there)]
         if name in {"admit", "late"} or not there:
             versions[seq] = versions.get(seq, 0) + 1
             reward = value / 100.0
@@ -223,6 +218,7 @@ def test_ring_and_buffer_stay_in_step(operations: list[tuple[str, int, float]], 
                 reward=reward,
                 document_rewards=np.array([reward], dtype=np.float32),
             )
+            # served in an order of their own: windows end in another one than seqs are given
             impression = replace(impression, served_at=float((seq * 7) % 11))
             is_held_out = event_row(impression, outcome, feature_names=NAMES, salt=b"s", holdout=holdout).is_held_out  # type: ignore[union-attr]
             gone = model.admit(seq, (value, versions[seq], reward), is_held_out=is_held_out)
@@ -231,8 +227,7 @@ def test_ring_and_buffer_stay_in_step(operations: list[tuple[str, int, float]], 
             model.drop(seq)
             kept.drop([seq, 10**6])
         else:
-            priority, version, reward = model.known[seq]
-            model.known[seq] = (value, version, reward)
+            model.known[seq] = (value, *model.known[seq][1:])
             kept.prioritise([seq, 10**6], [value, 1.0])
     _assert_in_step(kept, model)
 

@@ -155,7 +155,7 @@ def test_the_highest_priority_is_that_of_who_is_here_now() -> None:
         buffer.add(Experience(f"n{i}", 0.0, "", [], [], {}, {}, 0.0, 0.25))
     assert buffer.max_priority() == 0.25
     buffer.update_priorities(buffer.seqs(), np.zeros(3))
-    assert buffer.max_priority() == 0.0
+    assert buffer.max_priority() == 1.0  # with 0 a new one would never be drawn once another has more
     buffer.clear()
     assert buffer.max_priority() == 1.0
 

@@ -120,16 +120,26 @@ def test_the_first_embedding_late_in_a_rebuild_costs_no_row(
     assert len(again._state.replayed) == n_known
 
 
-def test_a_reader_neither_opens_nor_writes_a_ring(
-    closed_store: Path, opened: Open, world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_neither_opens_nor_writes_a_ring(closed_store: Path, opened: Open, world: Any, tmp_path: Path) -> None:
     before = (closed_store.read_bytes(), closed_store.stat().st_mtime_ns)
     touched: list[str] = []
-    sys.addaudithook(lambda name, args: touched.append(str(args[0])) if name == "open" else None)
-    with open_loop(tmp_path / "a.dwell", pepper=PEPPER, _role="reader") as reader:
-        health = reader.health(now=world.now)
-        assert len(reader._state.replayed) > 50
-        assert not reader._state.replayed.rows.has_file
+    is_watched = threading.Event()  # a hook can not be taken away again
+
+    def watch(name: str, args: tuple[Any, ...]) -> None:
+        if name == "open" and is_watched.is_set():
+            touched.append(str(args[0]))
+
+    sys.addaudithook(watch)
+    is_watched.set()
+    try:
+        with open_loop(tmp_path / "a.dwell", pepper=PEPPER, _role="reader") as reader:
+            health = reader.health(now=world.now)
+            assert len(reader._state.replayed) > 50
+            assert not reader._state.replayed.rows.has_file
+        Path(os.devnull).read_bytes()
+    finally:
+        is_watched.clear()
+    assert touched[-1] == os.devnull  # the hook does see what is opened
     assert not [path for path in touched if path.endswith(".ring")]
     assert (closed_store.read_bytes(), closed_store.stat().st_mtime_ns) == before
     loop = opened("a.dwell")

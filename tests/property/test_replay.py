@@ -138,6 +138,10 @@ class AgainstAList(RuleBasedStateMachine):
     def model_add(self, item: Experience) -> list[int]:
         at = self.position(item.event_id)
         evicted: list[int] = []
+        if at is None and self.max_age_s is not None and item.timestamp < self.newest - self.max_age_s:
+            self.next_seq += 1
+            self.departed.append(self.next_seq - 1)
+            return [self.next_seq - 1]
         if at is None:
             if len(self.model) == self.buffer.capacity:
                 evicted.append(self.model.pop(self.victim(item.segment, None))[0])
@@ -283,7 +287,7 @@ class AgainstAList(RuleBasedStateMachine):
 
     @rule()
     def highest(self) -> None:
-        assert self.buffer.max_priority() == max((item.priority for _, item in self.model), default=1.0)
+        assert self.buffer.max_priority() == (max((item.priority for _, item in self.model), default=0.0) or 1.0)
         assert self.buffer.segment_counts() == Counter(item.segment for _, item in self.model)
 
     def law(self, strategy: str) -> dict[int, float]:

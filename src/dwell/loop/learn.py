@@ -160,8 +160,10 @@ def _learn(
         for start in range(0, len(seqs), _PRIORITIES_AT_ONCE):
             tx.set_priorities(seqs[start : start + _PRIORITIES_AT_ONCE], values[start : start + _PRIORITIES_AT_ONCE])
 
-    state.write(job)
-    state.replayed.prioritise(seqs, values)
+    with state.replayed.changing(is_written=False) as change:
+        state.write(job)
+        change.is_written = True
+        state.replayed.prioritise(seqs, values)
     state.meter = meter
     state.proposal, state.proposed, state.judgement = proposal, learning.params, None
     return learning

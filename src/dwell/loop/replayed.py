@@ -206,6 +206,8 @@ class Replayed:
     def prioritise(self, seqs: Sequence[int], priorities: Sequence[float]) -> None:
         """Take over new priorities; events that left meanwhile are passed over."""
         which, values = np.array(seqs, dtype=np.int64), np.array(priorities, dtype=np.float64)
+        is_valid = (values >= 0.0) & (values < np.inf)  # what the buffer refuses must not stand in the ring either
+        which, values = which[is_valid], values[is_valid]
         with self._lock:
             self.buffer.update_priorities(which, values)
             self.rows.set_priorities(which, values)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dwell.errors import RecordError, ReplayError
 from dwell.records import Experience, checks
 from dwell.records.arrays import FloatArray, IntArray
-from dwell.replay.arguments import whole
+from dwell.replay.arguments import MAX_SEQ, whole
 from dwell.replay.event_ids import as_id_array
 from dwell.replay.index_rows import IndexBlock, IndexRow
 from dwell.replay.ring import Ring
@@ -106,7 +106,7 @@ def ready_experience(item: object, rows: Rows, *, is_external: bool) -> tuple[ob
         )
     return rows.prepared(item), IndexRow(
         event_id=item.event_id,
-        seq=whole(item.seq, "seq", 0, 2**63 - 1) if is_external else 0,
+        seq=whole(item.seq, "seq", 0, MAX_SEQ) if is_external else 0,
         timestamp=float(item.timestamp),
         priority=float(item.priority),
         reward=float(item.reward),
@@ -140,7 +140,7 @@ def checked_row(
     group = None if segment is None else checks.identifier(segment, "segment")
     return IndexRow(
         checked_id,
-        whole(seq, "seq", 0, 2**63 - 1),
+        whole(seq, "seq", 0, MAX_SEQ),
         checks.timestamp(timestamp, "timestamp"),
         1.0 if priority is None else checks.within(priority, "priority", 0.0, MOST_PRIORITY, code="priority"),
         checks.within(reward, "reward", -1.0, 1.0, code="reward_range"),
@@ -172,13 +172,10 @@ def checked_block(
     """
     ids = _checked_ids(event_ids)
     n = ids.size
+    users, segments = _names(users, "users", n), _names(segments, "segments", n)
     sizes_bytes = np.char.str_len(ids) + (index_bytes("", None, None) + n_row_bytes)
-    for field, names in (("users", users), ("segments", segments)):
+    for names in (users, segments):
         if names is not None:
-            if isinstance(names, str) or len(names) != n:
-                raise _wrong_length(field, len(names), n)
-            for name in names:
-                checks.optional_identifier(name, field)
             sizes_bytes += [0 if name is None else text_bytes(name) for name in names]
     if (seqs is None) is needs_seq:
         raise ReplayError(
@@ -202,12 +199,25 @@ def checked_block(
     )
 
 
+def _names(names: object, field: str, n: int) -> list[str | None] | None:
+    """Return n names or None, a list of our own: what is checked must still stand when the lock is held."""
+    if names is None:
+        return None
+    if not isinstance(names, list | tuple | np.ndarray):
+        raise RecordError(
+            "a list of names is due here", code="type", field=field, value=type(names).__name__, hint="Pass a list."
+        )
+    if len(names) != n:
+        raise _wrong_length(field, len(names), n)
+    return [checks.optional_identifier(name, field) for name in list(names)]
+
+
 def _checked_ids(event_ids: Sequence[str] | npt.NDArray[Any]) -> npt.NDArray[Any]:
     if isinstance(event_ids, np.ndarray) and event_ids.dtype.kind == "S" and event_ids.ndim == 1:
         if not event_ids.size:
             return np.zeros(0, dtype="S8")
-        ids = as_id_array(event_ids)
-    elif isinstance(event_ids, str | bytes) or not set(map(type, event_ids)) <= {str}:
+        ids = as_id_array(event_ids.copy())
+    elif not isinstance(event_ids, list | tuple | np.ndarray) or not set(map(type, event_ids)) <= {str, np.str_}:
         raise RecordError(
             "event ids are texts", code="type", field="event_ids", value=event_ids, hint="Pass a list of str."
         )
@@ -215,7 +225,9 @@ def _checked_ids(event_ids: Sequence[str] | npt.NDArray[Any]) -> npt.NDArray[Any
         return np.zeros(0, dtype="S8")
     else:
         # an array can not tell trailing zero bytes from its padding
-        for text in event_ids if "\0" in "".join(event_ids) else ():
+        event_ids = list(event_ids)
+        is_long = max(map(len, event_ids)) > _MOST_ID_CHARACTERS
+        for text in event_ids if is_long or "\0" in "".join(event_ids) else ():
             checks.event_id(text, "event_ids")
         ids = as_id_array(event_ids)
     raw = ids.view(np.uint8).reshape(ids.size, -1)
@@ -230,7 +242,7 @@ def _checked_ids(event_ids: Sequence[str] | npt.NDArray[Any]) -> npt.NDArray[Any
 
 def _numbers(values: object, field: str, n: int, low: float, high: float, code: str) -> FloatArray:
     """Return finite numbers in a range, float64 (n,)."""
-    array = np.asarray(values)
+    array = _as_array(values)
     if array.dtype.kind not in "fiu":
         raise RecordError("numbers are due here", code="type", field=field, value=values, hint="Pass floats.")
     if array.shape not in {(n,), ()}:
@@ -249,14 +261,21 @@ def _numbers(values: object, field: str, n: int, low: float, high: float, code: 
     return numbers
 
 
+def _as_array(values: object) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(None if isinstance(values, np.ma.MaskedArray) else values)
+    except ValueError:  # ragged
+        return np.asarray(None)
+
+
 def _wholes(values: object, field: str, n: int) -> IntArray:
     """Return whole numbers >= 0, int64 (n,)."""
-    array = np.asarray(values)
+    array = _as_array(values)
     if array.dtype.kind not in "iu":
         raise ReplayError("whole numbers are due here", field=field, value=values, hint="Pass ints.")
     if array.shape not in {(n,), ()}:
         raise _wrong_length(field, array.shape, n)
-    if n and (int(array.min()) < 0 or int(array.max()) >= 2**63):
+    if n and (int(array.min()) < 0 or int(array.max()) > MAX_SEQ):
         raise ReplayError("whole numbers in [0, 2^63) are due here", field=field, value=values, hint="Correct them.")
     return np.full(n, array, dtype=np.int64) if array.ndim == 0 else array.astype(np.int64)
 

@@ -25,13 +25,13 @@ class Ages:
         n_slots: Slots 0 to n_slots - 1 can stand in line.
     """
 
-    __slots__ = ("_head", "_line", "_line_view", "_place", "_place_view", "_tail")
+    __slots__ = ("_head", "_line", "_line_view", "_place", "_place_view", "_second", "_tail")
 
     def __init__(self, n_slots: int) -> None:
         kind = np.int32 if n_slots < 2**30 else np.int64
         self._line = np.full(n_slots + n_slots // 2 + 16, _GAP, dtype=kind)
         self._place = np.zeros(n_slots, dtype=kind)
-        self._head = self._tail = 0
+        self._head = self._tail = self._second = 0
         self._view()
 
     def _view(self) -> None:
@@ -85,12 +85,15 @@ class Ages:
         while line[self._head] == _GAP:
             self._head += 1
         at = self._head
-        if line[at] == but:
-            at += 1
-            while line[at] == _GAP:
-                at += 1
-        slot: int = line[at]
-        return slot
+        if line[at] != but:
+            slot: int = line[at]
+            return slot
+        # places behind the head only ever become gaps: the search goes on where it ended last
+        self._second = max(self._second, at + 1)
+        while line[self._second] == _GAP:
+            self._second += 1
+        other: int = line[self._second]
+        return other
 
     def oldest_many(self, n: int) -> IntArray:
         """Return the slots of the n oldest, oldest first; that many are there."""
@@ -119,7 +122,7 @@ class Ages:
     def clear(self) -> None:
         """Forget every slot."""
         self._line.fill(_GAP)
-        self._head = self._tail = 0
+        self._head = self._tail = self._second = 0
 
     def grow(self, n_slots: int) -> None:
         """Make room for more slots."""
@@ -132,4 +135,4 @@ class Ages:
         self._line[: slots.size] = slots
         self._line[slots.size :] = _GAP
         self._place[slots] = np.arange(slots.size)
-        self._head, self._tail = 0, slots.size
+        self._head, self._tail, self._second = 0, slots.size, 0

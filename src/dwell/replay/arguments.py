@@ -8,7 +8,6 @@ from numbers import Integral, Real
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from dwell.errors import ConfigError, DwellError, ReplayError
 from dwell.records import Columns, ColumnSpec
@@ -17,6 +16,7 @@ from dwell.records.arrays import FloatArray, IntArray
 __all__ = [
     "MAX_BATCH",
     "MAX_CAPACITY",
+    "MAX_SEQ",
     "Keys",
     "as_generator",
     "as_keys",
@@ -31,7 +31,8 @@ __all__ = [
 
 MAX_BATCH: Final = 2**20  # public surface: any batch up to 2**20 is legal
 MAX_CAPACITY: Final = 2**31  # slots are found through float64 sums of at most this many masses
-NOBODY: Final = 2**63 - 1  # seqs start at 1 and never come near: a number that is no seq is stale
+NOBODY: Final = 2**63 - 1  # a number that is no seq is stale
+MAX_SEQ: Final = NOBODY - 1
 
 # a learner asks for the same columns at every step: they are looked at once
 _SEEN_NAMES: set[tuple[str, ...]] = set()
@@ -108,7 +109,9 @@ def as_keys(keys: object) -> Keys:
         ReplayError: They are neither all texts nor all ints.
     """
     if isinstance(keys, np.ndarray) and keys.dtype == np.int64 and keys.ndim == 1:
-        return keys if keys.size == 0 or keys.min() > 0 else np.where(keys > 0, keys, NOBODY)
+        # a copy: what is checked here must still stand when the lock is held
+        own = keys.copy()
+        return own if own.size == 0 or own.min() > 0 else np.where(own > 0, own, NOBODY)
     if isinstance(keys, Iterable) and not isinstance(keys, str | bytes):
         items = keys.tolist() if isinstance(keys, np.ndarray) and keys.ndim == 1 else list(keys)
         if all(isinstance(item, str) for item in items):
@@ -130,12 +133,9 @@ def as_priorities(priorities: object, n_due: int) -> FloatArray:
         ReplayError: They are no numbers, or another number of them.
     """
     if isinstance(priorities, np.ndarray) and priorities.dtype == np.float64 and priorities.shape == (n_due,):
-        return priorities
+        return priorities.copy()  # what is checked must still stand when the lock is held
     try:
-        values: npt.NDArray[Any] = np.asarray(priorities)
-        if values.dtype.kind not in "fiu" and values.size:
-            values = np.array([float(value) for value in values.tolist()])
-        result = values.astype(np.float64)
+        result = _as_floats(priorities)
     except (TypeError, ValueError, OverflowError) as error:
         raise ReplayError(
             "numbers are due here", field="priorities", value=priorities, hint="Pass floats >= 0."
@@ -148,6 +148,24 @@ def as_priorities(priorities: object, n_due: int) -> FloatArray:
             hint="Pass arrays of the same length.",
         )
     return result
+
+
+def _as_floats(values: object) -> FloatArray:
+    """Return numbers as float64, what is beyond it as infinite.
+
+    Raises:
+        TypeError: They are no array or list of numbers.
+    """
+    if hasattr(values, "__array__") and not isinstance(values, np.ma.MaskedArray):
+        array = np.asarray(values)
+        if array.dtype.kind in "fiu" or not array.size:
+            with np.errstate(over="ignore"):
+                return np.array(array, dtype=np.float64)
+        values = array.tolist() if array.dtype.kind == "O" else None
+    is_list = isinstance(values, Sequence) and not isinstance(values, str | bytes)
+    if not is_list or not all(isinstance(v, Real) and not isinstance(v, bool | np.bool_) for v in values):  # type: ignore[attr-defined]
+        raise TypeError(type(values).__name__)
+    return np.array([_as_float(value) for value in values], dtype=np.float64)  # type: ignore[attr-defined]
 
 
 def row_source(columns: ColumnSpec | Columns | None) -> ColumnSpec | Columns | None:

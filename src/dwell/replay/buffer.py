@@ -16,6 +16,7 @@ from dwell.records.arrays import FloatArray, IntArray
 from dwell.replay import state
 from dwell.replay.admission import check_admissible, check_block, checked_block, checked_row, ready_experience
 from dwell.replay.arguments import (
+    MAX_SEQ,
     as_generator,
     as_keys,
     as_priorities,
@@ -256,7 +257,7 @@ class ReplayBuffer:
             version=version,
             n_row_bytes=0,
         )
-        whole(seq, "seq", 1, 2**63 - 1)
+        whole(seq, "seq", 1, MAX_SEQ)
         with self._lock:
             if priority is None:
                 index = index._replace(priority=self.max_priority())

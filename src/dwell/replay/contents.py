@@ -84,6 +84,7 @@ class Contents:
             if self._deadlines is not None and self._deadlines.is_past(row.timestamp):
                 return [seq]  # nobody makes room for who would leave at once
             if len(ring) < self.bounds.capacity:
+                self.rows.reserve(len(ring) + 1)  # first: where memory ends, nothing has changed
                 slot = ring.append(row, seq, hashed)
             else:
                 evicted = [victim(ring, self.bounds, segment=row.segment)]
@@ -110,6 +111,7 @@ class Contents:
         n_room = min(self.bounds.capacity - len(ring), n)
         slots, evicted = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         if n_room:
+            self.rows.reserve(len(ring) + n_room)
             slots = ring.append_block(block if n_room == n else _part(block, 0, n_room))
         if n_room < n:
             more, evicted = ring.take_over_block(block if n_room == 0 else _part(block, n_room, n))
@@ -134,6 +136,7 @@ class Contents:
                 value=n,
                 hint="Use extend_columns.",
             )
+        index.check()
         self.ring.adopt(index.block(), index.segment_codes, index.segment_names)
         self.laws.cleared()
 
@@ -236,9 +239,7 @@ class Contents:
         self, slots: IntArray, hot: npt.NDArray[Any], seqs: IntArray, names: Sequence[str]
     ) -> dict[str, npt.NDArray[Any]]:
         """Return columns of some slots whose hot part has been read."""
-        plan = self._plans.get(names) if type(names) is tuple else None
-        if plan is None:
-            plan = self._planned(tuple(names))
+        plan = self.planned(names)
         of_rows, of_hot, others, is_in_order = plan
         columns = self.rows.read(slots, seqs, of_rows) if of_rows else {}
         for name in of_hot:
@@ -248,13 +249,22 @@ class Contents:
             columns[name] = values if dtype is None else values.astype(dtype, copy=False)
         return columns if is_in_order else {name: columns[name] for name in names}
 
-    def _planned(self, names: tuple[str, ...]) -> Plan:
-        """Return where each of these columns is read: a learner asks for the same ones at every step."""
+    def planned(self, names: Sequence[str]) -> Plan:
+        """Return where each of these columns is read: a learner asks for the same ones at every step.
+
+        Raises:
+            ReplayError: There is no such column.
+        """
+        names = tuple(names)
+        found = self._plans.get(names)
+        if found is not None:
+            return found
         dtypes = self.rows.index_dtypes
         of_index = [name for name in names if name in INDEX_COLUMNS]
         of_hot = tuple(name for name in of_index if name not in dtypes and name not in {"version", "seq"})
         others = tuple((name, dtypes.get(name)) for name in of_index if name not in of_hot)
         of_rows = tuple(name for name in names if name not in INDEX_COLUMNS)
+        self.rows.check_names(of_rows)
         is_in_order = (*of_rows, *of_hot, *(name for name, _ in others)) == names
         plan = (of_rows, of_hot, others, is_in_order)
         if len(self._plans) < MOST_PLANS:

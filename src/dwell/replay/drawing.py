@@ -79,6 +79,7 @@ def draw_batch(
             )
         if cap is not None and n_drawn > cap * n:
             raise not_enough(cap * n, n_drawn, cap)
+        contents.planned(names)  # a name that is refused must not move the generator
         sampler = contents.laws.sampler(wish.strategy, by=wish.stratify_by, shares=shares)
         drawn = sampler.draw(n_drawn, cap, rng)
         hot = ring.hot(drawn.slots)

@@ -44,6 +44,15 @@ class ExternalRows:
         """Return the estimated memory of the index entries."""
         return index_bytes(experience.event_id, experience.user, experience.segment)
 
+    def reserve(self, _n_slots: int) -> None:
+        """Nothing to keep."""
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Refuse what the source does not have."""
+        for name in names:
+            if name not in self._source.names:
+                raise unknown_column(name, sorted({*self._source.names, *INDEX_COLUMNS}))
+
     def prepared(self, _experience: Experience) -> object:
         """Return nothing: the row is where it is."""
         return None

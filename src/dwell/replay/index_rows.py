@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dwell.errors import ReplayError
 from dwell.records.arrays import FloatArray, IntArray
 from dwell.replay.size_estimate import INDEX_BYTES, TEXT_BYTES
 
@@ -106,6 +107,28 @@ class SourceIndex(NamedTuple):
     versions: IntArray
     segment_codes: IntArray
     segment_names: Sequence[str | None]
+
+    def check(self) -> None:
+        """Refuse what no buffer could work with; that ids and seqs are all different is taken on trust.
+
+        Raises:
+            ReplayError: A column has another length, or values out of range; names it.
+        """
+        n = len(self.seqs)
+        for name, values in zip(self._fields[:7], self[:7], strict=True):
+            if len(values) != n:
+                raise ReplayError(f"{n} values are due", field=name, value=len(values), hint="Pass one per row.")
+        sound = {
+            "seqs": n == 0 or bool(self.seqs.min() >= 1),
+            "timestamps": bool(np.isfinite(self.timestamps).all()),
+            "priorities": n == 0 or bool(self.priorities.min() >= 0.0 and self.priorities.max() < np.inf),
+            "rewards": bool(np.isfinite(self.rewards).all()),
+            "segment_codes": n == 0
+            or bool(self.segment_codes.min() >= 0 and self.segment_codes.max() < len(self.segment_names)),
+        }
+        for name, is_sound in sound.items():
+            if not is_sound:
+                raise ReplayError("a value is out of range", field=name, code="range", hint="Make the index anew.")
 
     def block(self) -> IndexBlock:
         """Return the same without users and segments."""

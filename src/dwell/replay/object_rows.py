@@ -45,6 +45,15 @@ class ObjectRows:
         """Return the estimated memory of one experience, index included."""
         return experience_bytes(experience)
 
+    def reserve(self, _n_slots: int) -> None:
+        """Nothing to do: a list grows by itself."""
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Refuse what is no attribute of an experience."""
+        for name in names:
+            if name not in FIELDS or name.startswith("_"):
+                raise unknown_column(name, sorted(n for n in FIELDS if not n.startswith("_")))
+
     def prepared(self, experience: Experience) -> Experience:
         """Return a sealed copy."""
         return experience.sealed()

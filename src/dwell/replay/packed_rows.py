@@ -122,6 +122,17 @@ class PackedRows:
         """Return the memory of one row and its index entries."""
         return index_bytes(experience.event_id, experience.user, experience.segment) + self.row_bytes
 
+    def reserve(self, n_slots: int) -> None:
+        """Make room for that many rows; where memory ends, nothing has changed."""
+        if n_slots > self._packed.size:
+            self._grow(n_slots)
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Refuse what is no column of the spec."""
+        for name in names:
+            if name not in self._spec:
+                raise unknown_column(name, sorted({*self._spec, *INDEX_COLUMNS}))
+
     # ---- adding
 
     def prepared(self, experience: Experience) -> dict[str, npt.NDArray[Any]]:

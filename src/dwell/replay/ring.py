@@ -20,6 +20,7 @@ from dwell.replay.chains import Chains
 from dwell.replay.codes import NameCodes
 from dwell.replay.event_ids import EventIds, as_id_array
 from dwell.replay.index_rows import IndexBlock, IndexRow
+from dwell.replay.top_priority import TopPriority
 
 __all__ = ["GONE", "IndexBlock", "IndexRow", "Ring"]
 
@@ -54,7 +55,7 @@ class Ring:
         "_ids",
         "_n",
         "_seq_index",
-        "_top_priority",
+        "_top",
         "_views",
         "capacity",
         "segments",
@@ -74,7 +75,7 @@ class Ring:
         self._chains: dict[str, Chains] = {"segment_code": Chains(size)} if has_segment_chains else {}
         self._ids = EventIds(size)
         self._seq_index = SeqIndex(size)
-        self._top_priority: float | None = None
+        self._top = TopPriority()
         self._take(np.zeros(size, HOT), {name: np.zeros(size, dtype) for name, dtype in _COLUMNS.items()})
 
     def _take(self, hot: npt.NDArray[Any], columns: dict[str, npt.NDArray[Any]]) -> None:
@@ -156,10 +157,12 @@ class Ring:
         """Return the slots of event ids, `GONE` for those not here, int64 (b,)."""
         if not len(event_ids):
             return np.zeros(0, dtype=np.int64)
-        slots = self._ids.find_many(as_id_array(event_ids))
+        # no event id has more characters: such a text is nobody's, and must not set the width of an array
+        sought = [text if len(text) <= 128 else "" for text in event_ids]
+        slots = self._ids.find_many(as_id_array(sought))
         # an array can not tell trailing zero bytes from its padding, and no id holds one
-        if "\0" in "".join(event_ids):
-            slots[["\0" in event_id for event_id in event_ids]] = GONE
+        if "\0" in "".join(sought):
+            slots[["\0" in event_id for event_id in sought]] = GONE
         return slots
 
     def hashed_block(self, block: IndexBlock) -> IndexBlock:
@@ -218,9 +221,7 @@ class Ring:
 
     def top_priority(self) -> float:
         """Return the highest priority of a live experience; there is one."""
-        if self._top_priority is None:
-            self._top_priority = float(self.priorities.max())
-        return self._top_priority
+        return self._top.of(self.priorities)
 
     def row(self, slot: int) -> IndexRow:
         """Return all that is known of the experience in a slot."""
@@ -313,7 +314,7 @@ class Ring:
             chain.clear()
         self.segments, self.users = NameCodes(), NameCodes()
         self.total_bytes = 0
-        self._top_priority = None
+        self._top.forget()
 
     def reorder(self, seqs: Iterable[int]) -> None:
         """Set the ages: all live seqs, oldest first."""
@@ -328,16 +329,9 @@ class Ring:
     def set_priorities(self, slots: IntArray, priorities: FloatArray) -> None:
         """Store raw priorities; of a slot given twice the last one holds."""
         column = self._columns["priority"]
-        if self._top_priority is not None:
-            is_top_touched = column[slots].max() == self._top_priority
-            column[slots] = priorities
-            highest = float(column[slots].max())
-            if highest >= self._top_priority:
-                self._top_priority = highest
-            elif is_top_touched:
-                self._top_priority = None
-        else:
-            column[slots] = priorities
+        if self._top.is_known:
+            self._top.change(column[slots], priorities)
+        column[slots] = priorities
 
     def set_reward(self, slot: int, reward: float, version: int) -> None:
         """Store a recomputed reward with its version."""
@@ -390,7 +384,7 @@ class Ring:
         slots = np.arange(n)
         self._ages.fill(slots)
         self.total_bytes = int(block.sizes_bytes.sum())
-        self._top_priority = None
+        self._top.forget()
         for chain in self._chains.values():
             for slot, code in enumerate(columns["segment_code"][:n].tolist()):
                 chain.append(slot, code)
@@ -438,8 +432,7 @@ class Ring:
         self._seq_index.put(seq, slot, views["seq"])
         views["seq"][slot] = seq
         self.total_bytes += row.size_bytes
-        if self._top_priority is not None and row.priority > self._top_priority:
-            self._top_priority = row.priority
+        self._top.arrive(row.priority)
 
     def _forget(self, slot: int) -> None:
         views = self._views
@@ -451,8 +444,7 @@ class Ring:
         if "segment_code" in self._chains:
             self._chains["segment_code"].drop(slot, segment)
         self.total_bytes -= views["size_bytes"][slot]
-        if views["priority"][slot] == self._top_priority:
-            self._top_priority = None
+        self._top.leave(views["priority"][slot])
 
     def _enter_user(self, user: str) -> int:
         if "user_code" not in self._chains:
@@ -496,8 +488,7 @@ class Ring:
         self._seq_index.put_many(block.seqs, slots, columns["seq"])
         columns["seq"][where] = block.seqs
         self.total_bytes += int(block.sizes_bytes.sum())
-        if self._top_priority is not None:
-            self._top_priority = max(self._top_priority, float(block.priorities.max()))
+        self._top.arrive_many(block.priorities)
 
     def _leave_many(self, slots: IntArray, where: slice | IntArray) -> None:
         self._ids.drop_many(slots)
@@ -508,7 +499,7 @@ class Ring:
         if is_plain:
             self.segments.leave(int(columns["segment_code"][slots[0]]), slots.size)
             self.total_bytes -= int(columns["size_bytes"][where].sum())
-            self._top_priority = None
+            self._top.leave_many(columns["priority"][where])
         else:
             for slot in slots.tolist():
                 self._forget(slot)

@@ -48,6 +48,18 @@ class Rows(Protocol):
         """Return the estimated memory of one experience, index included."""
         ...
 
+    def reserve(self, n_slots: int, /) -> None:
+        """Make room for that many rows."""
+        ...
+
+    def check_names(self, names: Sequence[str], /) -> None:
+        """Refuse names of columns that are not here.
+
+        Raises:
+            ReplayError: One is not.
+        """
+        ...
+
     def prepared(self, experience: Experience, /) -> object:
         """Return the row of an experience, checked, for `store`.
 

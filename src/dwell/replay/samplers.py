@@ -123,7 +123,7 @@ class PrioritySampler:
     most a unit, 1.4e-14 of the whole, and the probabilities returned are those of what is drawn.
     """
 
-    __slots__ = ("_alpha", "_factor", "_make_tree", "_most", "_ring", "_stale", "_tree", "scale")
+    __slots__ = ("_alpha", "_factor", "_filled", "_make_tree", "_most", "_ring", "_stale", "_tree", "scale")
 
     def __init__(self, ring: Ring, alpha: float, make_tree: Callable[[int], ExactTree], *, scale: int = 0) -> None:
         self._ring = ring
@@ -131,6 +131,7 @@ class PrioritySampler:
         self._make_tree = make_tree
         self._tree = make_tree(ring.n_slots)
         self._stale = Stale()
+        self._filled = -1.0  # the sum after the last fill
         self.scale = scale
         self._take_unit(0)
 
@@ -189,9 +190,10 @@ class PrioritySampler:
             self._stale.taken()
             self._fill()
         total = self._tree.total
-        if 0.0 < total < 2.0**LEAST_BITS or total >= 2.0**MOST_BITS:
+        # rounding may leave the sum just outside; then nothing is gained by filling the tree again
+        if (0.0 < total < 2.0**LEAST_BITS or total >= 2.0**MOST_BITS) and total != self._filled:
             self._fill()
-            total = self._tree.total
+            total = self._filled = self._tree.total
         return total > 0.0
 
     def _fill(self) -> None:
@@ -199,8 +201,9 @@ class PrioritySampler:
         largest = float(priorities.max(initial=0.0))
         unit = 0
         if largest > 0.0:
-            if abs(self._alpha * (np.log2(largest) - self.scale)) > SAFE_EXPONENT:
-                self.scale = int(np.frexp(largest)[1])
+            # a function of the largest alone: a saved scale that no longer fits is not taken up
+            is_safe = abs(self._alpha * np.log2(largest)) <= SAFE_EXPONENT
+            self.scale = 0 if is_safe else int(np.frexp(largest)[1])
             powers = np.power(np.ldexp(priorities, -self.scale), self._alpha)
             total = float(powers.sum() if self._alpha else np.count_nonzero(priorities))
             exponent = int(np.frexp(total)[1])  # total < 2^exponent

@@ -33,7 +33,7 @@ class StratifiedSampler:
         ring: The index columns.
         half_life_s: Half-life of recency within a stratum, or None.
         by: What makes a stratum.
-        shares: Relative share per name, > 0; 1 for those not named. None: all the same.
+        shares: Relative share per name, in [1e-9, 1e9]; 1 for those not named. None: all the same.
     """
 
     __slots__ = (
@@ -190,10 +190,13 @@ def check_shares(shares: object) -> dict[str | None, float] | None:
         (name is None or isinstance(name, str))
         and not isinstance(share, bool)
         and isinstance(share, int | float)
-        and 0.0 < share < float("inf")
+        and 1e-9 <= share <= 1e9
         for name, share in shares.items()
     ):
         return {name: float(share) for name, share in shares.items()}
     raise ReplayError(
-        "shares are numbers above 0 by name", field="shares", value=shares, hint='Pass for example {"help": 2.0}.'
+        "shares are numbers in [1e-9, 1e9] by name",
+        field="shares",
+        value=shares,
+        hint='Pass for example {"help": 2.0}.',
     )

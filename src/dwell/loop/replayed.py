@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from dwell.errors import RingUnusable, StorageError
+from dwell.errors import ReplayError, RingUnusable, StorageError
 from dwell.loop.event_rows import EventRows
 from dwell.loop.row_codec import EmbeddingKind, LearningRow, RowShape
 from dwell.loop.rows import event_row
@@ -342,6 +342,9 @@ def _in_order_of_age(
     Raises:
         RingUnusable: A code has no name.
     """
+    highest = int(codes.max(initial=-1))
+    if highest > max(segments, default=-1) or int(codes.min(initial=0)) < 0:
+        raise RingUnusable(f"no segment has the code {highest}", code="ring_damaged", hint="It is made again.")
     first = np.full(int(codes.max(initial=-1)) + 1, len(codes))
     first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last to be written is the oldest
     present = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
@@ -355,15 +358,20 @@ def _in_order_of_age(
 
 def _adopt(keeper: ReplayBuffer, columns: Mapping[str, npt.NDArray[Any]], segments: list[str | None]) -> None:
     keeper.clear()
-    keeper.adopt(
-        SourceIndex(
-            columns["event_id"],
-            columns["seq"],
-            columns["served_at"],
-            columns["priority"],
-            columns["reward"],
-            columns["version"],
-            columns["segment_code"].astype(np.int64),
-            segments or [None],
+    try:
+        keeper.adopt(
+            SourceIndex(
+                columns["event_id"],
+                columns["seq"],
+                columns["served_at"],
+                columns["priority"],
+                columns["reward"],
+                columns["version"],
+                columns["segment_code"].astype(np.int64),
+                segments or [None],
+            )
         )
-    )
+    except ReplayError as error:
+        raise RingUnusable(
+            f"the ring's index holds what no event can have: {error}", code="ring_damaged", hint="It is made again."
+        ) from error

@@ -1,5 +1,6 @@
 """Erasure of a user covers everything, leaves a tombstone, and is itself recorded."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 import dwell
+from dwell.loop.engine import open_loop
 from dwell.loop.rows import query_digest
 from dwell.storage import pseudonym
 
@@ -131,3 +133,18 @@ def test_erasure_takes_the_users_events_out_of_the_running_judgement_and_leaves_
     after = loop.train(now=world.now + world.window_s).decision
     # 5 of the 20 events that judge were user-1's
     assert (before.difference.n, after.difference.n) == (20, 15)
+
+
+def test_a_retry_of_an_event_that_an_admin_erased_a_second_time_is_not_answered_from_memory(tmp_path: Path) -> None:
+    # the tombstone of the first erasure is there already: counting those would show nothing new
+    where, pepper = str(tmp_path / "s.dwell"), "sixteen-bytes-of-pepper"
+    with open_loop(where, features=["x"], pepper=pepper) as owner:
+        for turn in (1, 2):
+            ids = [f"secret-{turn}"]
+            owner.rank("q", ids=ids, features=[[1.0]], user="u", event_id=f"e{turn}", now=float(turn))
+            owner.close_events(now=float(turn))  # what is queued is on disk
+            with open_loop(where, pepper=pepper, _role="admin") as admin:
+                assert admin.erase("u", now=float(turn)) == 1
+            time.sleep(0.6)  # the owner looks at the file twice a second
+            again = owner.rank("q", ids=["other"], features=[[1.0]], user="v", event_id=f"e{turn}", now=float(turn))
+            assert again.ids == ["other"]

@@ -13,7 +13,7 @@ from dwell.loop.close import close_one, logged_exposure
 from dwell.loop.feedback import ORPHAN_WINDOW_S
 from dwell.loop.replayed import Notes
 from dwell.loop.rows import query_digest
-from dwell.loop.state import LoopState
+from dwell.loop.state import ERASURES, LoopState, n_erasures_of
 from dwell.loop.warm_up import recall_warm_up
 from dwell.records import Impression
 from dwell.storage import EventState, Outcome, PairStatistics, Reader, Transaction, pseudonym, user_mark
@@ -28,9 +28,6 @@ MAX_PAIRS: Final = 1_000_000  # design, section 4: statistics of evicted events 
 _STATISTICS_HALF_LIFE_S: Final = 2_592_000.0  # 30 days: longer than learning looks back, shorter than content lives
 _SIZE_BATCH: Final = 1_000
 _RING_NOTES: Final = "ring"  # setting of the tenant that says with what the ring's file agrees
-# Setting of the tenant that counts erasures. The tombstones do not: a user who comes back and is erased again leaves
-# no second one.
-_ERASURES: Final = "erasures"
 _CHECKPOINT_ATTEMPTS: Final = 5  # feedback that comes in at the same moment sets the store one step ahead
 _SCRUB_ATTEMPTS: Final = 6  # each waits 5 s for the lock: half a minute in all
 
@@ -92,12 +89,11 @@ def take_in(state: LoopState) -> None:
         _start_over(state)
     ensure_rebuilt(state)
     with state.store.snapshot() as reader:
-        n_erasures = _n_erasures(reader)
+        n_erasures = n_erasures_of(reader)
     if n_erasures != state.replayed.n_erasures:
         with state.replayed.changing():
             _drop_erased(state)
         state.replayed.n_erasures = n_erasures
-    state.is_erased_elsewhere = False
     _take_in_reopened(state)
 
 
@@ -107,7 +103,7 @@ def ensure_rebuilt(state: LoopState) -> None:
         return
     with state.replayed.changing():
         with state.store.snapshot() as reader:
-            n_erasures = _n_erasures(reader)
+            n_erasures = n_erasures_of(reader)
             gone = [] if _reopened(state, reader) else state.replayed.rebuild(reader, state.feature_names)
         state.replayed.n_erasures = n_erasures
         state.is_rebuilt = True
@@ -122,11 +118,6 @@ def _start_over(state: LoopState) -> None:
     state.is_rebuilt = False
     if state.store.role == "owner":
         state.replayed.rows.discard()
-
-
-def _n_erasures(reader: Reader) -> int:
-    body = reader.setting(_ERASURES)
-    return 0 if body is None else int(msgspec.msgpack.decode(body, type=int))
 
 
 def _reopened(state: LoopState, reader: Reader) -> bool:
@@ -162,7 +153,7 @@ def _checkpointed(state: LoopState) -> bool:
     """Bring the column ring to disk unless the facts move on meanwhile; return whether it is."""
     take_in(state)
     with state.store.snapshot() as reader:
-        epoch, n_erasures = reader.epoch(), _n_erasures(reader)
+        epoch, n_erasures = reader.epoch(), n_erasures_of(reader)
     if state.writer is not None:
         # an event is told to be reopened after its commit: of all that this epoch holds, it has been told now
         state.writer.flush()
@@ -296,8 +287,8 @@ def erase(state: LoopState, user: str, now: float) -> int:
         _start_over(state)
 
     def job(tx: Transaction) -> tuple[list[int], int]:
-        n_erasures = _n_erasures(tx) + 1
-        tx.put_setting(_ERASURES, msgspec.msgpack.encode(n_erasures))
+        n_erasures = n_erasures_of(tx) + 1
+        tx.put_setting(ERASURES, msgspec.msgpack.encode(n_erasures))
         return tx.erase_user(who, at=now), n_erasures
 
     with state.replayed.changing(is_written=False) as change:

@@ -19,7 +19,7 @@ from dwell.loop.close import Rules
 from dwell.loop.experiences import read_experience
 from dwell.loop.ingest import EMBEDDING_DIM
 from dwell.loop.replayed import Replayed
-from dwell.loop.state import Identity, Limits, LoopState
+from dwell.loop.state import Identity, Limits, LoopState, n_erasures_of
 from dwell.records import Estimate, Experience, GateDecision, Params, Transform, checks
 from dwell.records.impression import Mode
 from dwell.reward.examination import PositionBased
@@ -217,7 +217,7 @@ def build_state(
         names, live = _meet(store, start, temperature)
         limits = limits._replace(embedding_dim=_dimension(store, limits.embedding_dim))
         with store.snapshot() as reader:
-            n_erased = reader.counts().get("erased_users", 0)
+            n_erasures = n_erasures_of(reader)
     except BaseException:
         store.close()
         raise
@@ -235,7 +235,7 @@ def build_state(
         is_strict=is_strict,
         live=replace(live, temperature=temperature),
         replayed=_replayed(store, where, settings.replay, rules=rules, limits=limits, identity=identity, names=names),
-        n_erased_users=n_erased,
+        n_erasures_seen=n_erasures,
     )
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, TypeVar
 
+import msgspec
+
 from dwell.config import Config
 from dwell.errors import StorageError, StoreClosedError
 from dwell.loop.close import Rules
@@ -21,7 +23,7 @@ from dwell.records import Params, Served
 from dwell.records.arrays import Float32Array, FloatArray
 from dwell.records.impression import Arm, Mode
 from dwell.replay.meter import RateMeter
-from dwell.storage import Store, Transaction, Writer
+from dwell.storage import Reader, Store, Transaction, Writer
 
 __all__ = ["Identity", "Limits", "LoopState"]
 
@@ -76,6 +78,17 @@ class Limits(NamedTuple):
     holdout: float
 
 
+# Setting of the tenant that counts erasures. The tombstones do not: a user who comes back and is erased again leaves
+# no second one.
+ERASURES: Final = "erasures"
+
+
+def n_erasures_of(reader: Reader) -> int:
+    """Return how many erasures these facts have seen."""
+    body = reader.setting(ERASURES)
+    return 0 if body is None else int(msgspec.msgpack.decode(body, type=int))
+
+
 @dataclass(slots=True, eq=False)
 class LoopState:
     """Everything that changes while a loop is open; each field has one writer.
@@ -112,8 +125,7 @@ class LoopState:
     serving: threading.Lock = field(default_factory=threading.Lock)
     swapping: threading.Lock = field(default_factory=threading.Lock)
     is_live_pending: bool = False
-    is_erased_elsewhere: bool = False
-    n_erased_users: int = 0
+    n_erasures_seen: int = 0
     is_closed: bool = False
     _seen_version: int = -1
     _polled_at: float = 0.0
@@ -203,14 +215,13 @@ class LoopState:
                 return
             with self.store.snapshot() as reader:
                 live_version = reader.live_version()
-                n_erased = reader.counts().get("erased_users", 0)
+                n_erasures = n_erasures_of(reader)
             found = None if live_version in {None, self.live.version} else self.params(live_version or 0)
             if found is not None and found.feature_names == self.feature_names:
                 self.live = found
             self._seen_version = version
-        if n_erased != self.n_erased_users:
-            self.n_erased_users = n_erased
-            self.is_erased_elsewhere = True
+        if n_erasures != self.n_erasures_seen:
+            self.n_erasures_seen = n_erasures
             with self.serving:
                 self.recent.clear()
 

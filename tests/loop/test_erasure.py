@@ -146,5 +146,8 @@ def test_a_retry_of_an_event_that_an_admin_erased_a_second_time_is_not_answered_
             with open_loop(where, pepper=pepper, _role="admin") as admin:
                 assert admin.erase("u", now=float(turn)) == 1
             time.sleep(0.6)  # the owner looks at the file twice a second
-            again = owner.rank("q", ids=["other"], features=[[1.0]], user="v", event_id=f"e{turn}", now=float(turn))
-            assert again.ids == ["other"]
+            owner.rank("q", ids=ids, features=[[1.0]], user="u", event_id=f"e{turn}", now=float(turn))
+            owner.close_events(now=float(turn))
+            with owner._state.store.snapshot() as reader:  # recorded anew, not answered with what was erased
+                assert reader.event(f"e{turn}") is not None
+            assert owner.erase("u", now=float(turn)) == 1

@@ -35,11 +35,6 @@ class ExternalRows:
         """None: the index's own."""
         return {}
 
-    @property
-    def n_bytes(self) -> int:
-        """Nothing: the source keeps them."""
-        return 0
-
     def size_bytes(self, experience: Experience) -> int:
         """Return the estimated memory of the index entries."""
         return index_bytes(experience.event_id, experience.user, experience.segment)

@@ -36,11 +36,6 @@ class ObjectRows:
         """None: the index's own."""
         return {}
 
-    @property
-    def n_bytes(self) -> int:
-        """Not known: objects share parts and the interpreter adds its own."""
-        return 0
-
     def size_bytes(self, experience: Experience) -> int:
         """Return the estimated memory of one experience, index included."""
         return experience_bytes(experience)

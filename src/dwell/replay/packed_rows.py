@@ -113,11 +113,6 @@ class PackedRows:
         """The dtypes that the spec gives to columns of the index."""
         return self._of_index
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory of all rows allocated."""
-        return self._packed.nbytes + sum(column.nbytes for column in self._own.values())
-
     def size_bytes(self, experience: Experience) -> int:
         """Return the memory of one row and its index entries."""
         return index_bytes(experience.event_id, experience.user, experience.segment) + self.row_bytes

@@ -39,11 +39,6 @@ class Rows(Protocol):
         """Columns of the index that are asked for in another dtype than the index has."""
         ...
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory of what is kept, where it is known to the byte; 0 where it is not."""
-        ...
-
     def size_bytes(self, experience: Experience) -> int:
         """Return the estimated memory of one experience, index included."""
         ...

@@ -36,9 +36,10 @@ $(VENV)/.home:
 	@PYTHON="$(PYTHON)" sh scripts/make_venv.sh $(VENV)
 
 # One stamp per set of requirements: a second run installs nothing.
-$(VENV)/.has-%: requirements/%.txt pyproject.toml $(VENV)/.home
+$(VENV)/.has-%: requirements/%.txt requirements/oracles.txt pyproject.toml $(VENV)/.home
 	$(SAY) "set-up: installing requirements/$*.txt"
 	@$(PIP) install --require-hashes --requirement requirements/$*.txt
+	@case $* in test|bench|peers) $(PIP) install --require-hashes --no-deps --requirement requirements/oracles.txt;; esac
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 

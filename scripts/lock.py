@@ -19,6 +19,7 @@ TEST = (*DEMO, "--group", "test")
 LINT = (*TEST, "--group", "lint")
 BENCH = (*DEMO, "--extra", "fast", "--group", "bench")
 PEERS = (*BENCH, "--group", "peers")
+HEADING = "# Written by `make lock`: pinned by version and hash.\n"
 SETS = {"core": (), "demo": DEMO, "test": TEST, "lint": LINT, "bench": BENCH, "peers": PEERS}
 
 OPTIONS = (
@@ -50,20 +51,27 @@ def resolve(selection: tuple[str, ...], *constraints: str) -> str:
     Returns:
         The pinned requirements, one entry per package and environment.
     """
-    command = [uv(), "pip", "compile", "pyproject.toml", "requirements/build.in", *selection, *constraints, *OPTIONS]
+    return compiled(["pyproject.toml", "requirements/build.in", *selection, *constraints])
+
+
+def compiled(what: list[str]) -> str:
+    """Return what uv pins for these files and options."""
+    command = [uv(), "pip", "compile", *what, *OPTIONS]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own command
     return "".join(line + "\n" for line in done.stdout.splitlines() if line.strip() and not line.startswith(("#", "-")))
 
 
 def main() -> None:
     """Write requirements/<set>.txt for each set."""
+    lines = compiled(["requirements/oracles.in", "--no-deps"])
+    (ROOT / "requirements" / "oracles.txt").write_text(HEADING + lines, encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         everything = Path(folder) / "everything.txt"
         everything.write_text(resolve((*LINT, *PEERS)), encoding="utf-8")
         for name, selection in SETS.items():
             text = resolve(selection, "--constraints", str(everything))
             path = ROOT / "requirements" / f"{name}.txt"
-            path.write_text("# Written by `make lock`: pinned by version and hash.\n" + text, encoding="utf-8")
+            path.write_text(HEADING + text, encoding="utf-8")
             n_pins = sum(not line.startswith(" ") for line in text.splitlines())
             print(f"{path.relative_to(ROOT)}: {n_pins} pins")
 

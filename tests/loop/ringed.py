@@ -71,7 +71,8 @@ def lived(loop: dwell.Loop, world: Any, **how: Any) -> None:
 
 
 def bits(row: EventRow) -> list[Any]:
-    values = (getattr(row, field.name) for field in dataclasses.fields(row))
+    # codes of segments count on from ring to ring; their names stand in the index
+    values = (getattr(row, field.name) for field in dataclasses.fields(row) if field.name != "segment_code")
     return [(v.dtype.str, v.shape, v.tobytes()) if isinstance(v, np.ndarray) else repr(v) for v in values]
 
 

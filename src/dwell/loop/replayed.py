@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -191,7 +191,9 @@ class Replayed:
                 self._next_code += 1
             yield (
                 impression,
-                LearningRow(row, outcome.reward or 0.0, outcome.priority, code, impression.query_embedding),
+                LearningRow(
+                    replace(row, segment_code=code), outcome.reward or 0.0, outcome.priority, impression.query_embedding
+                ),
             )
 
     def drop(self, seqs: Iterable[int]) -> None:

@@ -19,7 +19,7 @@ __all__ = ["INDEX", "EmbeddingKind", "LearningRow", "RowShape", "packed", "row_s
 
 EmbeddingKind = Literal["none", "float16", "float32"]
 
-FORMAT: Final = 1  # of the row: part of the key, so that another version's ring is made anew
+FORMAT: Final = 2  # of the row: part of the key, so that another version's ring is made anew
 FIRST_DOCUMENTS: Final = 16  # width of a new ring; it doubles as longer lists come
 _UINT64: Final = np.dtype(np.uint64)
 _FLOAT64: Final = np.dtype(np.float64)
@@ -79,14 +79,12 @@ class LearningRow(NamedTuple):
         event: What the learner reads.
         reward: Reward of the list.
         priority: Raw priority.
-        segment_code: Number of its segment.
         embedding: float32 (d,), or None.
     """
 
     event: EventRow
     reward: float
     priority: float
-    segment_code: int
     embedding: Float32Array | None
 
 
@@ -107,6 +105,7 @@ def row_schema(shape: RowShape, *, key: str, embedding: EmbeddingKind) -> RingSc
         RingColumn("caller_rank", _INT32, (d,)),
         RingColumn("rewards", _FLOAT32, (k,)),
         RingColumn("propensities", _FLOAT64, (k,)),
+        RingColumn("doc_hashes", _UINT64, (k,)),
         RingColumn("temperature", _FLOAT64),
         RingColumn("n_documents", _INT32),
         RingColumn("n_kept", _INT32),
@@ -134,7 +133,7 @@ def packed(rows: Sequence[LearningRow], schema: RingSchema) -> dict[str, npt.NDA
         "reward": [row.reward for row in rows],
         "row_reward": [min(max(float(event.rewards.sum()), -1.0), 1.0) for event in events],
         "version": [event.version for event in events],
-        "segment_code": [row.segment_code for row in rows],
+        "segment_code": [event.segment_code for event in events],
         "is_held_out": [event.is_held_out for event in events],
         "has_user": [event.user_hash is not None for event in events],
         "user_hash": [event.user_hash or 0 for event in events],
@@ -156,6 +155,7 @@ def packed(rows: Sequence[LearningRow], schema: RingSchema) -> dict[str, npt.NDA
     features, inclusion, exposure = out["features"], out["inclusion"], out["exposure"]
     caller_rank = out["caller_rank"]
     rewards, propensities, embeddings = out["rewards"], out["propensities"], out.get("query_embedding")
+    doc_hashes = out["doc_hashes"]
     bounds = np.finfo(np.float32 if embeddings is None else embeddings.dtype)
     for i, (event, length) in enumerate(zip(events, lengths, strict=True)):
         kept = event.n_kept
@@ -165,6 +165,7 @@ def packed(rows: Sequence[LearningRow], schema: RingSchema) -> dict[str, npt.NDA
         caller_rank[i, :length] = event.caller_rank
         rewards[i, :kept] = event.rewards
         propensities[i, :kept] = event.propensities
+        doc_hashes[i, : len(event.doc_hashes)] = event.doc_hashes
         embedding = rows[i].embedding
         if embeddings is not None and embedding is not None:
             # clipped: beyond the range of a float16 it would be infinite
@@ -178,14 +179,16 @@ def unpacked(columns: Mapping[str, npt.NDArray[Any]]) -> list[EventRow]:
     rewards = columns["rewards"].astype(np.float64)
     caller_rank = columns["caller_rank"].astype(np.float64)
     features, inclusion, propensities = columns["features"], columns["inclusion"], columns["propensities"]
+    doc_hashes = columns["doc_hashes"]
     numbers = (
         "n_documents", "n_kept", "seq", "event_id", "query_hash", "has_user", "user_hash", "served_at", "n_shown",
         "params_version", "temperature", "is_held_out", "is_deterministic", "is_caller_ordered", "version",
+        "segment_code",
     )  # fmt: skip
     found = []
     for i, (
         length, kept, seq, event_id, query_hash, has_user, user_hash, served_at, n_shown,
-        params_version, temperature, is_held_out, is_deterministic, is_caller_ordered, version,
+        params_version, temperature, is_held_out, is_deterministic, is_caller_ordered, version, segment_code,
     ) in enumerate(zip(*(columns[name].tolist() for name in numbers), strict=True)):  # fmt: skip
         found.append(
             EventRow(
@@ -208,6 +211,8 @@ def unpacked(columns: Mapping[str, npt.NDArray[Any]]) -> list[EventRow]:
                 is_deterministic=is_deterministic,
                 is_caller_ordered=is_caller_ordered,
                 version=version,
+                segment_code=segment_code,
+                doc_hashes=doc_hashes[i, :kept],
             )
         )
     return found

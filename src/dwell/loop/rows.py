@@ -42,6 +42,11 @@ def _user_hash(user: str) -> int:
 
 
 @lru_cache(maxsize=65_536)
+def _doc_hash(doc: str) -> int:
+    return _hash64(doc.encode("utf-8", "surrogatepass"))
+
+
+@lru_cache(maxsize=65_536)
 def hold_out_share(user: str | None, query: str, salt: bytes) -> float:
     """Return a stable number in [0, 1) per user, or per query where the user is unknown; below the share, held out."""
     who = b"u" + user.encode() if user is not None else b"q" + query_digest(query)
@@ -97,6 +102,7 @@ def event_row(
         is_deterministic=impression.is_deterministic,
         is_caller_ordered=impression.policy != "params" and impression.is_deterministic,
         version=outcome.version,
+        doc_hashes=np.array([_doc_hash(doc) for doc in impression.documents[:kept]], dtype=np.uint64),
     )
 
 

@@ -7,12 +7,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BoolArray", "Float32Array", "FloatArray", "IntArray", "frozen", "one_by_one"]
+__all__ = ["BoolArray", "Float32Array", "FloatArray", "HashArray", "IntArray", "frozen", "one_by_one"]
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+HashArray: TypeAlias = npt.NDArray[np.uint64]
 
 
 def frozen(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from dwell.records.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from dwell.records.arrays import BoolArray, Float32Array, FloatArray, HashArray, IntArray
 
 __all__ = ["EventRow", "RowBatch", "stack_rows"]
 
@@ -36,6 +36,9 @@ class EventRow:
         is_deterministic: Whether the logging policy drew nothing.
         is_caller_ordered: Whether the caller's own order was logged, not params.
         version: Version of the outcome that this row was made of.
+        segment_code: Number of the event's segment among those of its loop, >= 0.
+        doc_hashes: uint64 (n_kept,), hashes of the served documents' ids, for caps on the influence of one; empty where
+            they are not known.
     """
 
     seq: int
@@ -57,6 +60,8 @@ class EventRow:
     is_deterministic: bool
     is_caller_ordered: bool
     version: int
+    segment_code: int = 0
+    doc_hashes: HashArray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +94,7 @@ class RowBatch:
     caller_rank: FloatArray
     n_kept: IntArray
     n_shown: IntArray
-    query_hash: np.ndarray[tuple[int], np.dtype[np.uint64]]
+    query_hash: HashArray
 
     @property
     def stand_in(self) -> FloatArray:

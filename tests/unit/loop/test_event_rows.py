@@ -40,9 +40,10 @@ def row(seq: int, *, length: int = 2, embedding: Any = None, **changed: Any) -> 
         "is_deterministic": False,
         "is_caller_ordered": False,
         "version": 1,
+        "doc_hashes": np.array([seq], dtype=np.uint64),
     }
     vector = None if embedding is None else np.array(embedding, dtype=np.float32)
-    return LearningRow(EventRow(**{**fields, **changed}), 0.25, 1.0, 0, vector)
+    return LearningRow(EventRow(**{**fields, **changed}), 0.25, 1.0, vector)
 
 
 def event_rows_of(path: Path | None = None, **how: Any) -> EventRows:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dwell.loop.row_codec import EmbeddingKind, LearningRow, RowShape, packed, row_schema, unpacked
 from dwell.records.rows import EventRow
 
-ARRAYS = ("features", "inclusion", "exposure", "rewards", "propensities", "caller_rank")
+ARRAYS = ("doc_hashes", "features", "inclusion", "exposure", "rewards", "propensities", "caller_rank")
 EMBEDDINGS: tuple[EmbeddingKind, ...] = ("none", "float16", "float32")
 
 
@@ -37,12 +37,14 @@ def event(seed: int, length: int, kept: int, *, n_features: int = 3, **changed: 
         "is_deterministic": bool(rng.integers(2)),
         "is_caller_ordered": bool(rng.integers(2)),
         "version": int(rng.integers(1, 2**40)),
+        "segment_code": int(rng.integers(0, 2**31)),
+        "doc_hashes": rng.integers(0, 2**64, kept, dtype=np.uint64),
     }
     return EventRow(**{**fields, **changed})
 
 
 def learning(of: EventRow, embedding: Any = None, **changed: Any) -> LearningRow:
-    return LearningRow(of, changed.get("reward", 0.5), changed.get("priority", 1.25), 7, embedding)
+    return LearningRow(of, changed.get("reward", 0.5), changed.get("priority", 1.25), embedding)
 
 
 def same_bits(a: EventRow, b: EventRow) -> bool:

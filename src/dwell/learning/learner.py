@@ -1,29 +1,51 @@
-"""Move the weights: doubly robust relevance, the Plackett-Luce gradient, a trust region, Adam.
+"""Move the weights: doubly robust relevance, a trust region, an objective's gradient, Adam, bounds.
 
 One step takes a sample of lists, estimates the relevance of every document in them, withdraws credit at the edge of the
-trust region, and follows the gradient of the expected list reward through the standardised policy, pulled back towards
-the live params.
+trust region, and follows the gradient of an objective through the standardised policy, pulled back towards the live
+params. The objective is exchangeable; by default it is the expected list reward, by PL-Rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from dwell.errors import ConfigError, DivergedError
-from dwell.learning.pl_rank import exposure_of, full_rankings, pl_rank_gradient
+from dwell.errors import ConfigError, DivergedError, LearningError
+from dwell.learning.pl_rank import Rankings, exposure_of, full_rankings, pl_rank_gradient
 from dwell.learning.predictor import DEFAULT_RIDGE, Predictor
 from dwell.learning.relevance import exposure_clip, relevance_estimates
 from dwell.learning.trust import trust_radius, trusted_rewards
 from dwell.ranking import policy_scores, score_spread
 from dwell.ranking.policy import MIN_SPREAD
-from dwell.records.arrays import FloatArray
+from dwell.records.arrays import BoolArray, FloatArray, IntArray
 from dwell.records.rows import RowBatch
 
-__all__ = ["Learned", "LearnerSettings", "Lists", "learn", "log_weights_of", "position_values", "spread_chain"]
+__all__ = [
+    "Adam",
+    "Learned",
+    "LearnerSettings",
+    "Lists",
+    "Objective",
+    "Sampled",
+    "ScoreSlope",
+    "Terms",
+    "adam_step",
+    "bounded",
+    "check_lists",
+    "check_start",
+    "estimated_relevance",
+    "free_to_move",
+    "learn",
+    "list_reward",
+    "log_weights_of",
+    "position_values",
+    "score_slope",
+    "spread_chain",
+    "terms_of",
+]
 
 _ADAM_BETA1: Final = 0.9  # Kingma and Ba 2015, section 2: the paper's own defaults
 _ADAM_BETA2: Final = 0.999
@@ -36,6 +58,7 @@ _FULL_SPREAD: Final = 0.3
 _HALVINGS: Final = 30  # of an angle: beyond them it is no step at all
 _POLE: Final = 1e-7  # sine of the angle to the opposite pole below which rounding alone would choose the direction
 _TINY: Final = np.float32(1e-30)  # a float32 exponential draw can be 0: its log would be -inf
+_UNIT: Final = 1e-6  # a start that was kept as float32 is at norm 1 to 1e-7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +105,15 @@ class Lists(NamedTuple):
         phi: float64 (b, d, p), features in the learner's space.
         safe_scores: float64 (b, d), scores of the safe policy.
         weights: float64 (b,), sampling weights, mean 1.
+        params_versions: int64 (b,), version that served each list, for learners that may only learn from their own
+            lists; None where it is not told.
     """
 
     batch: RowBatch
     phi: FloatArray
     safe_scores: FloatArray
     weights: FloatArray
+    params_versions: IntArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +180,208 @@ def _predicted(lists: Lists, predictors: tuple[Predictor, Predictor]) -> FloatAr
     return np.where(lists.batch.is_document, both[fold, np.arange(len(fold))], 0.0)
 
 
+class Sampled(NamedTuple):
+    """What an objective sees of one sample of lists.
+
+    Attributes:
+        batch: The events.
+        rankings: Sampled from the policy being learned.
+        credit: float64 (b, d), estimated relevance less the mean of its list, 0 where there is no document.
+        trusted: float64 (b, d), the same with credit withdrawn at the edge of the trust region.
+        exposure: float64 (b, d), under the policy being learned.
+        safe_exposure: float64 (b, d), under the safe policy, from the same noise.
+        values: float64 (b, d), examination of each rank.
+        eps: Size of the trust region.
+    """
+
+    batch: RowBatch
+    rankings: Rankings
+    credit: FloatArray
+    trusted: FloatArray
+    exposure: FloatArray
+    safe_exposure: FloatArray
+    values: FloatArray
+    eps: float
+
+
+# Returns dJ/dz, float64 (b, d), with respect to the log weights of the policy; it sums to 0 in each list, and asks no
+# document to leave the trust region.
+Objective: TypeAlias = Callable[[Sampled], FloatArray]
+
+
+def list_reward(sampled: Sampled) -> FloatArray:
+    """Return the gradient of the expected reward of each list, float64 (b, d): the objective by default."""
+    return pl_rank_gradient(sampled.rankings, sampled.trusted, sampled.values)
+
+
+def free_to_move(sampled: Sampled) -> tuple[BoolArray, BoolArray]:
+    """Return which documents may still rise and which may still fall within the trust region, bool (b, d) each."""
+    ones = np.ones_like(sampled.exposure)
+    exposures = sampled.exposure, sampled.safe_exposure
+    rise = trusted_rewards(ones, *exposures, eps=sampled.eps) > 0.0
+    fall = trusted_rewards(-ones, *exposures, eps=sampled.eps) < 0.0
+    return rise, fall
+
+
+class Adam(NamedTuple):
+    """The optimiser's memory.
+
+    Attributes:
+        first: Mean of the slopes.
+        second: Mean of their squares.
+        n_steps: Steps taken.
+    """
+
+    first: FloatArray
+    second: FloatArray
+    n_steps: int = 0
+
+
+def adam_step(adam: Adam, slope: FloatArray, step_size: float) -> tuple[Adam, FloatArray]:
+    """Return the memory after one more slope, and how far to move uphill; all in the shape of the slope.
+
+    Source:
+        Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization", algorithm 1.
+    """
+    n_steps = adam.n_steps + 1
+    first = _ADAM_BETA1 * adam.first + (1.0 - _ADAM_BETA1) * slope
+    second = _ADAM_BETA2 * adam.second + (1.0 - _ADAM_BETA2) * slope**2
+    scale = np.sqrt(second / (1.0 - _ADAM_BETA2**n_steps)) + _ADAM_EPSILON
+    return Adam(first, second, n_steps), step_size * (first / (1.0 - _ADAM_BETA1**n_steps)) / scale
+
+
+def estimated_relevance(
+    lists: Lists, predictors: tuple[Predictor, Predictor], theta: FloatArray, *, clip: float
+) -> FloatArray:
+    """Return the doubly robust relevance of every document, cross-fitted, float64 (b, d), 0 where padded.
+
+    Args:
+        lists: A sample of lists.
+        predictors: The direct method, fitted to queries of fold 0 and of fold 1.
+        theta: (k,) examination per position.
+        clip: Smallest exposure that is divided by.
+    """
+    return relevance_estimates(lists.batch, _predicted(lists, predictors), theta, clip=clip)
+
+
+class Terms(NamedTuple):
+    """What stays the same over the steps of one call.
+
+    Attributes:
+        predictors: The direct method, fitted to queries of fold 0 and of fold 1.
+        theta: float64 (k,), examination per position.
+        temperature: Of the policy being learned, > 0.
+        clip: Smallest exposure that is divided by.
+        eps: Size of the trust region.
+        settings: What the learner may do.
+        objective: What is climbed.
+    """
+
+    predictors: tuple[Predictor, Predictor]
+    theta: FloatArray
+    temperature: float
+    clip: float
+    eps: float
+    settings: LearnerSettings
+    objective: Objective
+
+
+def terms_of(
+    predictors: tuple[Predictor, Predictor],
+    *,
+    theta: FloatArray,
+    temperature: float,
+    n_events: float,
+    settings: LearnerSettings,
+    objective: Objective,
+) -> Terms:
+    """Return the terms of a call; the effective number of events sets the clip and the trust region."""
+    if not 0.0 <= n_events < np.inf:
+        raise LearningError(
+            "the number of events is negative or not finite",
+            code="n_events",
+            field="n_events",
+            value=n_events,
+            hint="Pass the effective number of events behind the log.",
+        )
+    clip, eps = exposure_clip(n_events), trust_radius(n_events)
+    return Terms(predictors, theta, temperature, clip, eps, settings, objective)
+
+
+class ScoreSlope(NamedTuple):
+    """How the objective changes with the scores of one sample.
+
+    Attributes:
+        gradient: float64 (b, d), dJ/ds, less of it where the scores of a list hardly differ.
+        objective: Estimated reward per list, above that of its mean document.
+        withdrawn: Share of credit withdrawn by the trust region, in [0, 1].
+    """
+
+    gradient: FloatArray
+    objective: float
+    withdrawn: float
+
+
+def score_slope(lists: Lists, scores: FloatArray, terms: Terms, rng: np.random.Generator) -> ScoreSlope:
+    """Return the slope of the objective with respect to scores (b, d) of the policy being learned."""
+    batch, temperature = lists.batch, terms.temperature
+    values = position_values(batch, terms.theta)
+    credit = _centred(estimated_relevance(lists, terms.predictors, terms.theta, clip=terms.clip), batch)
+    b, d = batch.is_document.shape
+    noise = rng.standard_exponential((b, terms.settings.n_samples, d), dtype=np.float32)
+    noise = np.log(np.maximum(noise, _TINY, out=noise), out=noise)
+    rankings = full_rankings(log_weights_of(scores, batch, temperature), noise)
+    safe = full_rankings(log_weights_of(lists.safe_scores, batch, temperature), noise)
+    exposure, safe_exposure = exposure_of(rankings, values), exposure_of(safe, values)
+    trusted = trusted_rewards(credit, exposure, safe_exposure, eps=terms.eps)
+    sampled = Sampled(batch, rankings, credit, trusted, exposure, safe_exposure, values, terms.eps)
+    gradient = spread_chain(terms.objective(sampled), scores, batch, temperature)
+    gradient *= _flatness_weight(scores, batch)[:, None]
+    size = float(np.abs(credit).sum())
+    return ScoreSlope(
+        gradient,
+        float((lists.weights * (credit * exposure).sum(axis=1)).mean()),
+        1.0 - float(np.abs(trusted).sum()) / size if size > 0.0 else 0.0,
+    )
+
+
+def check_start(start: FloatArray) -> None:
+    """Refuse a start that is no finite vector at norm 1.
+
+    Raises:
+        LearningError: code "start".
+    """
+    if start.ndim != 1 or not start.size or not abs(float(np.linalg.norm(start)) - 1.0) <= _UNIT:
+        raise LearningError(
+            "the start is no finite vector at norm 1",
+            code="start",
+            field="start",
+            value=start.tolist(),
+            hint="Pass the live params as Space.vector returns them.",
+        )
+
+
+def check_lists(lists: Lists, step: int) -> None:
+    """Refuse a sample with a value that is not finite, where its gradient would not always show it.
+
+    Raises:
+        DivergedError: Names what is not finite, and the step.
+    """
+    batch = lists.batch
+    for name, values in (
+        ("rewards", batch.rewards),
+        ("exposures", batch.exposure),
+        ("sampling weights", lists.weights),
+        ("safe scores", lists.safe_scores),
+    ):
+        if not np.isfinite(values).all():
+            raise _diverged(f"{name} of a list are not finite", step)
+
+
+def _diverged(message: str, step: int) -> DivergedError:
+    return DivergedError(message, value=step, field="step", hint="Look for events with huge features.")
+
+
 def learn(
     start: FloatArray,
     samples: Iterable[Lists],
@@ -164,6 +392,7 @@ def learn(
     n_events: float,
     settings: LearnerSettings,
     rng: np.random.Generator,
+    objective: Objective = list_reward,
 ) -> Learned:
     """Return proposed weights after one step per sample.
 
@@ -176,47 +405,36 @@ def learn(
         n_events: Effective number of events behind the log: sets the clip and the trust region.
         settings: What the learner may do.
         rng: Source of the sampled rankings.
+        objective: What is climbed; the expected list reward by default.
 
     Raises:
-        DivergedError: A gradient was not finite.
+        LearningError: The start is no finite vector at norm 1, or the number of events is none.
+        DivergedError: A gradient or something that a list says was not finite.
     """
-    clip, eps = exposure_clip(n_events), trust_radius(n_events)
+    check_start(start)
+    terms = terms_of(
+        predictors, theta=theta, temperature=temperature, n_events=n_events, settings=settings, objective=objective
+    )
     w = start.copy()
-    first, second = np.zeros_like(w), np.zeros_like(w)
+    adam = Adam(np.zeros_like(w), np.zeros_like(w))
     curves: dict[str, list[float]] = {"objective": [], "gradient_norm": [], "withdrawn": []}
-    n_steps = 0
     for lists in samples:
-        n_steps += 1
-        batch = lists.batch
-        values = position_values(batch, theta)
-        credit = _centred(relevance_estimates(batch, _predicted(lists, predictors), theta, clip=clip), batch)
-        b, d = batch.is_document.shape
-        noise = rng.standard_exponential((b, settings.n_samples, d), dtype=np.float32)
-        noise = np.log(np.maximum(noise, _TINY, out=noise), out=noise)
-        scores = lists.phi @ w
-        rankings = full_rankings(log_weights_of(scores, batch, temperature), noise)
-        safe = full_rankings(log_weights_of(lists.safe_scores, batch, temperature), noise)
-        exposure = exposure_of(rankings, values)
-        trusted = trusted_rewards(credit, exposure, exposure_of(safe, values), eps=eps)
-        gradient = spread_chain(pl_rank_gradient(rankings, trusted, values), scores, batch, temperature)
-        gradient *= _flatness_weight(scores, batch)[:, None]
-        slope = np.einsum("b,bd,bdp->p", lists.weights, gradient, lists.phi, optimize=True) / b - settings.l2 * (
+        check_lists(lists, adam.n_steps + 1)
+        found = score_slope(lists, lists.phi @ w, terms, rng)
+        b = len(found.gradient)
+        slope = np.einsum("b,bd,bdp->p", lists.weights, found.gradient, lists.phi, optimize=True) / b - settings.l2 * (
             w - start
         )
         if not np.isfinite(slope).all():
-            raise DivergedError(
-                "the gradient is not finite", value=n_steps, field="step", hint="Look for events with huge features."
-            )
-        first = _ADAM_BETA1 * first + (1.0 - _ADAM_BETA1) * slope
-        second = _ADAM_BETA2 * second + (1.0 - _ADAM_BETA2) * slope**2
-        scale = np.sqrt(second / (1.0 - _ADAM_BETA2**n_steps)) + _ADAM_EPSILON
-        w = w + settings.step_size * (first / (1.0 - _ADAM_BETA1**n_steps)) / scale
-        size = float(np.abs(credit).sum())
-        curves["objective"].append(float((lists.weights * (credit * exposure).sum(axis=1)).mean()))
+            # a feature that is not finite always ends here, since 0 times it is not a number
+            raise _diverged("the gradient is not finite", adam.n_steps + 1)
+        adam, move = adam_step(adam, slope, settings.step_size)
+        w = w + move
+        curves["objective"].append(found.objective)
         curves["gradient_norm"].append(float(np.linalg.norm(slope)))
-        curves["withdrawn"].append(1.0 - float(np.abs(trusted).sum()) / size if size > 0.0 else 0.0)
-    vector, step_norm, was_bounded = _bounded(w, start, settings)
-    return Learned(vector, n_steps, step_norm, was_bounded, curves)
+        curves["withdrawn"].append(found.withdrawn)
+    vector, step_norm, was_bounded = bounded(w, start, settings)
+    return Learned(vector, adam.n_steps, step_norm, was_bounded, curves)
 
 
 def _flatness_weight(scores: FloatArray, batch: RowBatch) -> FloatArray:
@@ -225,7 +443,7 @@ def _flatness_weight(scores: FloatArray, batch: RowBatch) -> FloatArray:
     return np.minimum(np.maximum(spread, MIN_SPREAD) / _FULL_SPREAD, 1.0)
 
 
-def _bounded(w: FloatArray, start: FloatArray, settings: LearnerSettings) -> tuple[FloatArray, float, bool]:
+def bounded(w: FloatArray, start: FloatArray, settings: LearnerSettings) -> tuple[FloatArray, float, bool]:
     """Return w at norm 1, each weight and the distance from the start cut to what is allowed."""
     norm = float(np.linalg.norm(w))
     limit = np.maximum(settings.max_weight, np.abs(start))

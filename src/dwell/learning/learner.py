@@ -36,6 +36,7 @@ __all__ = [
     "bounded",
     "check_lists",
     "check_start",
+    "checked_scores",
     "estimated_relevance",
     "free_to_move",
     "learn",
@@ -378,6 +379,19 @@ def check_lists(lists: Lists, step: int) -> None:
             raise _diverged(f"{name} of a list are not finite", step)
 
 
+def checked_scores(lists: Lists, w: FloatArray, step: int) -> FloatArray:
+    """Return scores (b, d) of weights (p,), which a feature that is not finite never leaves finite.
+
+    Raises:
+        DivergedError: Names the step.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores: FloatArray = lists.phi @ w
+    if not np.isfinite(scores).all():
+        raise _diverged("features of a list are not finite", step)
+    return scores
+
+
 def _diverged(message: str, step: int) -> DivergedError:
     return DivergedError(message, value=step, field="step", hint="Look for events with huge features.")
 
@@ -420,13 +434,12 @@ def learn(
     curves: dict[str, list[float]] = {"objective": [], "gradient_norm": [], "withdrawn": []}
     for lists in samples:
         check_lists(lists, adam.n_steps + 1)
-        found = score_slope(lists, lists.phi @ w, terms, rng)
+        found = score_slope(lists, checked_scores(lists, w, adam.n_steps + 1), terms, rng)
         b = len(found.gradient)
         slope = np.einsum("b,bd,bdp->p", lists.weights, found.gradient, lists.phi, optimize=True) / b - settings.l2 * (
             w - start
         )
         if not np.isfinite(slope).all():
-            # a feature that is not finite always ends here, since 0 times it is not a number
             raise _diverged("the gradient is not finite", adam.n_steps + 1)
         adam, move = adam_step(adam, slope, settings.step_size)
         w = w + move

@@ -35,6 +35,7 @@ from dwell.learning.learner import (
     bounded,
     check_lists,
     check_start,
+    checked_scores,
     list_reward,
     score_slope,
     terms_of,
@@ -194,6 +195,7 @@ def learn_low_rank(
     curves: dict[str, list[float]] = {"objective": [], "gradient_norm": [], "withdrawn": []}
     for sample in samples:
         check_lists(sample.lists, adam.n_steps + 1)
+        checked_scores(sample.lists, overall, adam.n_steps + 1)
         slope, found = _slope(sample, LowRankWeights(overall=overall, u=u, v=v, settings=settings), terms, rng)
         if not np.isfinite(slope).all():
             raise DivergedError(

@@ -34,6 +34,7 @@ from dwell.learning.learner import (
     bounded,
     check_lists,
     check_start,
+    checked_scores,
     log_weights_of,
     spread_chain,
 )
@@ -184,10 +185,8 @@ class PdgdLearner:
         for lists in samples:
             check_lists(lists, 1)
             batch = lists.batch
-            scores = lists.phi @ start
+            scores = checked_scores(lists, start, 1)
             log_weights = log_weights_of(scores, batch, temperature)
-            if not np.isfinite(log_weights[batch.is_document]).all():
-                raise DivergedError("features are not finite", field="step", value=1, hint="Look for huge features.")
             self._check_own(lists, log_weights, seen)
             gradient = spread_chain(pdgd_gradient(log_weights, batch), scores, batch, temperature)
             total = total + np.einsum("bd,bdp->p", gradient, lists.phi, optimize=True)

@@ -134,9 +134,10 @@ def pdgd_gradient(log_weights: FloatArray, batch: RowBatch) -> FloatArray:
 
 
 def _log_propensities(log_weights: FloatArray, k: int) -> FloatArray:
-    """Return log P(document at rank i | those above it) for lists in served order, float64 (b, k)."""
+    """Return log P(document at rank i | those above it) for lists in served order, (b, k), 0 where none is."""
     remaining = np.logaddexp.accumulate(log_weights[:, ::-1], axis=1)[:, ::-1][:, :k]
-    found: FloatArray = log_weights[:, :k] - remaining
+    own = log_weights[:, :k]
+    found: FloatArray = np.subtract(own, remaining, out=np.zeros_like(own), where=np.isfinite(own))
     return found
 
 

@@ -86,13 +86,20 @@ class Sums:
         square = float(self.scatter[_WEIGHT, _WEIGHT]) + total * float(self.mean[_WEIGHT])
         return min(total * (total / square), float(self.n)) if square > 0.0 else 0.0
 
+    @property
+    def _is_silent(self) -> bool:
+        """Whether every event contributed exactly 0, so that the scatter says 0 and means nothing."""
+        earned = slice(_WEIGHT + 1, _WEIGHT + 2 + _n_ratios(self.mean))
+        return not (self.mean[earned].any() or self.scatter[earned, earned].any())
+
     def estimate(self, *, alpha: float = 0.05) -> Estimate:
         """Return the value with its normal interval.
 
         The interval holds for a log of fixed length, looked at once, that is long enough for the mean of the terms to
         be normal. It knows nothing of bias: of a clipped or shrunk estimator it covers what that estimator tends to.
-        It is infinite where nothing is known: fewer than two events, effective sample size 0, or a position of which
-        every weight is 0 (that position then adds 0 to the value).
+        It is infinite where nothing is known: fewer than two events, effective sample size 0, a position of which every
+        weight is 0 (that position then adds 0 to the value), or no contribution but 0 throughout: a log without a
+        single reward does not prove that there are none.
 
         Args:
             alpha: Chance that the interval misses, in (0, 1).
@@ -103,7 +110,7 @@ class Sums:
         value, gradient, is_known = _linearised(self.mean)
         effective = self.effective_sample_size
         half = _half_width(float(gradient @ self.scatter @ gradient), self.n, alpha)
-        if not is_known or effective == 0.0:
+        if effective == 0.0 or not is_known or self._is_silent:
             half = math.inf
         return Estimate(value, value - half, value + half, self.n, effective)
 
@@ -186,6 +193,10 @@ def _frozen(estimator: str, n: int, mean: FloatArray, scatter: FloatArray) -> Su
     return Sums(estimator, n, mean, scatter)
 
 
+def _n_ratios(mean: FloatArray) -> int:
+    return (mean.size - 2) // _N_PER_RATIO
+
+
 def _half_width(scatter: float, n: int, alpha: float) -> float:
     """Return half of the normal interval of a mean, infinite below two events."""
     if not 0.0 < arguments.number(alpha, "alpha") < 1.0:
@@ -199,7 +210,7 @@ def _half_width(scatter: float, n: int, alpha: float) -> float:
 
 def _linearised(mean: FloatArray) -> tuple[float, FloatArray, bool]:
     """Return the value at the mean terms, its gradient, and whether every ratio in it is known."""
-    k = (mean.size - 2) // _N_PER_RATIO
+    k = _n_ratios(mean)
     numerator, denominator, size = mean[2:].reshape(_N_PER_RATIO, k)
     is_due = size != 0.0  # a position that no list reaches adds nothing
     is_known = bool((denominator[is_due] > 0.0).all())

@@ -123,6 +123,22 @@ def test_equal_rewards_are_known_exactly_by_snips_whatever_the_weights(action_lo
     assert found.effective_sample_size < 0.9 * action_log.n
 
 
+@pytest.mark.parametrize("normalised", [False, True])
+def test_a_log_without_a_single_reward_proves_nothing(action_log: Any, normalised: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    logged = action_log.propensities, action_log.target_probabilities
+    rewards = np.zeros(action_log.n)
+    found = ips(rewards, *logged, self_normalised=normalised).estimate()
+    assert (found.value, found.low, found.high) == (0.0, -np.inf, np.inf)
+    assert found.effective_sample_size > 10.0
+    rewards[7] = 1.0  # one is enough for a scatter
+    once = ips(rewards, *logged, self_normalised=normalised).estimate()
+    assert np.isfinite(once.low)
+    # rewards that cancel are rewards
+    both = ips([1.0, -1.0], [0.5, 0.5], [0.5, 0.5], self_normalised=normalised).estimate()
+    assert both.value == 0.0
+    assert np.isfinite(both.high)
+
+
 def test_the_effective_sample_size_is_that_of_kish(action_log: Any) -> None:
     w = action_log.target_probabilities / action_log.propensities
     expected = w.sum() ** 2 / (w**2).sum()

@@ -5,8 +5,12 @@
 
 The log is served by one ranker that is never changed, the clicks on it are simulated. Every learner that may learn from
 a log makes one proposal of it, ungated, from the same samples and estimates; PDGD, which may not, serves as many lists
-itself, 100 by each version. Figures are nDCG@10 of questions that nobody asked, in greedy order. docs/learners.md has
-what it printed.
+itself, 100 by each version. Figures are nDCG@10 of questions that nobody asked, in greedy order.
+
+    python benchmarks/learners.py --made-up [--seeds 5]
+
+compares weights per segment and weights by query with the global ones, in worlds where the truth is known.
+docs/learners.md has what both printed.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from _learners_log import TEMPERATURE, THETA, Served, predictors_of, sample_of, serve, start_of
+from _learners_made_up import query_lines, segment_lines
 from dwell.learning.learner import LearnerSettings
 from dwell.learning.pdgd import PdgdLearner
 from dwell.learning.predictor import Predictor
@@ -175,6 +180,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default 3)")
     parser.add_argument("--events", type=int, default=10_000, help="lists in the log (default 10,000)")
     parser.add_argument("--users", choices=("position", "cascade"), default="position", help="who clicks")
+    parser.add_argument("--made-up", action="store_true", help="segments and weights by query instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     found = parser.parse_args(given)
     found.sets = found.sets.split(",")
@@ -189,6 +195,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Measure, print, and return 0, also where there are no sets."""
     asked = arguments()
+    if asked.made_up:
+        print("\n".join([*segment_lines(asked.seeds), "", *query_lines(asked.seeds)]))
+        return 0
     values: dict[str, Any] = {}
     print(f"Simulated clicks ({asked.users} users, noise 0.1), {asked.events:,} lists, seeds 0 to {asked.seeds - 1}.")
     print("A difference is a tie unless its intervals over seeds and over questions both leave out 0.\n")

@@ -1,4 +1,4 @@
-"""Segments and weights by query in worlds that are made up, where the global weights are the mean of what users want."""
+"""Segments and weights by query in made-up worlds, where the global weights are the mean of what users want."""
 
 from __future__ import annotations
 

@@ -222,6 +222,8 @@ def _check_type(name: str, value: object, default: object) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(default, str):
         fits = isinstance(value, str)
+    elif isinstance(default, bool):
+        fits = isinstance(value, bool)
     elif isinstance(default, int):
         fits = isinstance(value, int) and is_number
     else:

@@ -82,9 +82,10 @@ def test_a_late_reward_recomputes_the_sequence(opened: Open, world: Any, anywher
     assert after.difference.value != before.difference.value
     # the change is that of one event among 40: its slope times the change of its reward
     state = loop._state
-    assert state.judgement is not None
+    assert state.standing is not None
+    assert state.standing.judgement is not None
     row = next(r for r in state.replayed.rows.in_close_order() if r.event_id == event)
-    judged = state.judgement.events[row.seq]
+    judged = state.standing.judgement.events[row.seq]
     old = next(e for e in loop.experiences() if e.event_id == event)
     had_click = old.document_signals[doc].get("click", 0.0)
     change = judged.slope[0] * (row.rewards[0] - 0.5 * had_click) / 40.0

@@ -52,6 +52,8 @@ class GateSettings:
         unsupported_warn: Share of unsupported exposure that is reported, in [0, 1].
         unsupported_refuse: Share from which a promotion is held, in [0, 1].
         max_judged_events: After so many judged events an undecided proposal is replaced, >= 100.
+        is_rolled_back: Whether params that the gate promoted give way again, by themselves, to those before them once
+            later events show that these are better; at the same alpha, once per promotion.
     """
 
     kind: GateKind = "anytime"
@@ -65,6 +67,7 @@ class GateSettings:
     unsupported_warn: float = 0.10
     unsupported_refuse: float = 0.30  # refusing at 10 % blocked half of the good proposals there
     max_judged_events: int = 20_000
+    is_rolled_back: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in {"anytime", "block", "off"}:

@@ -6,6 +6,9 @@
 The first sum is the direct method, pessimistic where the logging policy gave no support; the second corrects it with
 what users did. Everything but c is fixed when the event is served, so a late reward changes x without drawing again.
 
+Examination is measured or assumed, never known: the same event is worked out at the ends of its band as well, from the
+same rankings, so that the gate can ask whether the verdict depends on it.
+
 Beside it stands an estimate with other assumptions, which holds for users who read from the top and stop anywhere:
 prefix weights  w_k = prod over j <= k of pi(y_j | above) / mu(y_j | above).
 
@@ -21,11 +24,21 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from dwell.learning.relevance import examination_at
-from dwell.ranking import named_generator, policy_scores, score_spread
+from dwell.ranking import named_generator, policy_scores, rank_marginals, score_spread
 from dwell.records.arrays import FloatArray
 from dwell.records.rows import EventRow
 
-__all__ = ["SUPPORT", "EventPolicy", "JudgedEvent", "differences", "judge_event", "kish", "prefix_difference"]
+__all__ = [
+    "SUPPORT",
+    "Contribution",
+    "EventPolicy",
+    "JudgedEvent",
+    "differences",
+    "end_differences",
+    "judge_event",
+    "kish",
+    "prefix_difference",
+]
 
 SUPPORT: Final = 0.05  # gated-loop study: below it a document's exposure counts as no support
 _N_DRAWS: Final = 200  # as for the logged exposure: the same Monte Carlo error on both sides of the ratio
@@ -46,6 +59,24 @@ class EventPolicy(NamedTuple):
     temperature: float
 
 
+class Contribution(NamedTuple):
+    """What turns the rewards of one event into its difference, under one examination.
+
+    Attributes:
+        direct: The direct method's difference.
+        slope: float64 (kept,), clipped exposure difference over logged exposure, per served document.
+        expected: float64 (kept,), theta_k mu_d per served document.
+    """
+
+    direct: float
+    slope: FloatArray
+    expected: FloatArray
+
+    def difference(self, rewards: FloatArray) -> float:
+        """Return the estimated difference, given the rewards of the served documents (kept,)."""
+        return self.direct + float(self.slope @ (rewards - self.expected))
+
+
 class JudgedEvent(NamedTuple):
     """What an event contributes once its rewards are known.
 
@@ -58,6 +89,8 @@ class JudgedEvent(NamedTuple):
         safe_prefix: The same for the safe policy, or None.
         importance: Mean exposure ratio new / logged over served documents, the event's weight for its sample size.
         unsupported: Share of the proposal's exposure gained by documents without support, in [0, 1].
+        ends: The same at the ends of the examination's band, as far as they were asked for.
+        clipped: Share of the served documents whose slope was cut at W, in [0, 1].
     """
 
     seq: int
@@ -68,6 +101,8 @@ class JudgedEvent(NamedTuple):
     safe_prefix: FloatArray | None
     importance: float
     unsupported: float
+    ends: tuple[Contribution, ...] = ()
+    clipped: float = 0.0
 
 
 def _log_weights(policy: EventPolicy, row: EventRow) -> FloatArray:
@@ -76,22 +111,29 @@ def _log_weights(policy: EventPolicy, row: EventRow) -> FloatArray:
     return policy_scores(policy.scores, policy.temperature, spread=spread) + np.log(stand_in)
 
 
-def _exposure(
-    policy: EventPolicy, row: EventRow, theta: FloatArray, noise: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-) -> FloatArray:
+def _exposures(
+    policy: EventPolicy,
+    row: EventRow,
+    thetas: Sequence[FloatArray],
+    noise: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+) -> list[FloatArray]:
+    """Return the exposure of each document under each of several examinations, from the same rankings."""
     n = policy.scores.size
     if policy.temperature == 0.0:
         order = np.argsort(-policy.scores, kind="stable")
         # who stands in for c candidates takes up c positions, as under a drawn order: exposures always sum to theta's
         below = np.cumsum(1.0 / row.inclusion[order])
-        reached = np.interp(below, np.arange(theta.size + 1), np.concatenate([[0.0], np.cumsum(theta)]))
-        value = np.zeros(n)
-        value[order] = np.diff(reached, prepend=0.0)
-        return value
-    k = min(theta.size, n)
+        found = []
+        for theta in thetas:
+            reached = np.interp(below, np.arange(theta.size + 1), np.concatenate([[0.0], np.cumsum(theta)]))
+            value = np.zeros(n)
+            value[order] = np.diff(reached, prepend=0.0)
+            found.append(value)
+        return found
+    k = min(thetas[0].size, n)
     order = np.argsort(noise - _log_weights(policy, row).astype(np.float32), axis=1)[:, :k]
-    placed: FloatArray = np.bincount(order.ravel(), weights=np.tile(theta[:k], len(noise)), minlength=n) / len(noise)
-    return placed
+    frequency = rank_marginals(order, n)
+    return [theta[:k] @ frequency for theta in thetas]
 
 
 def _log_steps(policy: EventPolicy, row: EventRow) -> FloatArray | None:
@@ -121,6 +163,7 @@ def judge_event(
     theta: FloatArray,
     *,
     max_importance_weight: float,
+    ends: Sequence[FloatArray] = (),
 ) -> JudgedEvent:
     """Return what one event contributes to the judgement of a proposal; the same for the same arguments.
 
@@ -131,17 +174,25 @@ def judge_event(
         predicted: float64 (l,), relevance predicted by a predictor that never saw this event.
         theta: (k,) examination per position, cut to the length of the list.
         max_importance_weight: Clip W of the exposure difference over logged exposure, > 0.
+        ends: Further tables of examination, (k,) each: the ends of its band. Logged exposure was worked out under
+            `theta`; under another table it is taken to change as the safe policy's does, which is exact where that
+            policy served.
     """
     shown = theta[: row.n_shown]
+    others = [end[: row.n_shown] for end in ends]
     rng = named_generator(b"", "judge", row.event_id)
     noise = rng.standard_exponential((_N_DRAWS, len(row.inclusion)), dtype=np.float32)
     noise = np.log(np.maximum(noise, _TINY, out=noise), out=noise)
-    new = _exposure(proposed, row, shown, noise)
-    old = _exposure(safe, row, shown, noise)
-    gain = new - old
-    supported = np.minimum(1.0, row.exposure / SUPPORT)
+    news = _exposures(proposed, row, [shown, *others], noise)
+    olds = _exposures(safe, row, [shown, *others], noise)
+    new, old = news[0], olds[0]
     kept = row.n_kept
     logged = np.maximum(row.exposure[:kept], _MIN_EXPOSURE)
+    ratio = (new[:kept] - old[:kept]) / logged
+    contributions = [_contribution(row, new - old, row.exposure, predicted, shown, max_importance_weight)]
+    for i, other in enumerate(others, 1):
+        changed = row.exposure * (olds[i] + _MIN_EXPOSURE) / (old + _MIN_EXPOSURE)
+        contributions.append(_contribution(row, news[i] - olds[i], changed, predicted, other, max_importance_weight))
     prefix: FloatArray | None = None
     safe_prefix: FloatArray | None = None
     if not row.is_deterministic:
@@ -151,19 +202,45 @@ def judge_event(
     total = float(new.sum())
     return JudgedEvent(
         seq=row.seq,
-        direct=float((gain * predicted * supported).sum()),
-        slope=np.clip(gain[:kept] / logged, -max_importance_weight, max_importance_weight),
-        expected=examination_at(np.arange(1, kept + 1), shown) * predicted[:kept],
+        direct=contributions[0].direct,
+        slope=contributions[0].slope,
+        expected=contributions[0].expected,
         prefix=prefix,
         safe_prefix=safe_prefix,
         importance=float((new[:kept] / logged).mean()),
-        unsupported=float(np.maximum(gain, 0.0)[row.exposure < SUPPORT].sum()) / total if total > 0.0 else 0.0,
+        unsupported=float(np.maximum(new - old, 0.0)[row.exposure < SUPPORT].sum()) / total if total > 0.0 else 0.0,
+        ends=tuple(contributions[1:]),
+        clipped=float((np.abs(ratio) > max_importance_weight).mean()),
+    )
+
+
+def _contribution(
+    row: EventRow,
+    gain: FloatArray,
+    exposure: FloatArray,
+    predicted: FloatArray,
+    shown: FloatArray,
+    most: float,
+) -> Contribution:
+    kept = row.n_kept
+    slope = np.clip(gain[:kept] / np.maximum(exposure[:kept], _MIN_EXPOSURE), -most, most)
+    return Contribution(
+        direct=float((gain * predicted * np.minimum(1.0, exposure / SUPPORT)).sum()),
+        slope=slope,
+        expected=examination_at(np.arange(1, kept + 1), shown) * predicted[:kept],
     )
 
 
 def differences(events: Sequence[JudgedEvent], rewards: Sequence[FloatArray]) -> FloatArray:
     """Return the estimated difference of each event, float64 (n,), from the rewards of its served documents."""
     return np.array([e.direct + float(e.slope @ (c - e.expected)) for e, c in zip(events, rewards, strict=True)])
+
+
+def end_differences(events: Sequence[JudgedEvent], rewards: Sequence[FloatArray]) -> FloatArray:
+    """Return the same at the ends of the examination's band, float64 (n, m); m is 0 where an event has none."""
+    n_ends = min((len(event.ends) for event in events), default=0)
+    found = [[end.difference(c) for end in e.ends[:n_ends]] for e, c in zip(events, rewards, strict=True)]
+    return np.array(found, dtype=np.float64).reshape(len(found), n_ends)
 
 
 def kish(weights: FloatArray) -> float:

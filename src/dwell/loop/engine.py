@@ -19,9 +19,10 @@ from dwell.loop.ingest import check_sequence, checked_signal, signals_of, submit
 from dwell.loop.keep import checkpoint, close_events, erase
 from dwell.loop.learn import train
 from dwell.loop.opening import Start, build_state
-from dwell.loop.promote import evaluate, promote, restore_proposal, rollback
+from dwell.loop.promote import evaluate, promote, rollback
 from dwell.loop.rank import log_external, rank
 from dwell.loop.snapshot import health_snapshot
+from dwell.loop.standing import restore_standing
 from dwell.loop.state import Limits, LoopState
 from dwell.loop.train import TrainReport
 from dwell.loop.warm_up import recall_warm_up
@@ -42,7 +43,7 @@ class Loop:
     def __init__(self, state: LoopState) -> None:
         self._state = state
         self._history: list[GateDecision] = []
-        restore_proposal(state)
+        restore_standing(state)
         recall_warm_up(state)
 
     # ---- serve and record

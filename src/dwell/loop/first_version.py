@@ -65,6 +65,6 @@ def _write(state: LoopState, now: float) -> None:
     except StorageError:
         state.swap(before)
         raise
-    state.proposal = state.proposed = state.judgement = None
+    state.standing = state.watched = None
     if written is not None:
         written.add_done_callback(settle)

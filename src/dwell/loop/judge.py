@@ -210,7 +210,7 @@ def evidence_of(
     """
     known = judgement.sequence(rows, most=most)
     there = {row.seq: row for row in rows}
-    judgement.prepare([*(there[one.seq] for one in known if one.seq in there), *held_out])
+    judgement.prepare([*(there[one.seq] for one in known if one.seq in there), *(held_out if known else ())])
     served_by: dict[int, int] = {}
     events = []
     for one in known:
@@ -228,6 +228,8 @@ def evidence_of(
                 exposure = _averaged_exposure(row, shares, judgement.bench.theta)
         events.append(judgement.judged(row, exposure))
     per_user = Counter(one.user_hash for one in known if one.user_hash is not None)
+    if not known:
+        held_out = ()  # nothing is decided without events of its own: the guard can wait
     held = [judgement.judged(row) for row in held_out]
     return Evidence(
         events=events,

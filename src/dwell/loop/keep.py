@@ -11,6 +11,7 @@ import msgspec
 from dwell.errors import RingUnusable, StorageError, StoreBusyError
 from dwell.loop.close import close_one, logged_exposure
 from dwell.loop.feedback import ORPHAN_WINDOW_S
+from dwell.loop.judge import Judgement
 from dwell.loop.replayed import Notes
 from dwell.loop.rows import query_digest
 from dwell.loop.state import ERASURES, LoopState, n_erasures_of
@@ -179,13 +180,17 @@ def _checkpointed(state: LoopState) -> bool:
 def _forget(state: LoopState, seqs: Sequence[int]) -> None:
     """Drop erased events from what is learned from and from what judges; the rest of the sequence stays as it is."""
     state.replayed.drop(seqs)
-    if state.judgement is not None:
-        state.judgement.forget(seqs)
+    for judgement in _judgements(state):
+        judgement.forget(seqs)
+
+
+def _judgements(state: LoopState) -> list[Judgement]:
+    return [one.judgement for one in (state.standing, state.watched) if one is not None and one.judgement is not None]
 
 
 def _drop_erased(state: LoopState) -> None:
     """Forget events in memory whose facts are gone."""
-    judged = () if state.judgement is None else state.judgement.known
+    judged = {seq for judgement in _judgements(state) for seq in judgement.known}
     seqs = sorted({*state.replayed.rows.seqs_in_close_order().tolist(), *judged})
     with state.store.snapshot() as reader:
         there = set(reader.seqs())

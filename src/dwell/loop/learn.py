@@ -10,9 +10,11 @@ import msgspec
 
 from dwell.loop.keep import close_events
 from dwell.loop.metering import put_metered, taken_up
-from dwell.loop.promote import judge_standing, make_live, next_attempt, put_proposal
+from dwell.loop.promote import make_live, next_attempt
+from dwell.loop.standing import judge_standing, put_standing
 from dwell.loop.state import LoopState
-from dwell.loop.train import Learning, Proposal, TrainReport, plan_steps, propose
+from dwell.loop.train import Learning, Proposal, Standing, TrainReport, plan_steps, propose
+from dwell.loop.watch import watch_live, watched_after
 from dwell.ranking import named_generator
 from dwell.records import Estimate, GateDecision
 from dwell.records.rows import EventRow
@@ -39,9 +41,9 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
     if state.mode == "log-only":
         decision = GateDecision("hold", ["log_only: this mode records and does not learn"], _NOTHING, decided_at=now)
         return TrainReport(decision, live, live, n_closed=n_closed)
-    judged = _judge(state, now)
-    if state.proposal is not None and state.proposed is not None and judged is not None:
-        return TrainReport(judged, state.live, state.proposed, ended_by="standing", n_closed=n_closed)
+    judged = watch_live(state, now) or _judge(state, now)
+    if state.standing is not None and judged is not None:
+        return TrainReport(judged, state.live, state.standing.params, ended_by="standing", n_closed=n_closed)
     unseen = state.replayed.trainable(after=_learned_until(state))
     plan = plan_steps(len(unseen), state.config, steps=steps)
     if not plan.n_steps or not state.feature_names:
@@ -66,21 +68,22 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
 
 def _judge(state: LoopState, now: float) -> GateDecision | None:
     """Return the verdict on the standing proposal, acted upon, or None where there is none."""
-    if state.proposal is None or state.proposed is None:
+    if state.standing is None:
         return None
-    if state.proposal.safe_version != state.live.version:
+    if state.standing.proposal.safe_version != state.live.version:
         # the live params moved by hand: a proposal learned from others is judged against nothing that still serves
-        state.write(lambda tx: put_proposal(tx, None))
-        state.proposal = state.proposed = state.judgement = None
+        state.write(lambda tx: put_standing(tx, None))
+        state.standing = None
         return None
     return _settle(state, judge_standing(state, now))
 
 
 def _settle(state: LoopState, decision: GateDecision) -> GateDecision:
     """Carry out a verdict: promote, reject, or keep the proposal standing; always in the ledger."""
-    proposed = state.proposed
-    if proposed is not None and decision.verdict == "promote" and state.mode != "shadow":
-        make_live(state, proposed, decision, expected=state.live.version)
+    standing = state.standing
+    if standing is not None and decision.verdict == "promote" and state.mode != "shadow":
+        watched = watched_after(state, standing)
+        make_live(state, standing.params, decision, expected=state.live.version, watched=watched)
         return decision
     if decision.verdict == "promote":
         decision = replace(
@@ -89,18 +92,16 @@ def _settle(state: LoopState, decision: GateDecision) -> GateDecision:
             reasons=["shadow: it would be promoted, but this mode serves the caller's order", *decision.reasons],
         )
 
-    standing = state.proposal
-    if standing is not None and state.judgement is not None:
-        standing = msgspec.structs.replace(standing, first_seqs=state.judgement.first_seqs())
+    if standing is not None:
+        standing.proposal = standing.kept()
 
     def job(tx: Transaction) -> None:
         tx.add_decision(decision)
-        put_proposal(tx, None if decision.verdict == "reject" else standing)
+        put_standing(tx, None if decision.verdict == "reject" else standing)
 
     state.write(job)
-    state.proposal = standing
     if decision.verdict == "reject":
-        state.proposal = state.proposed = state.judgement = None
+        state.standing = None
     return decision
 
 
@@ -144,13 +145,14 @@ def _learn(
         attempt=next_attempt(decisions),
         beta=learning.predictor.beta.tolist(),
     )
+    standing = Standing(proposal, learning.params)
     seqs = sorted(learning.priorities)
     values = [learning.priorities[seq] for seq in seqs]
 
     def job(tx: Transaction) -> None:
         tx.add_params(learning.params)
         tx.put_setting(f"learned:{version}", msgspec.msgpack.encode(last_seq))
-        put_proposal(tx, proposal)
+        put_standing(tx, standing)
         put_metered(
             tx,
             meter,
@@ -165,5 +167,5 @@ def _learn(
         change.is_written = True
         state.replayed.prioritise(seqs, values)
     state.meter = meter
-    state.proposal, state.proposed, state.judgement = proposal, learning.params, None
+    state.standing = standing
     return learning

@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 
 from dwell.errors import FeatureSchemaError, NothingToRollBackError, PromotionRefused, RecordError, StaleParamsError
-from dwell.evaluation import decide, spent_alpha
+from dwell.evaluation import decide
 from dwell.learning.predictor import Predictor
-from dwell.learning.space import space_for
-from dwell.loop.judge import Bench, Judgement, evidence_of
+from dwell.loop.judge import Judgement, evidence_of
 from dwell.loop.keep import take_in
+from dwell.loop.standing import bench_of, put_standing, put_watched, versions_of
 from dwell.loop.state import LoopState
-from dwell.loop.train import Proposal, fit_predictors
+from dwell.loop.train import Standing, fit_predictors
 from dwell.records import Estimate, GateDecision, Params, Transform
 from dwell.records.arrays import FloatArray
 from dwell.records.decision import DecisionKind
@@ -26,16 +26,13 @@ from dwell.storage import Transaction
 __all__ = [
     "check_params",
     "evaluate",
-    "judge_standing",
     "live_job",
     "make_live",
     "next_attempt",
     "promote",
-    "restore_proposal",
     "rollback",
 ]
 
-_PROPOSAL: Final = "proposal"
 _NOTHING: Final = Estimate(0.0, -np.inf, np.inf, 0, 0.0)
 _MATCHING: Final = 1e-6  # directions closer than this are the same weights, written in other digits
 _AT_ONCE: Final = 256  # events scored together, as `loop.judge`
@@ -99,23 +96,6 @@ def next_attempt(decisions: Sequence[GateDecision]) -> int:
     return n
 
 
-def restore_proposal(state: LoopState) -> None:
-    """Take up the standing proposal that an earlier run left."""
-    with state.store.snapshot() as reader:
-        body = reader.setting(_PROPOSAL)
-    if not body:
-        return
-    proposal = msgspec.msgpack.decode(body, type=Proposal)
-    params = state.params(proposal.version)
-    if params is not None and proposal.safe_version == state.live.version:
-        state.proposal, state.proposed = proposal, params
-
-
-def put_proposal(tx: Transaction, proposal: Proposal | None) -> None:
-    """Keep the standing proposal, or that there is none."""
-    tx.put_setting(_PROPOSAL, b"" if proposal is None else msgspec.msgpack.encode(proposal))
-
-
 def _check_scores(params: Params, rows: Sequence[EventRow]) -> None:
     """Refuse params whose scores of what was served are not numbers, before anything is computed from them."""
     for start in range(0, len(rows), _AT_ONCE):
@@ -130,85 +110,6 @@ def _check_scores(params: Params, rows: Sequence[EventRow]) -> None:
                 value=params.version,
                 hint="Bring raw_score (mean, sd, coefficient) and weights to the scale of the features.",
             )
-
-
-def _bench(
-    state: LoopState,
-    proposed: Params,
-    predictors: tuple[Predictor, Predictor],
-    rows: Sequence[EventRow],
-    *,
-    space_of: Params,
-) -> Bench:
-    features = (
-        np.concatenate([row.features for row in rows]) if rows else np.zeros((1, len(state.feature_names)), np.float32)
-    )
-    return Bench(
-        proposed=proposed,
-        safe=state.live,
-        mode=state.mode,
-        space=space_for(space_of, features[:1000]),
-        predictors=predictors,
-        theta=state.theta(),
-        max_importance_weight=state.config.gate.max_importance_weight,
-    )
-
-
-def _versions(state: LoopState, rows: Sequence[EventRow]) -> dict[int, Params]:
-    found = {version: state.params(version) for version in {row.params_version for row in rows}}
-    return {version: params for version, params in found.items() if params is not None}
-
-
-def judge_standing(state: LoopState, now: float) -> GateDecision:
-    """Return the verdict on the standing proposal, from events served after it was made. Nothing moves."""
-    proposal, proposed = state.proposal, state.proposed
-    if proposal is None or proposed is None:
-        return GateDecision("hold", ["no_proposal: nothing has been learned yet"], _NOTHING, decided_at=now)
-    rows = state.replayed.rows.in_close_order(after=proposal.after_seq)
-    if state.judgement is None:
-        if state.config.gate.kind != "off" and _is_evidence_lost(state, proposal):
-            return _evidence_lost(state, proposal, now)
-        predictor = proposal.predictor()
-        space_of = proposed if proposed.transform is not None else state.live
-        state.judgement = Judgement(_bench(state, proposed, (predictor, predictor), rows, space_of=space_of), {})
-    evidence = evidence_of(
-        state.judgement,
-        rows,
-        held_out=state.replayed.held_out(),
-        versions=_versions(state, rows),
-        attempt=proposal.attempt,
-        most=state.config.gate.max_judged_events,
-    )
-    return decide(
-        evidence, state.config.gate, proposed_version=proposed.version, safe_version=state.live.version, now=now
-    )
-
-
-def _is_evidence_lost(state: LoopState, proposal: Proposal) -> bool:
-    """Return whether events that judged the proposal at an earlier look are no longer in memory."""
-    if not proposal.first_seqs:
-        return False  # no look so far: what was evicted before the first one was chosen by its age alone
-    if any(seq not in state.replayed.rows for seq in proposal.first_seqs):
-        return True
-    with state.store.snapshot() as reader:
-        return bool(reader.seqs(states=("evicted",), after=proposal.after_seq, limit=1))
-
-
-def _evidence_lost(state: LoopState, proposal: Proposal, now: float) -> GateDecision:
-    """Return the rejection of a proposal whose sequence can not be continued: a part of it would be another bet."""
-    return GateDecision(
-        "reject",
-        [
-            "undecided: the events that judged it can not be bet on any further",
-            "evidence_lost: some of them left the memory, and this process never saw them: use a larger capacity",
-        ],
-        _NOTHING,
-        diagnostics={"attempt": float(proposal.attempt)},
-        proposed_version=proposal.version,
-        safe_version=state.live.version,
-        alpha=spent_alpha(state.config.gate.alpha, proposal.attempt),
-        decided_at=now,
-    )
 
 
 def evaluate(state: LoopState, params: object, now: float, *, kind: DecisionKind = "evaluated") -> GateDecision:
@@ -233,13 +134,13 @@ def evaluate(state: LoopState, params: object, now: float, *, kind: DecisionKind
         )
     _check_scores(proposed, rows)
     # the live params' space, not the proposal's: a predictor needs no map that somebody brought along
-    bench = _bench(state, proposed, (Predictor(np.zeros(1)), Predictor(np.zeros(1))), rows, space_of=state.live)
+    bench = bench_of(state, proposed, (Predictor(np.zeros(1)), Predictor(np.zeros(1))), rows, space_of=state.live)
     fold0, fold1, _ = fit_predictors(rows, bench.space, bench.theta, ridge=state.config.learner.ridge)
     judgement = Judgement(bench._replace(predictors=(fold0, fold1)), {})
     with state.store.snapshot() as reader:
         attempt = next_attempt(reader.decisions())
     evidence = evidence_of(
-        judgement, rows, held_out=[], versions=_versions(state, rows), attempt=attempt, most=len(rows)
+        judgement, rows, held_out=[], versions=versions_of(state, rows), attempt=attempt, most=len(rows)
     )
     return decide(
         evidence,
@@ -333,8 +234,12 @@ def _is_same_transform(left: Transform | None, right: Transform | None) -> bool:
     )
 
 
-def live_job(params: Params, decision: GateDecision, *, expected: int) -> Callable[[Transaction], None]:
+def live_job(
+    params: Params, decision: GateDecision, *, expected: int, watched: Standing | None = None
+) -> Callable[[Transaction], None]:
     """Return the one transaction that stores params if they are new, moves the live pointer and writes the ledger.
+
+    Nothing stands after it, and `watched` may come back.
 
     The job raises `StaleParamsError` where the live params moved since `expected`.
     """
@@ -349,21 +254,31 @@ def live_job(params: Params, decision: GateDecision, *, expected: int) -> Callab
             tx.add_params(params)
         tx.set_live(params.version)
         tx.add_decision(decision)
-        put_proposal(tx, None)
+        put_standing(tx, None)
+        put_watched(tx, watched)
 
     return job
 
 
-def make_live(state: LoopState, params: Params, decision: GateDecision, *, expected: int) -> Params:
+def make_live(
+    state: LoopState, params: Params, decision: GateDecision, *, expected: int, watched: Standing | None = None
+) -> Params:
     """Put params in force, in store and memory, and return them.
+
+    Args:
+        state: The loop.
+        params: What goes live.
+        decision: Why.
+        expected: Version that is live now.
+        watched: The params that may come back by themselves, if any.
 
     Raises:
         StaleParamsError: The live params moved since `expected`.
     """
-    state.write(live_job(params, decision, expected=expected))
+    state.write(live_job(params, decision, expected=expected, watched=watched))
     live = replace(params, temperature=state.temperature)
     state.swap(live)
-    state.proposal = state.proposed = state.judgement = None
+    state.standing, state.watched = None, watched
     return live
 
 

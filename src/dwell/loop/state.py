@@ -15,10 +15,9 @@ import msgspec
 from dwell.config import Config
 from dwell.errors import StorageError, StoreClosedError
 from dwell.loop.close import Rules
-from dwell.loop.judge import Judgement
 from dwell.loop.replayed import Replayed
 from dwell.loop.serve import Serving
-from dwell.loop.train import Proposal
+from dwell.loop.train import Standing
 from dwell.records import Params, Served
 from dwell.records.arrays import Float32Array, FloatArray
 from dwell.records.impression import Arm, Mode
@@ -111,9 +110,8 @@ class LoopState:
     live: Params
     replayed: Replayed
     is_rebuilt: bool = False
-    proposal: Proposal | None = None
-    proposed: Params | None = None
-    judgement: Judgement | None = None
+    standing: Standing | None = None
+    watched: Standing | None = None
     params_by_version: OrderedDict[int, Params] = field(default_factory=OrderedDict)
     recent: OrderedDict[str, tuple[Served, bytes]] = field(default_factory=OrderedDict)
     reopened: set[int] = field(default_factory=set)
@@ -237,6 +235,12 @@ class LoopState:
             if is_pending:
                 self._seen_version = -1
         return before
+
+    @property
+    def proposed(self) -> Params | None:
+        """The standing proposal's params, or None."""
+        standing = self.standing
+        return None if standing is None else standing.params
 
     def how_to_serve(self, arm: Arm, params: Params) -> Serving:
         """Return how a list is ordered now for one arm."""

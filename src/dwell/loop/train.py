@@ -16,7 +16,7 @@ from dwell.learning.learner import Learned, Lists, learn
 from dwell.learning.predictor import Predictor, PredictorSums, fit_predictor
 from dwell.learning.relevance import examination_at
 from dwell.learning.space import Space, space_for
-from dwell.loop.judge import safe_policy
+from dwell.loop.judge import Judgement, safe_policy
 from dwell.loop.replayed import Replayed
 from dwell.records import GateDecision, Params
 from dwell.records.arrays import Float32Array, FloatArray
@@ -24,7 +24,17 @@ from dwell.records.impression import Mode
 from dwell.records.rows import EventRow, stack_rows
 from dwell.replay.priority import priority_of
 
-__all__ = ["Learning", "Plan", "Proposal", "Standardised", "TrainReport", "fit_predictors", "plan_steps", "propose"]
+__all__ = [
+    "Learning",
+    "Plan",
+    "Proposal",
+    "Standardised",
+    "Standing",
+    "TrainReport",
+    "fit_predictors",
+    "plan_steps",
+    "propose",
+]
 
 _FITTING_ROWS = 1_000  # as `learning.transform`: more rows do not move 64 knots
 _LEARNER_TEMPERATURE = 0.3  # where serving draws nothing there is still a policy to differentiate: the default one
@@ -84,6 +94,27 @@ class Proposal(msgspec.Struct, frozen=True):
     def predictor(self) -> Predictor:
         """Return the predictor, which saw nothing that judges this proposal."""
         return Predictor(np.array(self.beta))
+
+
+@dataclass(slots=True, eq=False)
+class Standing:
+    """Params that are being judged against the live ones, and their judgement so far.
+
+    Attributes:
+        proposal: What is kept of it between calls.
+        params: The params.
+        judgement: Judged events, or None before the first look of this process.
+    """
+
+    proposal: Proposal
+    params: Params
+    judgement: Judgement | None = None
+
+    def kept(self) -> Proposal:
+        """Return what to keep: the proposal, with the first events that judged it by now."""
+        if self.judgement is None:
+            return self.proposal
+        return msgspec.structs.replace(self.proposal, first_seqs=self.judgement.first_seqs())
 
 
 class Plan(NamedTuple):

@@ -1,6 +1,12 @@
 """Score documents, draw a ranking, and say how likely it was."""
 
-from dwell.ranking.exposure import Exposure, deterministic_exposure, expected_exposure, sampled_rankings
+from dwell.ranking.exposure import (
+    Exposure,
+    deterministic_exposure,
+    expected_exposure,
+    rank_marginals,
+    sampled_rankings,
+)
 from dwell.ranking.policy import Drawn, conditional_propensities, draw_ranking, policy_scores, score_spread
 from dwell.ranking.seeds import named_generator
 
@@ -13,6 +19,7 @@ __all__ = [
     "expected_exposure",
     "named_generator",
     "policy_scores",
+    "rank_marginals",
     "sampled_rankings",
     "score_spread",
 ]

@@ -13,7 +13,14 @@ import numpy as np
 
 from dwell.records.arrays import FloatArray, IntArray
 
-__all__ = ["N_EXPOSURE_DRAWS", "Exposure", "deterministic_exposure", "expected_exposure", "sampled_rankings"]
+__all__ = [
+    "N_EXPOSURE_DRAWS",
+    "Exposure",
+    "deterministic_exposure",
+    "expected_exposure",
+    "rank_marginals",
+    "sampled_rankings",
+]
 
 N_EXPOSURE_DRAWS: Final = 200  # design, section 5: 200 Gumbel draws per closed event
 
@@ -52,6 +59,21 @@ def sampled_rankings(log_weights: FloatArray, n_draws: int, k: int, rng: np.rand
     return np.argsort(keys, axis=-1)[..., :k]
 
 
+def rank_marginals(order: IntArray, n: int) -> FloatArray:
+    """Return how often each document stood at each rank, float64 (k, n), rows summing to 1.
+
+    Exposure under any examination is one product with it.
+
+    Args:
+        order: (m, k) document indices of m rankings, from the top.
+        n: Number of documents.
+    """
+    m, k = order.shape
+    cells = order + np.arange(k) * n
+    frequency: FloatArray = np.bincount(cells.ravel(), minlength=k * n).reshape(k, n) / m
+    return frequency
+
+
 def expected_exposure(
     log_weights: FloatArray, theta: FloatArray, rng: np.random.Generator, *, n_draws: int = N_EXPOSURE_DRAWS
 ) -> Exposure:
@@ -65,10 +87,8 @@ def expected_exposure(
     """
     n = log_weights.size
     k = min(theta.size, n)
-    placed = sampled_rankings(log_weights, n_draws, k, rng).ravel()
-    shown = np.tile(theta[:k], n_draws)
-    mean = np.bincount(placed, weights=shown, minlength=n) / n_draws
-    square = np.bincount(placed, weights=shown**2, minlength=n) / n_draws
+    frequency = rank_marginals(sampled_rankings(log_weights, n_draws, k, rng), n)
+    mean, square = theta[:k] @ frequency, theta[:k] ** 2 @ frequency
     return Exposure(mean, np.sqrt(np.maximum(square - mean**2, 0.0) / n_draws))
 
 

@@ -324,7 +324,8 @@ def _corrected(
     """Return what the prediction leaves to correct, the weights, and the direct term."""
     r = arguments.reals(rewards, "rewards")
     w = _importance_weights(propensities, target_probabilities, r.shape)
-    left = r - arguments.reals(predicted, "predicted", shape=r.shape)
+    with np.errstate(over="ignore"):  # what is no number is refused by the sums
+        left = r - arguments.reals(predicted, "predicted", shape=r.shape)
     return left, w, arguments.reals(predicted_target, "predicted_target", shape=r.shape)
 
 

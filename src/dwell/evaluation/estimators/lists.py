@@ -142,8 +142,9 @@ def cascade_doubly_robust(
     q = _padded(predicted, "predicted", shown)
     v = _padded(predicted_target, "predicted_target", shown)
     # w_k multiplies r_k - q_k and the v of the next position, so that one weight stands at each position
-    left = r - q
-    left[:, :-1] += v[:, 1:]
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused by the sums
+        left = r - q
+        left[:, :-1] += v[:, 1:]
     name = "cascade_sndr" if self_normalised else "cascade_doubly_robust"
     direct = v[:, 0] if v.shape[1] else np.zeros(len(r))
     return _by_position(name, w, left, shown, direct, is_normalised=self_normalised)

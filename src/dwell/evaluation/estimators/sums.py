@@ -32,7 +32,7 @@ from dwell.records.arrays import FloatArray, frozen
 
 __all__ = ["MAX_TERM", "Sums", "merged", "sums_of"]
 
-MAX_TERM: Final = 1e150  # the square of a term, and a sum of so many squares as memory can hold, are finite in float64
+MAX_TERM: Final = 1e140  # its square leaves room in float64 for 1e28 events
 _FEW: Final = 2  # a variance needs two values
 _N_PER_RATIO: Final = 3  # numerator, denominator, size
 _WEIGHT: Final = 0  # row of the importance weight among the terms; row 1 is the direct term
@@ -109,7 +109,8 @@ class Sums:
         """
         value, gradient, is_known = _linearised(self.mean)
         effective = self.effective_sample_size
-        half = _half_width(float(gradient @ self.scatter @ gradient), self.n, alpha)
+        with np.errstate(all="ignore"):  # a denominator near 0 has a gradient that is no number, and size 0
+            half = _half_width(float(gradient @ self.scatter @ gradient), self.n, alpha)
         if effective == 0.0 or not is_known or self._is_silent:
             half = math.inf
         return Estimate(value, value - half, value + half, self.n, effective)
@@ -140,10 +141,13 @@ def merged(parts: Iterable[Sums]) -> Sums:
     Raises:
         EvaluationError: There is none, or they are of different estimators.
     """
-    found = list(parts)
-    if not found:
-        raise EvaluationError("there is nothing to merge", code="empty", field="parts", value=found)
-    return reduce(Sums.__add__, found)
+    each = iter(parts)  # one at a time: what is merged need not fit into memory at once
+    first = next(each, None)
+    if first is None:
+        raise EvaluationError(
+            "there is nothing to merge", code="empty", field="parts", value=parts, hint="Pass the sums of one batch."
+        )
+    return reduce(Sums.__add__, each, first)
 
 
 def sums_of(
@@ -215,6 +219,7 @@ def _linearised(mean: FloatArray) -> tuple[float, FloatArray, bool]:
     is_due = size != 0.0  # a position that no list reaches adds nothing
     is_known = bool((denominator[is_due] > 0.0).all())
     share = np.divide(numerator, denominator, out=np.zeros(k), where=denominator > 0.0)
-    scale = np.divide(size, denominator, out=np.zeros(k), where=denominator > 0.0)
-    gradient = np.concatenate([[0.0, 1.0], scale, -share * scale, share])
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = np.divide(size, denominator, out=np.zeros(k), where=denominator > 0.0)
+        gradient = np.concatenate([[0.0, 1.0], scale, -share * scale, share])
     return float(mean[1] + share @ size), gradient, is_known

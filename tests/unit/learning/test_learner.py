@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from dwell.errors import ConfigError, DivergedError
+from dwell.errors import ConfigError, DivergedError, LearningError
 from dwell.learning.learner import Learned, LearnerSettings, Lists, learn, log_weights_of, position_values, spread_chain
 from dwell.learning.pl_rank import Rankings, pl_rank_gradient
 from dwell.learning.predictor import Predictor
@@ -328,6 +328,56 @@ def test_a_value_that_is_not_a_number_stops_learning_by_name(event: Callable[...
             rng=np.random.default_rng(0),
         )
     assert (caught.value.field, caught.value.value) == ("step", 1)
+
+
+@pytest.mark.parametrize("name", ["rewards", "exposures", "sampling weights", "safe scores", "features"])
+def test_what_is_not_finite_is_named(event: Callable[..., EventRow], name: str) -> None:
+    start = np.array([0.6, 0.8])
+    batch = stack_rows([event(np.random.default_rng(0).normal(size=(4, 2)), rewards=[1.0, 0.0])] * 2)
+    lists = lists_of(batch, start)
+    where = {
+        "rewards": batch.rewards,
+        "exposures": batch.exposure,
+        "sampling weights": lists.weights,
+        "safe scores": lists.safe_scores,
+        "features": lists.phi,
+    }[name]
+    where[(1,) * where.ndim] = np.inf
+    with pytest.raises(DivergedError, match=name):
+        learn(
+            start,
+            [lists],
+            (NOTHING, NOTHING),
+            theta=THETA,
+            temperature=0.5,
+            n_events=100.0,
+            settings=LearnerSettings(),
+            rng=np.random.default_rng(0),
+        )
+
+
+@pytest.mark.parametrize("n_events", [-1.0, float("nan"), float("inf")])
+def test_a_number_of_events_that_is_none_is_refused(batch: RowBatch, n_events: float) -> None:
+    with pytest.raises(LearningError) as caught:
+        run(batch, [0.6, 0.8], 1, n_events=n_events)
+    assert caught.value.field == "n_events"
+
+
+@pytest.mark.parametrize("start", [[3.0, 4.0], [0.0, 0.0], [float("nan"), 1.0], [[0.6, 0.8]], []])
+def test_a_start_that_is_no_unit_vector_is_refused(batch: RowBatch, start: npt.ArrayLike) -> None:
+    given = np.asarray(start, dtype=np.float64)
+    with pytest.raises(LearningError) as caught:
+        learn(
+            given,
+            [],
+            (NOTHING, NOTHING),
+            theta=THETA,
+            temperature=0.5,
+            n_events=100.0,
+            settings=LearnerSettings(),
+            rng=np.random.default_rng(0),
+        )
+    assert caught.value.field == "start"
 
 
 def test_each_query_is_predicted_by_the_fold_that_never_saw_it(event: Callable[..., EventRow]) -> None:

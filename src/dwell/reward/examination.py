@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,18 @@ from dwell.errors import ConfigError, EvaluationError, RecordError
 from dwell.records import checks
 from dwell.records.arrays import FloatArray
 
-__all__ = ["MAX_POSITIONS", "PSEUDO_CLICKS", "Examination", "Fitted", "PositionBased", "harvest"]
+__all__ = [
+    "MAX_POSITIONS",
+    "PSEUDO_CLICKS",
+    "Examination",
+    "Fitted",
+    "HarvestSums",
+    "PositionBased",
+    "Source",
+    "harvest",
+]
+
+Source = Literal["harvest", "swaps", "regression_em"]
 
 PSEUDO_CLICKS: Final = (
     30.0  # per adjacent pair, towards 1/k: recovered eta 1 and 0.5 in a simulated loop, see the tests
@@ -107,6 +118,7 @@ class Fitted:
         se: Standard error of each, >= 0, the first 0.
         n_lists: Number of lists behind it.
         n_effective: Per adjacent pair, Kish's effective number of lists that told something, n - 1 of them.
+        source: How it was measured.
 
     Raises:
         ConfigError: Lengths differ or a value is out of its range.
@@ -116,6 +128,7 @@ class Fitted:
     se: tuple[float, ...]
     n_lists: int = 0
     n_effective: tuple[float, ...] = ()
+    source: Source = "harvest"
 
     def __post_init__(self) -> None:
         has_values = bool(self.values) and self.values[0] == 1.0 and all(0.0 < v <= 1.0 for v in self.values)
@@ -163,29 +176,140 @@ def harvest(propensities: npt.ArrayLike, clicks: npt.ArrayLike, *, pseudo_clicks
     Raises:
         EvaluationError: Shapes differ, or a value is out of its range.
     """
-    p = np.asarray(propensities, dtype=np.float64)
-    c = np.asarray(clicks, dtype=np.float64)
-    _check_log(p, c, pseudo_clicks)
-    n, k = p.shape
-    weights = _swap_weights(p)
-    upper = np.where(np.isnan(weights), 0.0, weights * c[:, :-1])
-    lower = np.where(np.isnan(weights), 0.0, weights * c[:, 1:])
-    rank = np.arange(1, k, dtype=np.float64)
-    sum_upper = upper.sum(axis=0) + pseudo_clicks * (rank + 1.0) / (2.0 * rank + 1.0)
-    sum_lower = lower.sum(axis=0) + pseudo_clicks * rank / (2.0 * rank + 1.0)
-    theta = np.concatenate([[1.0], np.cumprod(sum_lower / sum_upper)])
-    # influence of each list on log theta: neighbouring pairs share a position, so their errors are added list by list
-    influence = np.cumsum(lower / sum_lower - upper / sum_upper, axis=1)
-    se = np.concatenate([[0.0], theta[1:] * np.sqrt((influence**2).sum(axis=0))])
-    told = np.where(np.isnan(weights), 0.0, weights)
-    squares = (told**2).sum(axis=0)
-    n_effective = np.divide(told.sum(axis=0) ** 2, squares, out=np.zeros_like(squares), where=squares > 0.0)
-    return Fitted(
-        values=tuple(np.minimum(theta, 1.0).tolist()),
-        se=tuple(se.tolist()),
-        n_lists=n,
-        n_effective=tuple(n_effective.tolist()),
-    )
+    return HarvestSums.of(propensities, clicks).fitted(pseudo_clicks=pseudo_clicks)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HarvestSums:
+    """Sums over lists from which examination is measured; they add up over batches, shards and machines.
+
+    Of each list and adjacent pair, the click above and the click below enter times the list's weight for that pair.
+
+    Attributes:
+        n_lists: Number of lists.
+        clicks: float64 (k,), clicks per position, unweighted.
+        upper: float64 (k-1,), weighted clicks at the upper position of each pair.
+        lower: float64 (k-1,), weighted clicks at the lower position of each pair.
+        told: float64 (k-1,), sum of weights.
+        told_squares: float64 (k-1,), sum of squared weights.
+        products: float64 (2(k-1), 2(k-1)), sum over lists of x x', x the list's (upper, lower): what errors need.
+    """
+
+    n_lists: int
+    clicks: FloatArray
+    upper: FloatArray
+    lower: FloatArray
+    told: FloatArray
+    told_squares: FloatArray
+    products: FloatArray
+
+    @classmethod
+    def empty(cls, k: int) -> HarvestSums:
+        """Return the sums of no list of up to `k` positions.
+
+        Raises:
+            ConfigError: k is not in [1, 10000].
+        """
+        _check_length(k)
+        pair = np.zeros(k - 1)
+        return cls(0, np.zeros(k), pair, pair, pair, pair, np.zeros((2 * k - 2, 2 * k - 2)))
+
+    @classmethod
+    def of(cls, propensities: npt.ArrayLike, clicks: npt.ArrayLike) -> HarvestSums:
+        """Return the sums of lists that Plackett-Luce drew; arguments and errors as of `harvest`."""
+        p = np.asarray(propensities, dtype=np.float64)
+        c = np.asarray(clicks, dtype=np.float64)
+        _check_log(p, c)
+        return cls.weighted(_swap_weights(p), np.where(np.isnan(p), 0.0, c))
+
+    @classmethod
+    def weighted(cls, weights: FloatArray, clicks: FloatArray) -> HarvestSums:
+        """Return the sums of lists whose weights (n, k-1) make both orders of each pair equally frequent.
+
+        NaN weighs nothing; `clicks` (n, k) are finite. Nothing is checked.
+        """
+        told = np.where(np.isnan(weights), 0.0, weights)
+        upper, lower = told * clicks[:, :-1], told * clicks[:, 1:]
+        both = np.hstack([upper, lower])
+        return cls(
+            n_lists=len(clicks),
+            clicks=clicks.sum(axis=0),
+            upper=upper.sum(axis=0),
+            lower=lower.sum(axis=0),
+            told=told.sum(axis=0),
+            told_squares=(told**2).sum(axis=0),
+            products=both.T @ both,
+        )
+
+    @property
+    def n_effective(self) -> FloatArray:
+        """Kish's effective number of lists that told something, float64 (k-1,)."""
+        squares = self.told_squares
+        counts: FloatArray = np.divide(self.told**2, squares, out=np.zeros_like(squares), where=squares > 0.0)
+        return counts
+
+    def plus(self, propensities: npt.ArrayLike, clicks: npt.ArrayLike) -> HarvestSums:
+        """Return these sums with a batch of lists added; arguments and errors as of `harvest`."""
+        return self + HarvestSums.of(propensities, clicks)
+
+    def __add__(self, other: HarvestSums) -> HarvestSums:
+        """Return the sums over the lists of both; the shorter is padded with positions that nobody saw."""
+        k = max(len(self.clicks), len(other.clicks))
+        one, two = _padded(self, k), _padded(other, k)
+        return HarvestSums(
+            n_lists=one.n_lists + two.n_lists,
+            clicks=one.clicks + two.clicks,
+            upper=one.upper + two.upper,
+            lower=one.lower + two.lower,
+            told=one.told + two.told,
+            told_squares=one.told_squares + two.told_squares,
+            products=one.products + two.products,
+        )
+
+    def fitted(self, *, pseudo_clicks: float = PSEUDO_CLICKS, source: Source = "harvest") -> Fitted:
+        """Return the measured examination, capped at the first position's 1.
+
+        Raises:
+            EvaluationError: `pseudo_clicks` is not finite and above 0.
+        """
+        theta, se = self.chain(pseudo_clicks)
+        return Fitted(
+            values=tuple(np.minimum(theta, 1.0).tolist()),
+            se=tuple((theta * se).tolist()),
+            n_lists=self.n_lists,
+            n_effective=tuple(self.n_effective.tolist()),
+            source=source,
+        )
+
+    def chain(self, pseudo_clicks: float = PSEUDO_CLICKS) -> tuple[FloatArray, FloatArray]:
+        """Return theta before it is capped, and the standard errors of log theta, each float64 (k,).
+
+        Raises:
+            EvaluationError: `pseudo_clicks` is not finite and above 0.
+        """
+        _check_pseudo_clicks(pseudo_clicks)
+        m = len(self.upper)
+        rank = np.arange(1, m + 1, dtype=np.float64)
+        upper = self.upper + pseudo_clicks * (rank + 1.0) / (2.0 * rank + 1.0)
+        lower = self.lower + pseudo_clicks * rank / (2.0 * rank + 1.0)
+        theta = np.concatenate([[1.0], np.cumprod(lower / upper)])
+        # a list moves log theta_j by l/L - u/U of each pair above j; neighbours share a position, hence the products
+        steps = np.tri(m)
+        influence = np.hstack([-steps / upper, steps / lower])
+        variance = np.einsum("ij,jk,ik->i", influence, self.products, influence)
+        return theta, np.concatenate([[0.0], np.sqrt(np.maximum(variance, 0.0))])
+
+
+def _padded(sums: HarvestSums, k: int) -> HarvestSums:
+    more = k - len(sums.clicks)
+    if more == 0:
+        return sums
+    m = len(sums.upper)
+    products = np.zeros((2 * k - 2, 2 * k - 2))
+    at = np.concatenate([np.arange(m), k - 1 + np.arange(m)])
+    products[np.ix_(at, at)] = sums.products
+    upper, lower, told, squares = (np.pad(x, (0, more)) for x in (sums.upper, sums.lower, sums.told, sums.told_squares))
+    return HarvestSums(sums.n_lists, np.pad(sums.clicks, (0, more)), upper, lower, told, squares, products)
 
 
 def _swap_weights(p: FloatArray) -> FloatArray:
@@ -197,7 +321,7 @@ def _swap_weights(p: FloatArray) -> FloatArray:
     return weights
 
 
-def _check_log(p: FloatArray, c: FloatArray, pseudo_clicks: float) -> None:
+def _check_log(p: FloatArray, c: FloatArray) -> None:
     if p.ndim != 2 or p.shape != c.shape or p.shape[1] < 1:
         raise EvaluationError(
             "propensities and clicks are both (n, k)", field="clicks", value=(p.shape, c.shape), hint="Pad with NaN."
@@ -209,6 +333,9 @@ def _check_log(p: FloatArray, c: FloatArray, pseudo_clicks: float) -> None:
         raise EvaluationError("a propensity is in (0, 1]", field="propensities", hint="Leave unknown ones out.")
     if not ((c[is_shown] >= 0.0) & (c[is_shown] <= 1.0)).all():
         raise EvaluationError("a click is in [0, 1]", field="clicks", hint="Pass clicks, or rewards clipped at 0.")
+
+
+def _check_pseudo_clicks(pseudo_clicks: float) -> None:
     if not 0.0 < pseudo_clicks < math.inf:
         raise EvaluationError(
             "pseudo-clicks are finite and above 0", field="pseudo_clicks", value=pseudo_clicks, hint="30 by default."

@@ -71,7 +71,7 @@ def _rewarded(
         state=state,
         version=outcome.version + 1,
         reward=result.reward,
-        priority=priority_of(result.reward, 0.0),
+        priority=priority_of(result.reward, outcome.predicted_reward or 0.0),
         document_rewards=_float32(result.document_rewards),
         reward_version=rules.preset.reward_version,
     )
@@ -82,7 +82,13 @@ def _float32(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Float
 
 
 def close_one(
-    tx: Transaction, event: EventState, impression: Impression, exposure: Exposure | None, rules: Rules
+    tx: Transaction,
+    event: EventState,
+    impression: Impression,
+    exposure: Exposure | None,
+    rules: Rules,
+    *,
+    predicted_reward: float | None = None,
 ) -> Outcome | None:
     """Close an open event inside a transaction; return its outcome, or None where it is no longer open.
 
@@ -91,7 +97,7 @@ def close_one(
     found = tx.outcomes([event.seq])
     if not found or found[0].state != "open":
         return None
-    before = found[0]
+    before = dataclasses.replace(found[0], predicted_reward=predicted_reward)
     signals = tx.signals([event.seq]).get(event.seq, [])
     outcome = dataclasses.replace(
         _rewarded(before, impression, signals, rules, "closed"),

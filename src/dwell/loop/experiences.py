@@ -77,6 +77,7 @@ def experience_of(
         keep_probability=impression.keep_probability,
         reward_version=outcome.reward_version or preset.reward_version,
         seq=outcome.seq,
+        predicted_reward=outcome.predicted_reward,
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from dwell.errors import RingUnusable, StorageError, StoreBusyError
 from dwell.loop.close import close_one, logged_exposure
+from dwell.loop.expected import expected_rewards
 from dwell.loop.feedback import ORPHAN_WINDOW_S
 from dwell.loop.judge import Judgement
 from dwell.loop.replayed import Notes
@@ -61,11 +62,15 @@ def close_events(state: LoopState, now: float) -> int:
 def _close(state: LoopState, due: Sequence[tuple[EventState, Impression]]) -> int:
     # exposure depends on what was logged alone, so it is computed before the writer is asked for its time
     exposed = [(event, impression, logged_exposure(impression, state.rules.examination)) for event, impression in due]
+    predicted: list[float | None] = [None] * len(due)
+    if state.expected is not None:
+        impressions = [impression for _, impression in due]
+        predicted = expected_rewards(state.expected, impressions, state.theta(), most=state.limits.max_results)
 
     def job(tx: Transaction) -> list[tuple[Impression, Outcome]]:
         closed = []
-        for event, impression, exposure in exposed:
-            outcome = close_one(tx, event, impression, exposure, state.rules)
+        for (event, impression, exposure), reward in zip(exposed, predicted, strict=True):
+            outcome = close_one(tx, event, impression, exposure, state.rules, predicted_reward=reward)
             if outcome is not None:
                 closed.append((impression, outcome))
         return closed

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from dwell.loop.expected import expected_of, put_predictor
 from dwell.loop.keep import close_events
 from dwell.loop.metering import put_metered, taken_up
 from dwell.loop.promote import make_live, next_attempt
@@ -153,6 +154,7 @@ def _learn(
         tx.add_params(learning.params)
         tx.put_setting(f"learned:{version}", msgspec.msgpack.encode(last_seq))
         put_standing(tx, standing)
+        put_predictor(tx, learning.predictor, version=version)
         put_metered(
             tx,
             meter,
@@ -167,5 +169,5 @@ def _learn(
         change.is_written = True
         state.replayed.prioritise(seqs, values)
     state.meter = meter
-    state.standing = standing
+    state.standing, state.expected = standing, expected_of(learning.predictor, learning.params, state.feature_names)
     return learning

@@ -15,6 +15,7 @@ import numpy as np
 from dwell.evaluation import decide, spent_alpha
 from dwell.learning.predictor import Predictor
 from dwell.learning.space import space_for
+from dwell.loop.expected import stored_predictor
 from dwell.loop.judge import Bench, Judgement, evidence_of
 from dwell.loop.state import LoopState
 from dwell.loop.train import Proposal, Standing
@@ -33,6 +34,7 @@ def restore_standing(state: LoopState) -> None:
     """Take up what an earlier run left to be judged."""
     with state.store.snapshot() as reader:
         bodies = reader.setting(_PROPOSAL), reader.setting(_WATCHED)
+        state.expected = stored_predictor(reader, state.feature_names)
     state.standing, state.watched = (_restored(state, body) for body in bodies)
 
 

@@ -15,6 +15,7 @@ import msgspec
 from dwell.config import Config
 from dwell.errors import StorageError, StoreClosedError
 from dwell.loop.close import Rules
+from dwell.loop.expected import Expected
 from dwell.loop.replayed import Replayed
 from dwell.loop.serve import Serving
 from dwell.loop.train import Standing
@@ -112,6 +113,7 @@ class LoopState:
     is_rebuilt: bool = False
     standing: Standing | None = None
     watched: Standing | None = None
+    expected: Expected | None = None
     params_by_version: OrderedDict[int, Params] = field(default_factory=OrderedDict)
     recent: OrderedDict[str, tuple[Served, bytes]] = field(default_factory=OrderedDict)
     reopened: set[int] = field(default_factory=set)

@@ -52,6 +52,8 @@ class Experience:
         keep_probability: Probability with which an event like this one was kept, in (0, 1].
         reward_version: Name and version of the function that computed the reward.
         seq: Position in the store's order; 0 outside a store.
+        predicted_reward: What the reward predictor expected of the list before its reward was known, in [-1, 1], or
+            None.
     """
 
     event_id: str
@@ -80,6 +82,7 @@ class Experience:
     keep_probability: float = 1.0
     reward_version: str = ""
     seq: int = 0
+    predicted_reward: float | None = None
     _is_sealed: bool = field(default=False, init=False, repr=False)
     _is_built: bool = field(default=False, init=False, repr=False)
 
@@ -94,6 +97,8 @@ class Experience:
                 checks.finite(number, f"{name}.{key}")
         checks.within(self.reward, "reward", -1.0, 1.0, code="reward_range")
         _check_priority(self.priority)
+        if self.predicted_reward is not None:
+            checks.within(self.predicted_reward, "predicted_reward", -1.0, 1.0, code="reward_range")
         for i, propensity in enumerate(self.propensities):
             _check_probability(propensity, f"propensities[{i}]", "propensity_range")
         for doc, number in self.document_rewards.items():

@@ -93,6 +93,7 @@ class _DetailsHeader(msgspec.Struct, array_like=True, frozen=True):
     reward_version: str
     examination_version: str
     lengths: tuple[int, int, int]
+    predicted_reward: float | None = None
 
 
 class _ParamsHeader(msgspec.Struct, array_like=True, frozen=True):
@@ -259,6 +260,7 @@ class Details(NamedTuple):
     exposure: Float32Array | None = None
     exposure_se: Float32Array | None = None
     examination_version: str = ""
+    predicted_reward: float | None = None
 
 
 _NO_DETAILS: Final = Details()
@@ -271,7 +273,7 @@ def encode_details(given: Outcome) -> bytes | None:
         return None
     lengths = tuple(-1 if column is None else len(column) for column in columns)
     return _sealed(
-        _encode((given.reward_version, given.examination_version, lengths)),
+        _encode((given.reward_version, given.examination_version, lengths, given.predicted_reward)),
         [_raw(column, _F4) for column in columns if column is not None],
     )
 
@@ -288,7 +290,14 @@ def decode_details(blob: bytes | None, *, seq: int) -> Details:
     header = _decode_details(header_bytes)
     arrays = _Arrays(blob, at)
     rewards, exposure, standard_error = (None if n < 0 else arrays.take(_F4, n) for n in header.lengths)
-    return Details(rewards, header.reward_version, exposure, standard_error, header.examination_version)
+    return Details(
+        rewards,
+        header.reward_version,
+        exposure,
+        standard_error,
+        header.examination_version,
+        header.predicted_reward,
+    )
 
 
 def encode_params(given: Params) -> bytes:

@@ -102,6 +102,8 @@ class Outcome:
             or without features.
         exposure_se: float32 (l,), its standard error.
         examination_version: Name and version of the examination model behind `exposure`.
+        predicted_reward: What the reward predictor expected of the list before its reward was known, in [-1, 1]; None
+            where nothing had been learned yet.
     """
 
     seq: int
@@ -115,6 +117,7 @@ class Outcome:
     exposure: Float32Array | None = None
     exposure_se: Float32Array | None = None
     examination_version: str = ""
+    predicted_reward: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

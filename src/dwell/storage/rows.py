@@ -308,6 +308,7 @@ def outcome(seq: int, row: OutcomeRow) -> Outcome:
         exposure=details.exposure,
         exposure_se=details.exposure_se,
         examination_version=details.examination_version,
+        predicted_reward=details.predicted_reward,
     )
 
 

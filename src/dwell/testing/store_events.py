@@ -216,6 +216,7 @@ class EventContract:
             exposure=np.linspace(0, 1, 6, dtype=np.float32),
             exposure_se=np.zeros(0, dtype=np.float32),
             examination_version="log@1",
+            predicted_reward=0.125,
         )
         with opened(self, tmp_path) as store:
             with store.transaction() as tx:

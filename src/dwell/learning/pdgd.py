@@ -44,7 +44,7 @@ from dwell.records.rows import EventRow, RowBatch, stack_rows
 
 __all__ = ["PdgdLearner", "own_lists", "pdgd_gradient", "swap_shares"]
 
-_SAME: Final = 1e-3  # log propensities: features kept as float32 move them by about 1e-5
+_SAME: Final = 1e-2  # log propensities: scores logged as float32, far from 0 beside their spread, move them by up to 2e-3
 _TINY: Final = 1e-300  # a denominator below it has underflowed
 
 

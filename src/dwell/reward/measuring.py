@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Final, Literal
 
 import numpy as np
-from scipy import stats
 
 from dwell.records.arrays import FloatArray
 from dwell.reward.examination import Examination, Fitted, HarvestSums, PositionBased
@@ -17,8 +18,8 @@ __all__ = ["Measured", "is_materially_different", "measure"]
 _Z: Final = 1.959963984540054  # two-sided 95 %
 _BAND_ETA: Final = 0.5  # assumed 1/k^eta: eta -+ 0.5; a convention: it spans the severities that the tests simulate
 _COVERED: Final = 0.9  # positions that hold this share of clicks must be measured; deeper ones move little
-_MIN_EFFECTIVE: Final = 100.0  # lists per pair
-_MAX_RELATIVE: Final = 0.25  # standard error of log theta, see tests/statistical/test_examination.py
+_MIN_EFFECTIVE: Final = 100.0  # lists per pair; a convention, far below what 500 lists at tau 0.3 give
+_MAX_RELATIVE: Final = 0.25  # standard error of log theta; like the line above a convention, met at 2,000 lists
 _BAND_PSEUDO_CLICKS: Final = 1.0  # a band must not be drawn towards the assumption that it is compared with
 _LEVEL: Final = 0.01  # of one look: a loop looks more than once
 _MATTERS: Final = 0.1  # click-weighted mean change of log theta: less is not worth computing exposures anew
@@ -127,7 +128,7 @@ def is_materially_different(current: Examination, measured: Measured) -> bool:
         known[: len(relative)] = relative[:k] ** 2
     if sums is None:
         own = (np.log(measured.high) - np.log(measured.low)) / (2.0 * _Z)
-        z = stats.norm.isf(_LEVEL / (2.0 * (k - 1)))
+        z = NormalDist().inv_cdf(1.0 - _LEVEL / (2.0 * (k - 1)))
         return bool((gap[1:] > z * np.sqrt(own[1:] ** 2 + known[1:])).any())
     return _is_beyond_chance(sums, now, known)
 
@@ -146,7 +147,19 @@ def _is_beyond_chance(sums: HarvestSums, theta: FloatArray, known: FloatArray) -
     if rank == 0:
         return False
     statistic = float(drift @ np.linalg.pinv(variance, hermitian=True) @ drift)
-    return bool(stats.chi2.sf(statistic, rank) < _LEVEL)
+    return _chi_square_tail(statistic, rank) < _LEVEL
+
+
+def _chi_square_tail(x: float, df: int) -> float:
+    """Return P(chi-square with `df` degrees > x), by the finite sums of Abramowitz and Stegun, 26.4.4-5."""
+    if x <= 0.0:
+        return 1.0
+    half, is_odd = x / 2.0, df % 2
+    tail = math.erfc(math.sqrt(half)) if is_odd else 0.0
+    for i in range(df // 2):
+        power = i + 0.5 * is_odd
+        tail += math.exp(power * math.log(half) - half - math.lgamma(power + 1.0))
+    return tail
 
 
 def _n_covered(sums: HarvestSums) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from dwell.errors import EvaluationError
 from dwell.records.arrays import FloatArray
@@ -52,7 +52,7 @@ def monotone_findings(sums: HarvestSums) -> tuple[Finding, ...]:
     own = np.diag(sums.products)
     cross = np.diag(sums.products[:m, m:])
     deviation = np.sqrt(np.maximum(own[:m] + own[m:] - 2.0 * cross, 0.0))
-    limit = stats.norm.isf(_LEVEL / max(m, 1))
+    limit = NormalDist().inv_cdf(1.0 - _LEVEL / max(m, 1))
     found = np.flatnonzero((sums.lower - sums.upper > limit * deviation) & (sums.lower > 0.0))
     return tuple(
         Finding(

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from dwell.errors import EvaluationError
+from dwell.reward.examination import Fitted, HarvestSums, PositionBased
+from dwell.reward.measuring import _chi_square_tail, is_materially_different, measure
+from dwell.reward.position_fit import calibration, monotone_findings
+from dwell.reward.regression_em import ClickTable, regression_em
+from dwell.reward.swaps import swap_sums
+
+
+def coins(above: float, below: float, n: int = 2000) -> HarvestSums:
+    rng = np.random.default_rng(4)
+    return HarvestSums.of(np.tile([0.5, 1.0], (n, 1)), (rng.random((n, 2)) < [above, below]).astype(float))
+
+
+def test_the_order_of_trust() -> None:
+    good, poor = coins(0.6, 0.3), coins(0.6, 0.3, 20)
+    swaps = swap_sums(np.ones(400, dtype=int), np.tile([[1.0, 0.0], [0.0, 1.0]], (200, 1)))
+    assert measure(PositionBased(), 2, harvested=good, swaps=swaps).source == "harvest"
+    second = measure(PositionBased(), 2, harvested=poor, swaps=swaps)
+    assert second.source == "swaps"
+    assert second.reasons == ("harvest: 20 effective lists at the weakest pair, below 100",)
+    last = measure(PositionBased(), 3, harvested=poor)
+    assert last.is_assumed
+    np.testing.assert_allclose(last.low, [1, 2**-1.5, 3**-1.5])
+    np.testing.assert_allclose(last.high, [1, 2**-0.5, 3**-0.5])
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 8, 9])
+@pytest.mark.parametrize("x", [0.01, 3.0, 25.0])
+def test_the_tail_of_chi_square_is_that_of_scipy(df: int, x: float) -> None:
+    assert _chi_square_tail(x, df) == pytest.approx(float(stats.chi2.sf(x, df)), rel=1e-10)
+
+
+def test_only_what_is_certain_and_matters_replaces() -> None:
+    far = measure(PositionBased(), 2, harvested=coins(0.4, 0.36))
+    assert is_materially_different(PositionBased(), far)
+    assert not is_materially_different(far.examination, far)
+    assert not is_materially_different(PositionBased(), measure(PositionBased(), 2))
+    near = measure(PositionBased(), 2, harvested=coins(0.4, 0.21, 200_000))  # beyond chance, and too small to matter
+    assert not is_materially_different(PositionBased(), near)
+    unsure = Fitted((1.0, 0.5), (0.0, 0.4))  # what is in force is itself not known well enough to say
+    assert not is_materially_different(unsure, far)
+
+
+def test_a_lower_position_that_is_looked_at_more_is_found() -> None:
+    (finding,) = monotone_findings(coins(0.2, 0.5))
+    assert finding.code == "rises"
+    assert "position 2 is looked at more than position 1" in finding.words
+    assert monotone_findings(coins(0.3, 0.3)) == ()
+
+
+def test_calibration_is_observed_over_expected() -> None:
+    predicted, clicks = np.full((100, 2), 0.5), np.zeros((100, 2))
+    clicks[:50, 0], clicks[:10, 1] = 1.0, 1.0
+    found = calibration(PositionBased(), predicted, clicks)
+    np.testing.assert_allclose(found.ratio, [50 / 50, 10 / 25])
+    half = 1.959963984540054 * np.sqrt(100 * 0.1 * 0.9) / 25  # a binomial of 10 in 100, over 25 expected
+    np.testing.assert_allclose(found.high[1] - found.ratio[1], half)
+    with pytest.raises(EvaluationError):
+        calibration(PositionBased(), predicted + 0.6, clicks)
+
+
+def test_regression_em_finds_theta_where_its_relevance_model_is_right() -> None:
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(12_000, 1))
+    position = np.tile([1, 2, 3], 4000)
+    theta = np.array([1.0, 0.6, 0.2])
+    clicks = rng.random(12_000) < theta[position - 1] / (1 + np.exp(-x[:, 0]))
+    found = regression_em(ClickTable(clicks, position, x))
+    assert found.source == "regression_em"
+    assert (np.abs(np.array(found.values) - theta)[1:] < 4 * np.array(found.se)[1:]).all()
+    assert max(found.se) < 0.05
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        ClickTable([1, 0], [1, 3], [[0.0], [1.0]]),
+        ClickTable([0.5, 0], [1, 2], [[0.0], [1.0]]),
+        ClickTable([1, 0], [0, 1], [[0.0], [1.0]]),
+        ClickTable([1, 0], [1, 2], [[np.nan], [1.0]]),
+        ClickTable([], [], []),
+    ],
+)
+def test_a_malformed_table_is_refused(table: ClickTable) -> None:
+    with pytest.raises(EvaluationError):
+        regression_em(table)

@@ -44,8 +44,8 @@ from dwell.records.rows import EventRow, RowBatch, stack_rows
 
 __all__ = ["PdgdLearner", "own_lists", "pdgd_gradient", "swap_shares"]
 
-# Of log propensities. Scores are logged as float32: around 1,000 with a spread of 0.1 they are rounded by 3e-5, which at
-# temperature 0.3 moves each log weight by 1e-3 and a difference of two by 2e-3.
+# Of log propensities. Scores are logged as float32: around 1,000 with a spread of 0.1 they are rounded by 3e-5, which
+# at temperature 0.3 moves each log weight by 1e-3 and a difference of two by 2e-3.
 _SAME: Final = 1e-2
 _TINY: Final = 1e-300  # a denominator below it has underflowed
 

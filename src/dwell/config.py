@@ -76,6 +76,7 @@ class TrainingSettings:
         max_batch: Most lists in a step.
         max_seconds: Longest learning time, > 0.
         first_version_events: Events served in the caller's order before equal weights are fitted, >= 1.
+        examination: "measured" (from the loop's own draws, where they say enough; assumed until then) or "assumed".
         examination_eta: Examination of position k is assumed to be 1 / k^eta, eta in [0, 4].
     """
 
@@ -85,11 +86,19 @@ class TrainingSettings:
     max_batch: int = 256
     max_seconds: float = 10.0
     first_version_events: int = 200
+    examination: Literal["measured", "assumed"] = "measured"
     examination_eta: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "target_steps", "min_batch", "max_batch", "first_version_events"):
             _check(f"training.{name}", getattr(self, name), 1, 2**31)
+        if self.examination not in {"measured", "assumed"}:
+            raise ConfigError(
+                "unknown way to an examination",
+                field="training.examination",
+                value=self.examination,
+                hint="Use 'measured' or 'assumed'.",
+            )
         _check("training.max_seconds", self.max_seconds, 1e-3, 1e6)
         _check("training.examination_eta", self.examination_eta, 0.0, 4.0)
         if self.min_batch > self.max_batch:

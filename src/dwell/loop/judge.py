@@ -18,9 +18,21 @@ from dwell.records.arrays import FloatArray
 from dwell.records.impression import Mode
 from dwell.records.rows import EventRow
 
-__all__ = ["Bench", "Judgement", "caller_policy", "evidence_of", "policy_on", "safe_policy"]
+__all__ = ["Band", "Bench", "Judgement", "caller_policy", "evidence_of", "policy_on", "safe_policy"]
 
 _AT_ONCE: Final = 256  # events scored together: 256 lists of 64 documents by 300 features are 40 MB
+
+
+class Band(NamedTuple):
+    """Between what examination lies.
+
+    Attributes:
+        low: float64 (k,), lower ends per position.
+        high: float64 (k,), upper ends.
+    """
+
+    low: FloatArray
+    high: FloatArray
 
 
 class Bench(NamedTuple):
@@ -34,6 +46,7 @@ class Bench(NamedTuple):
         predictors: Fitted to queries of fold 0 and of fold 1, or the same twice where it was fitted before the events.
         theta: float64 (k,), examination per position.
         max_importance_weight: Clip of the exposure difference over logged exposure.
+        band: Between what examination lies, or None where that is not asked.
     """
 
     proposed: Params
@@ -43,6 +56,7 @@ class Bench(NamedTuple):
     predictors: tuple[Predictor, Predictor]
     theta: FloatArray
     max_importance_weight: float
+    band: Band | None = None
 
 
 def caller_policy(row: EventRow, temperature: float) -> EventPolicy:
@@ -163,6 +177,7 @@ class Judgement:
                 scored.predicted,
                 self.bench.theta,
                 max_importance_weight=self.bench.max_importance_weight,
+                ends=() if self.bench.band is None else tuple(self.bench.band),
             )
             self.events[row.seq] = found
         return found

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from dwell.loop.examining import settle_examination
 from dwell.loop.expected import expected_of, put_predictor
 from dwell.loop.keep import close_events
 from dwell.loop.metering import put_metered, taken_up
@@ -45,6 +46,7 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
     judged = watch_live(state, now) or _judge(state, now)
     if state.standing is not None and judged is not None:
         return TrainReport(judged, state.live, state.standing.params, ended_by="standing", n_closed=n_closed)
+    settle_examination(state)
     unseen = state.replayed.trainable(after=_learned_until(state))
     plan = plan_steps(len(unseen), state.config, steps=steps)
     if not plan.n_steps or not state.feature_names:

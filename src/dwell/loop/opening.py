@@ -16,6 +16,7 @@ import numpy as np
 from dwell.config import ReplaySettings, read_config
 from dwell.errors import ConfigError, FeatureSchemaError, RecordError
 from dwell.loop.close import Rules
+from dwell.loop.examining import examination_in_force
 from dwell.loop.experiences import read_experience
 from dwell.loop.ingest import EMBEDDING_DIM
 from dwell.loop.replayed import Replayed
@@ -207,7 +208,7 @@ def build_state(
     temperature = _temperature(temperature)
     rules = Rules(
         preset=resolve_rewards(cast("Any", rewards)),
-        examination=PositionBased(settings.training.examination_eta),
+        examination=PositionBased(settings.training.examination_eta),  # until the store is asked, below
         attribution_window_s=_number("attribution_window_s", attribution_window_s, 0.0, 1e9),
         late_window_s=_number("late_window_s", late_window_s, 0.0, 1e9),
     )
@@ -218,6 +219,7 @@ def build_state(
         limits = limits._replace(embedding_dim=_dimension(store, limits.embedding_dim))
         with store.snapshot() as reader:
             n_erasures = n_erasures_of(reader)
+            rules = rules._replace(examination=examination_in_force(reader, settings))
     except BaseException:
         store.close()
         raise
@@ -261,6 +263,7 @@ def _replayed(
         embedding=settings.embeddings,
         is_owner=store.role == "owner",
         snapshot=store.snapshot,
+        examination=rules.examination,
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dwell.errors import ReplayError, RingUnusable, StorageError
+from dwell.loop.close import logged_exposure
 from dwell.loop.event_rows import EventRows
 from dwell.loop.row_codec import EmbeddingKind, LearningRow, RowShape
 from dwell.loop.rows import event_row
@@ -23,6 +24,7 @@ from dwell.records import Experience, Impression
 from dwell.records.rows import EventRow
 from dwell.replay import ReplayBuffer
 from dwell.replay.index_rows import SourceIndex
+from dwell.reward.examination import Examination
 from dwell.storage import Outcome, Reader
 from dwell.storage.protocol import chunks
 
@@ -45,6 +47,7 @@ class Notes(msgspec.Struct, frozen=True):
         shape: How wide the rows are, see `RowShape`.
         segments: Names by code, of the events that are there alone.
         n_without_features: Closed events that could not be learned from for want of features.
+        examination: Version of the examination that the rows' exposures stand on.
     """
 
     epoch: int
@@ -52,6 +55,7 @@ class Notes(msgspec.Struct, frozen=True):
     shape: tuple[int, int, int, int, int]
     segments: dict[int, str | None]
     n_without_features: int
+    examination: str = ""
 
 
 @dataclass(slots=True)
@@ -79,6 +83,8 @@ class Replayed:
         embedding: How query embeddings are kept, if they are.
         is_owner: Whether this process owns the store.
         snapshot: Opens the facts for reading, to make a damaged ring again.
+        examination: What exposures stand on; those computed under another one are computed anew. None takes them as
+            they are.
     """
 
     def __init__(
@@ -95,6 +101,7 @@ class Replayed:
         embedding: EmbeddingKind = "none",
         is_owner: bool = True,
         snapshot: Callable[[], AbstractContextManager[Reader]] | None = None,
+        examination: Examination | None = None,
     ) -> None:
         key = f"{feature_names!r}|{holdout!r}|{salt.hex()}"
         self.rows = EventRows(
@@ -116,6 +123,7 @@ class Replayed:
         self._salt = salt
         self._feature_names = feature_names
         self._snapshot = snapshot
+        self._examination = examination
         self._segments: dict[str | None, int] = {}
         self._next_code = 0
         self._filling: list[int] = []  # what a rebuild has put, and no buffer knows yet
@@ -181,7 +189,8 @@ class Replayed:
     def _rows_of(
         self, events: Iterable[tuple[Impression, Outcome]], feature_names: tuple[str, ...]
     ) -> Iterator[tuple[Impression, LearningRow]]:
-        for impression, outcome in events:
+        for impression, given in events:
+            outcome = self._exposed(impression, given)
             row = event_row(impression, outcome, feature_names=feature_names, salt=self._salt, holdout=self._holdout)
             if row is None:
                 continue
@@ -195,6 +204,27 @@ class Replayed:
                     replace(row, segment_code=code), outcome.reward or 0.0, outcome.priority, impression.query_embedding
                 ),
             )
+
+    def _exposed(self, impression: Impression, outcome: Outcome) -> Outcome:
+        """Return an outcome whose exposure stands on the examination in force."""
+        known = self._examination
+        if known is None or outcome.exposure is None or outcome.examination_version == known.version:
+            return outcome
+        found = logged_exposure(impression, known)
+        if found is None:
+            return outcome
+        return replace(outcome, exposure=found.value.astype(np.float32), examination_version=known.version)
+
+    def expose_anew(self, examination: Examination) -> None:
+        """Compute the exposure of every event in memory under another examination, from the facts."""
+        with self._lock:
+            self._examination = examination
+            if self._snapshot is None:
+                return
+            seqs = [*self.buffer.seqs().tolist(), *self._held_out.seqs().tolist()]
+            with self._snapshot() as reader:
+                for part in chunks(seqs, _READ_AT_ONCE):
+                    self.rows.put_many([row for _, row in self._rows_of(_events(reader, part), self._feature_names)])
 
     def drop(self, seqs: Iterable[int]) -> None:
         """Forget events, because they were erased or removed."""
@@ -253,6 +283,12 @@ class Replayed:
             RingUnusable: It can not be used; says why.
             StorageError: It can not be read.
         """
+        if notes.examination != self._examination_version:
+            raise RingUnusable(
+                f"the ring's exposures stand on {notes.examination}, in force is {self._examination_version}",
+                code="ring_older",
+                hint="It is made again.",
+            )
         if notes.epoch != epoch:
             raise RingUnusable(
                 f"the ring was in step with epoch {notes.epoch} of the store, which is at {epoch}",
@@ -297,7 +333,14 @@ class Replayed:
         """Return what has to stand in the store beside the ring of this moment."""
         codes = set(np.unique(self.rows.index("segment_code")["segment_code"]).tolist())
         segments = {code: name for name, code in self._segments.items() if code in codes}
-        return Notes(epoch, secrets.randbits(63), self.rows.shape, segments, self.n_without_features)
+        token = secrets.randbits(63)
+        return Notes(
+            epoch, token, self.rows.shape, segments, self.n_without_features, examination=self._examination_version
+        )
+
+    @property
+    def _examination_version(self) -> str:
+        return "" if self._examination is None else self._examination.version
 
     def checkpoint(self, notes: Notes) -> None:
         """Bring the rows to disk, once these notes are in the store.

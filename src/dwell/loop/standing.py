@@ -15,6 +15,7 @@ import numpy as np
 from dwell.evaluation import decide, spent_alpha
 from dwell.learning.predictor import Predictor
 from dwell.learning.space import space_for
+from dwell.loop.examining import band_of
 from dwell.loop.expected import stored_predictor
 from dwell.loop.judge import Bench, Judgement, evidence_of
 from dwell.loop.state import LoopState
@@ -88,6 +89,7 @@ def bench_of(
         predictors=predictors,
         theta=state.theta(),
         max_importance_weight=state.config.gate.max_importance_weight,
+        band=band_of(state),
     )
 
 

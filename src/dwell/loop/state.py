@@ -16,6 +16,7 @@ from dwell.config import Config
 from dwell.errors import StorageError, StoreClosedError
 from dwell.loop.close import Rules
 from dwell.loop.expected import Expected
+from dwell.loop.judge import Band
 from dwell.loop.replayed import Replayed
 from dwell.loop.serve import Serving
 from dwell.loop.train import Standing
@@ -114,6 +115,7 @@ class LoopState:
     standing: Standing | None = None
     watched: Standing | None = None
     expected: Expected | None = None
+    band: Band | None = None
     params_by_version: OrderedDict[int, Params] = field(default_factory=OrderedDict)
     recent: OrderedDict[str, tuple[Served, bytes]] = field(default_factory=OrderedDict)
     reopened: set[int] = field(default_factory=set)

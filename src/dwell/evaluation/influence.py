@@ -114,8 +114,8 @@ def sequential_user_weights(
 
     A user's total may grow to the factor times the mean total of the OTHER named users seen so far, that mean counting
     as at least 1; what is above weighs nothing. The weights of a prefix never change as the sequence grows. The
-    product of weight and value is bet on: this tests the mean of capped users, "E[w x | the past] <= 0", not the mean of
-    events.
+    product of weight and value is bet on: this tests the mean of capped users, "E[w x | the past] <= 0", not the mean
+    of events.
 
     Args:
         user_hashes: uint64 (n,), in the order in which the events are tested.
@@ -141,8 +141,8 @@ def sequential_user_weights(
             mean = (named_total - own) / others if others else 1.0
         else:
             mean = named_total / n_named if n_named else math.inf
-        room = max_user_factor * (mean if mean > 1.0 else 1.0) - own
-        weight = 1.0 if room >= 1.0 else (room if room > 0.0 else 0.0)
+        room = max_user_factor * (max(1.0, mean)) - own
+        weight = 1.0 if room >= 1.0 else max(0.0, room)
         weights[i] = weight
         totals[user] = own + weight
         if is_named:
@@ -173,7 +173,7 @@ def document_weights(doc_hashes: HashArray, credit: FloatArray, *, max_share: fl
     positive = credit > 0.0
     if positive.any():
         found, docs = np.unique(doc_hashes[positive], return_inverse=True)
-        totals = np.bincount(docs, weights=credit[positive])
+        totals = np.bincount(docs, weights=credit[positive]).astype(np.float64)
         level = _level(totals, max(max_share * found.size, MAX_USER_FACTOR))
         weights[positive] = np.minimum(1.0, level / totals)[docs]
     return weights

@@ -13,7 +13,7 @@ import numpy as np
 
 from study.scoring import Scorer, ndcg_per_question
 from study.simulation import TEMPERATURE, Logged
-from study.worlds import FloatArray, IntArray, Question, World, ridge_weights
+from study.worlds import FloatArray, IntArray, Question, World, ridge_weights, standardised
 
 __all__ = [
     "LEARNING_RATES",
@@ -42,36 +42,6 @@ class Literal(NamedTuple):
     """
 
     test: dict[tuple[float, int], FloatArray]
-
-
-class _Standardised(NamedTuple):
-    """A set in units in which one learning rate suits all features.
-
-    Attributes:
-        train: Per training question, float64 (n, f).
-        mean: float64 (f,), over the training documents.
-        sd: float64 (f,).
-        start: float64 (f,), the logging ranker in these units, its scores of mean spread 1.
-    """
-
-    train: list[FloatArray]
-    mean: FloatArray
-    sd: FloatArray
-    start: FloatArray
-
-    def scorer(self, weights: FloatArray) -> Scorer:
-        """Return a scorer of raw features."""
-        return lambda features: (features.astype(np.float64) - self.mean) / self.sd @ weights
-
-
-def _standardised(world: World) -> _Standardised:
-    x = np.concatenate([question.features for question in world.train]).astype(np.float64)
-    mean, sd = x.mean(axis=0), x.std(axis=0)
-    sd[sd == 0.0] = 1.0
-    train = [(question.features.astype(np.float64) - mean) / sd for question in world.train]
-    start = np.array([world.weights[name] for name in world.feature_names]) * sd
-    spread = float(np.mean([(z @ start).std() for z in train]))
-    return _Standardised(train, mean, sd, start / spread)
 
 
 def literal_priorities(rewards: FloatArray) -> FloatArray:
@@ -113,7 +83,7 @@ def literal_trainer(world: World, log: Sequence[Logged], seed: int) -> Literal:
     the policy over all candidates and not the served ones alone, and whoever reads the result may choose the learning
     rate and the number of passes on the test questions.
     """
-    space = _standardised(world)
+    space = standardised(world)
     rewards = np.array([float(entry.clicks.sum()) for entry in log])
     mass = np.cumsum(literal_priorities(rewards))
     orders = [_shown_first(entry.shown, len(space.train[entry.question])) for entry in log]

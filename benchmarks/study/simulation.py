@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 import dwell
-from dwell.testing.users import PositionBasedUser, Visitors
+from dwell.testing.users import CascadeUser, DbnUser, PositionBasedUser, SimulatedUser, Visitors
 from study.scoring import ndcg_per_question, ndcg_shown
 from study.worlds import FloatArray, IntArray, Question, World
 
-__all__ = ["GATED", "N_SHOWN", "TEMPERATURE", "UNGATED", "Checkpoint", "Logged", "Run", "frozen_log", "run_loop"]
+__all__ = [
+    "CLICK_MODELS",
+    "CLICK_NOISE",
+    "GATED",
+    "N_SHOWN",
+    "TEMPERATURE",
+    "TRAIN_EVERY",
+    "UNGATED",
+    "Checkpoint",
+    "Clicks",
+    "Logged",
+    "Run",
+    "events_of",
+    "frozen_log",
+    "run_loop",
+    "user_of",
+]
 
 N_SHOWN: Final = 10
 TEMPERATURE: Final = 0.3
@@ -23,6 +40,23 @@ SECONDS_PER_EVENT: Final = 60.0
 START_AT: Final = 1_700_000_000.0
 GATED: Final[dict[str, Any]] = {}
 UNGATED: Final[dict[str, Any]] = {"gate": {"kind": "off"}}
+CLICK_NOISE: Final = 0.1  # Ai et al., SIGIR 2018: the rate of clicks on what is irrelevant
+CLICK_MODELS: Final = {
+    "pbm": "position-based: looks at position k with probability 1/k; what the learner assumes",
+    "cascade": "cascade: reads from the top and leaves after the first click",
+    "dbn": "DBN with trust bias: patience .9, satisfaction .7, trust .2",
+}
+
+
+def user_of(name: str, max_grade: int) -> SimulatedUser:
+    """Return a simulated user by the name of the click model, one of `CLICK_MODELS`."""
+    if name == "pbm":
+        return PositionBasedUser(eta=1.0, noise=CLICK_NOISE, max_grade=max_grade)
+    if name == "cascade":
+        return CascadeUser(noise=CLICK_NOISE, max_grade=max_grade)
+    if name == "dbn":
+        return DbnUser(noise=CLICK_NOISE, max_grade=max_grade)
+    raise ValueError(f"no click model {name!r}; there are {', '.join(CLICK_MODELS)}")
 
 
 class Event(NamedTuple):
@@ -65,8 +99,8 @@ class Run(NamedTuple):
     """One loop from its first event to its last.
 
     Attributes:
-        checkpoints: Every 1,000 events, the one before any event first.
-        served: float64, mean nDCG@10 of the lists that users saw, per 1,000 events.
+        checkpoints: After each call of `train`, the one before any event first.
+        served: float64, mean nDCG@10 of the lists that users saw since the call before; NaN where there were none.
         seconds: Time spent, {"rank", "feedback", "train"}.
     """
 
@@ -76,7 +110,7 @@ class Run(NamedTuple):
 
 
 class Logged(NamedTuple):
-    """One list of the frozen logging policy, as the founding document's trainer gets it.
+    """One list of the frozen logging policy, as those who learn from its log alone get it.
 
     Attributes:
         question: Index of what was asked.
@@ -98,14 +132,15 @@ def events_of(world: World, n_events: int, seed: int) -> Iterator[Event]:
         yield Event(f"s{seed}-{i:06d}", question, visitors.next_visitor(rng), START_AT + SECONDS_PER_EVENT * i)
 
 
-class _Clicks:
-    """Position-based clicks: theta = 1 / k, .1 of noise. Each event has its own draw, whatever was served before."""
+class Clicks:
+    """What a user of a kind clicks on. Each event has its own draw, whatever was served before."""
 
-    def __init__(self, world: World, seed: int) -> None:
-        self._user = PositionBasedUser(eta=1.0, noise=0.1, max_grade=world.max_grade)
+    def __init__(self, world: World, seed: int, user: str) -> None:
+        self._user = user_of(user, world.max_grade)
         self._seed = seed
 
     def __call__(self, number: int, grades: IntArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        """Return the clicks of an event by its number on documents of these grades, bool (k,)."""
         drawn: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = self._user.clicks(
             grades, np.random.default_rng([self._seed, 3, number])
         )
@@ -149,14 +184,27 @@ def run_loop(
     seed: int,
     n_events: int,
     config: dict[str, Any],
+    user: str = "pbm",
+    train_at: Sequence[int] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Run:
-    """Return what became of a loop that serves, listens and trains every 1,000 events, by its public calls alone.
+    """Return what became of a loop that serves, listens and trains, by its public calls alone.
+
+    Args:
+        world: The set.
+        seed: Of requests, users, clicks and the loop's own draws.
+        n_events: Events served.
+        config: Of the loop.
+        user: Click model, one of `CLICK_MODELS`.
+        train_at: After how many events to call `train`, a number as often as there are calls; every 1,000 when not
+            given.
+        progress: Told a line after each call.
 
     Raises:
         RuntimeError: A reaction did not join its event.
     """
-    clicks = _Clicks(world, seed)
+    calls = Counter(range(TRAIN_EVERY, n_events + 1, TRAIN_EVERY) if train_at is None else train_at)
+    clicks = Clicks(world, seed, user)
     seconds = {"rank": 0.0, "feedback": 0.0, "train": 0.0}
     served_quality: list[float] = []
     with _open(world, seed, config) as loop:
@@ -187,13 +235,13 @@ def run_loop(
             told = time.perf_counter()
             seconds["rank"] += ranked - began
             seconds["feedback"] += told - asked
-            if (number + 1) % TRAIN_EVERY == 0:
+            for _ in range(calls[number + 1]):
                 _check(answers)
                 began = time.perf_counter()
                 report = loop.train(now=event.at + SECONDS_PER_EVENT)
                 seconds["train"] += time.perf_counter() - began
                 found.append(_checkpoint(loop, world, number + 1, report.decision))
-                served_quality.append(float(np.nanmean(block)))
+                served_quality.append(float(np.nanmean(block)) if np.isfinite(block).any() else float("nan"))
                 block.clear()
                 answers.clear()
                 progress(
@@ -209,9 +257,9 @@ def _check(answers: Sequence[Any]) -> None:
         raise RuntimeError(f"{len(lost)} of {len(answers)} reactions did not join: {lost[0]}")
 
 
-def frozen_log(world: World, *, seed: int, n_events: int) -> list[Logged]:
+def frozen_log(world: World, *, seed: int, n_events: int, user: str = "pbm") -> list[Logged]:
     """Return what the logging policy served to the same requests when nothing is ever learned, and the clicks on it."""
-    clicks = _Clicks(world, seed)
+    clicks = Clicks(world, seed, user)
     logged = []
     with _open(world, seed, GATED) as loop:
         for number, event in enumerate(events_of(world, n_events, seed)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -21,10 +21,12 @@ __all__ = [
     "READERS",
     "MissingDataError",
     "Question",
+    "Standardised",
     "World",
     "ridge_start",
     "ridge_weights",
     "shared_folder",
+    "standardised",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -193,6 +195,37 @@ def read_lightgbm_rank(shared: Path) -> World:
         weights=dict(zip(names, weights.tolist(), strict=True)),
         start="ridge regression (ridge 10) on 5 % of the labelled training queries",
     )
+
+
+class Standardised(NamedTuple):
+    """A set in units in which one learning rate suits all features.
+
+    Attributes:
+        train: Per training question, float64 (n, f).
+        mean: float64 (f,), over the training documents.
+        sd: float64 (f,).
+        start: float64 (f,), the logging ranker in these units, its scores of mean spread 1.
+    """
+
+    train: list[FloatArray]
+    mean: FloatArray
+    sd: FloatArray
+    start: FloatArray
+
+    def scorer(self, weights: FloatArray) -> Callable[[npt.NDArray[np.float32]], FloatArray]:
+        """Return a scorer of raw features."""
+        return lambda features: (features.astype(np.float64) - self.mean) / self.sd @ weights
+
+
+def standardised(world: World) -> Standardised:
+    """Return the training questions in standardised units, with the logging ranker in them."""
+    x = np.concatenate([question.features for question in world.train]).astype(np.float64)
+    mean, sd = x.mean(axis=0), x.std(axis=0)
+    sd[sd == 0.0] = 1.0
+    train = [(question.features.astype(np.float64) - mean) / sd for question in world.train]
+    start = np.array([world.weights[name] for name in world.feature_names]) * sd
+    spread = float(np.mean([(z @ start).std() for z in train]))
+    return Standardised(train, mean, sd, start / spread)
 
 
 # ---- text sets

@@ -1,24 +1,32 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import learning
 import ranking
+from study.figures import FROZEN, LINEAR
+from study.tasks import PARTS, PDGD, Task, perform
+from study.worlds import World
 
 
 def test_without_the_sets_it_says_so_and_ends_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DWELL_SHARED", str(tmp_path))
-    monkeypatch.setattr("sys.argv", ["learning.py", "--quick"])
+    monkeypatch.setattr("sys.argv", ["learning.py", "--quick", "--sets", "lightgbm_rank,scifact"])
     assert learning.main() == 0
-    assert capsys.readouterr().out.startswith("skipped: ")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [["skipped", "lightgbm_rank"], ["skipped", "scifact"]]
 
 
 def test_a_full_run_is_what_the_bars_are_about() -> None:
     asked = learning.arguments([])
     assert (asked.seeds, asked.events, asked.workers) == (5, 10_000, 2)
-    assert asked.sets == ["lightgbm_rank", "cranfield", "scifact"]
+    assert asked.sets == ["lightgbm_rank", "cranfield", "scifact", "heavy_tailed", "one_query_each"]
+    users = [learning.users_on(name, asked) for name in asked.sets]
+    everyone = ["pbm", "cascade", "dbn"]
+    assert users == [everyone, ["pbm"], ["pbm"], everyone, ["pbm"]]
 
 
 def test_a_quick_run_may_still_be_told_more() -> None:
@@ -26,7 +34,52 @@ def test_a_quick_run_may_still_be_told_more() -> None:
     assert (asked.seeds, asked.events, asked.sets) == (1, 1_000, ["scifact"])
 
 
-@pytest.mark.parametrize("wrong", [["--sets", "letor"], ["--events", "1500"], ["--events", "-1000"], ["--seeds", "-1"]])
+def test_rivals_and_the_literal_trainer_meet_the_first_users_alone(small_world: World) -> None:
+    asked = learning.arguments(["--seeds", "2", "--rivals", "lightgbm_rank"])
+    tasks = learning.planned(small_world._replace(name="lightgbm_rank"), asked)
+    kinds = [kind for part in PARTS.values() for kind in part]
+    assert sorted((t.user, t.kind, t.seed) for t in tasks) == sorted(
+        (user, kind, seed)
+        for seed in range(2)
+        for user, of_user in (("pbm", kinds), ("cascade", kinds[:4]), ("dbn", kinds[:4]))
+        for kind in of_user
+    )
+    heavy = learning.planned(small_world._replace(name="heavy_tailed"), asked)
+    assert {t.kind for t in heavy} == {"gated", "ungated", "early gated", "early ungated"}
+
+
+def test_only_some_parts_of_some_users(small_world: World) -> None:
+    asked = learning.arguments(["--only", "loops", "--users", "dbn", "--seeds", "1"])
+    tasks = learning.planned(small_world._replace(name="lightgbm_rank"), asked)
+    assert [(t.user, t.kind) for t in tasks] == [("dbn", "gated"), ("dbn", "ungated")]
+
+
+def test_results_become_a_study(small_world: World) -> None:
+    figures = np.full(6, 0.5)
+    of_kind = {"frozen": [{FROZEN: figures}] * 2, "pdgd": [{0.1: figures, 0.01: figures + 0.1}] * 2}
+    study = learning.study_of(small_world, "dbn", 1_000, of_kind, {LINEAR: figures})
+    assert study.rivals[PDGD] == pytest.approx(np.full((2, 6), 0.6))
+    assert (study.user, study.n_seeds, set(study.loops)) == ("dbn", 2, set())
+
+
+def test_a_task_is_performed_by_its_kind(small_world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    run = perform(Task(small_world, "cascade", 0, 1_000, "early ungated"))
+    assert [point.n_events for point in run.checkpoints] == [0, 50, 100]
+    assert "small, cascade, seed 0, early ungated: done" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--users", "ubm"],
+        ["--only", "gates"],
+        ["--rivals", "letor"],
+        ["--sets", "letor"],
+        ["--events", "1500"],
+        ["--events", "-1000"],
+        ["--seeds", "-1"],
+    ],
+)
 def test_what_can_not_be_run_is_wrong_usage(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         learning.arguments(wrong)

@@ -45,7 +45,10 @@ NULLS: Final = {
     "equal": "two features that do the same, their weights swapped",
     "successive": "five random proposals in a row, clicks ignore relevance, alpha spent",
 }
-PROPENSITIES: Final = ("dwell.evaluation.diagnostics", "study.judging_propensities")  # the check, and its benchmark
+PROPENSITIES: Final = (
+    "dwell.evaluation.propensity_checks",
+    "study.judging_propensities",
+)  # the check, and its benchmark
 
 
 class Work(NamedTuple):
@@ -234,7 +237,8 @@ def main() -> int:
             fields.append("lightgbm_rank")
         except MissingDataError as error:
             print(f"without lightgbm_rank: {error}", file=sys.stderr)
-    lines, values = preamble(fields), {}
+    print("\n".join(preamble(fields)), flush=True)
+    values = {}
     with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
         work = Work(asked.runs, QUICK_EVENTS if asked.quick else N_EVENTS, fields, asked.quick, pool)
         for name in asked.only:
@@ -242,12 +246,13 @@ def main() -> int:
             began = time.perf_counter()
             counts = section(work)
             seconds = time.perf_counter() - began
-            print(f"{name}: {seconds:.0f} s", file=sys.stderr, flush=True)
             rows = table(counts, is_judged=not asked.quick) if counts else ["not measured: nothing checks it yet."]
-            lines += [f"## {title}", "", *rows, ""]
-            lines += [f"{seconds:.0f} s on {asked.workers} processes.", ""]
+            # a section takes minutes: what is known is printed
+            print(
+                "\n".join([f"## {title}", "", *rows, "", f"{seconds:.0f} s on {asked.workers} processes.", ""]),
+                flush=True,
+            )
             values[name] = {"seconds": seconds, "counts": as_values(counts)}
-    print("\n".join(lines))
     if asked.json is not None:
         asked.json.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return 0

@@ -25,6 +25,7 @@ from study.judging_logs import (
     synthetic_field,
     with_gain,
 )
+from study.judging_propensities import corrupted
 from study.judging_report import Count, exact_interval, table
 from study.judging_runs import Task, differences_of, direction, outcome, perform
 from study.judging_support import evaluate_bad
@@ -212,3 +213,11 @@ def test_what_is_worse_is_said_of_promotions_and_of_what_is_lost() -> None:
     assert abuse.verdict_of(harmless, [_abuse.Run("a", 0, (worse,), 0.0)], is_judged=True) == "**not met**"
     unmoved = harmless._replace(bar="unmoved")
     assert abuse.verdict_of(unmoved, [_abuse.Run("a", 0, (), -0.02)], is_judged=True) == "**not met**"
+
+
+def test_a_temperature_that_is_wrong_is_noticed_and_a_sound_log_is_not() -> None:
+    found = {count.what.split(",")[0]: count for count in corrupted(2, 300)}
+    assert found.pop("sound").hits == 0
+    assert len(found) == 4
+    # each is far beyond three standard errors at 300 events
+    assert all(count.hits == 2 for count in found.values())

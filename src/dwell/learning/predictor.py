@@ -53,6 +53,34 @@ class PredictorSums:
             self.gram + (x * (weight * theta)[:, None]).T @ x, self.moment + (weight * rewards) @ x, self.n + len(x)
         )
 
+    def minus(self, phi: FloatArray, rewards: FloatArray, theta: FloatArray, weight: FloatArray) -> PredictorSums:
+        """Return the sums without served documents that are in them: a late reward takes the old one back.
+
+        Raises:
+            LearningError: There are fewer documents behind the sums than are taken off.
+        """
+        if len(phi) > self.n:
+            raise LearningError(
+                "more documents are taken off than are in the sums",
+                field="phi",
+                value=len(phi),
+                hint=f"At most {self.n}.",
+            )
+        more = PredictorSums.empty(phi.shape[1]).plus(phi, rewards, theta, weight)
+        return PredictorSums(self.gram - more.gram, self.moment - more.moment, self.n - more.n)
+
+    def decayed(self, factor: float) -> PredictorSums:
+        """Return the sums with every event behind them counting `factor` times, in [0, 1]: 1/2 after a half-life.
+
+        Raises:
+            LearningError: The factor is outside [0, 1].
+        """
+        if isinstance(factor, bool) or not 0.0 <= factor <= 1.0:
+            raise LearningError(
+                "a decay is outside [0, 1]", field="factor", value=factor, hint="Pass 2**-(age / half)."
+            )
+        return PredictorSums(self.gram * factor, self.moment * factor, self.n)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictor:

@@ -98,3 +98,30 @@ def test_sums_that_are_not_finite_are_refused(bad: float) -> None:
     with pytest.raises(LearningError, match="not finite") as caught:
         fit_predictor(sums)
     assert caught.value.code == "non_finite"
+
+
+def test_one_document_at_a_time_is_exactly_all_at_once_and_taking_off_undoes_it() -> None:
+    phi, c, theta, kappa = log_of(np.random.default_rng(4), 80, 3)
+    batch = PredictorSums.empty(3).plus(phi, c, theta, kappa)
+    one_by_one = PredictorSums.empty(3)
+    for i in range(80):
+        at = slice(i, i + 1)
+        one_by_one = one_by_one.plus(phi[at], c[at], theta[at], kappa[at])
+    np.testing.assert_allclose(fit_predictor(one_by_one).beta, fit_predictor(batch).beta, rtol=0.0, atol=1e-10)
+    rest = batch.minus(phi[50:], c[50:], theta[50:], kappa[50:])
+    first = PredictorSums.empty(3).plus(phi[:50], c[:50], theta[:50], kappa[:50])
+    assert rest.n == 50
+    np.testing.assert_allclose(fit_predictor(rest).beta, fit_predictor(first).beta, rtol=0.0, atol=1e-10)
+    with pytest.raises(LearningError, match="taken off"):
+        first.minus(phi, c, theta, kappa)
+
+
+def test_decayed_sums_are_those_of_decayed_weights() -> None:
+    phi, c, theta, kappa = log_of(np.random.default_rng(5), 40, 2)
+    found = PredictorSums.empty(2).plus(phi, c, theta, kappa).decayed(0.5)
+    expected = PredictorSums.empty(2).plus(phi, c, theta, kappa * 0.5)
+    np.testing.assert_allclose(found.gram, expected.gram, rtol=1e-12)
+    np.testing.assert_allclose(found.moment, expected.moment, rtol=1e-12)
+    for wrong in (-0.1, 1.1, float("nan")):
+        with pytest.raises(LearningError, match="decay"):
+            found.decayed(wrong)

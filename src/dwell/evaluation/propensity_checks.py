@@ -1,0 +1,160 @@
+"""Are the logged propensities those of the draws? Three checks of a log of Plackett-Luce draws against its log weights.
+
+    derived    log p_logged - log p(z) is 0 up to rounding, where all candidates were kept
+    surprise   the mean of -log p(chosen) minus its entropy, over its standard error, where p(z) is the claimed law
+    weight     the mean of pi(chosen) / p_logged is 1, pi being sharper than the logging policy: its weights are bounded
+
+The first sees any wrong number, the second draws that do not follow the law, the third wrong numbers by what they do to
+an estimate. Sums over the steps of one list are martingales, so lists are the independent values.
+
+Source: Plackett 1975; Owen 2013, section 9.3 (weights average 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from dwell.errors import EvaluationError
+from dwell.evaluation.diagnostics import MAX_Z, Finding, graded, mean_weight, z_of_mean
+from dwell.records.arrays import BoolArray, FloatArray
+from dwell.records.rows import EventRow
+
+__all__ = ["propensity_findings"]
+
+_TOLERANCE: Final = 1e-3  # log ratio; float32 scores of 1e3 spreads are exact to 1e3 * 6e-8 / tau .1 = 6e-4
+_MAX_WRONG: Final = 0.01  # of the lists: from here the log is not that of its policy
+_SHARPER: Final = (
+    1.5  # power of the target: its weight is at most sum exp(z) / sum exp(1.5 z), z <= 0 with its peak at 0
+)
+_FEW: Final = 2
+_REMEDY: Final = (
+    "Check that the temperature, the params version and the order on record are those that served, and that nothing"
+    " re-sorts lists after ranking; leave these events out until then."
+)
+
+
+class _Steps(NamedTuple):
+    """Every step of every list, padded to (n, k).
+
+    Attributes:
+        is_step: bool (n, k).
+        logged: float64, log of the logged propensity.
+        derived: float64, log of the probability under the log weights.
+        surprise: float64, -derived minus its expectation.
+        sharper: float64, log of the probability under the sharper target.
+        is_complete: bool (n,), whether every candidate was kept.
+    """
+
+    is_step: BoolArray
+    logged: FloatArray
+    derived: FloatArray
+    surprise: FloatArray
+    sharper: FloatArray
+    is_complete: BoolArray
+
+
+def _tails(values: FloatArray) -> FloatArray:
+    """Return sums over this and all later places, (n, d)."""
+    summed: FloatArray = np.cumsum(values[:, ::-1], axis=1)[:, ::-1]
+    return summed
+
+
+def _steps(rows: Sequence[EventRow], log_weights: Sequence[FloatArray]) -> _Steps:
+    sizes = np.array([len(row.inclusion) for row in rows])
+    kept = np.array([row.n_kept for row in rows])
+    d, k = int(sizes.max()), int(kept.max())
+    is_document = np.arange(d) < sizes[:, None]
+    is_step = np.arange(k) < kept[:, None]
+    z = np.full(is_document.shape, -np.inf)
+    z[is_document] = np.concatenate(log_weights)
+    inclusion = np.ones(is_document.shape)
+    inclusion[is_document] = np.concatenate([row.inclusion for row in rows])
+    logged = np.zeros(is_step.shape)
+    logged[is_step] = np.log(np.concatenate([row.propensities for row in rows]))
+    z = z - z.max(axis=1, keepdims=True)
+    flat = np.where(is_document, z, 0.0)
+    mass = np.where(is_document, np.exp(z), 0.0) / inclusion
+    sharp = np.where(is_document, np.exp(_SHARPER * z), 0.0) / inclusion
+    tiny = np.finfo(np.float64).tiny
+    total = np.maximum(_tails(mass)[:, :k], tiny)
+    log_total = np.log(total)
+    derived = flat[:, :k] - log_total
+    expected = _tails(mass * flat)[:, :k] / total - log_total
+    sharper = _SHARPER * flat[:, :k] - np.log(np.maximum(_tails(sharp)[:, :k], tiny))
+    return _Steps(
+        is_step=is_step,
+        logged=logged,
+        derived=np.where(is_step, derived, 0.0),
+        surprise=np.where(is_step, expected - derived, 0.0),
+        sharper=np.where(is_step, sharper, 0.0),
+        is_complete=(inclusion == 1.0).all(axis=1),
+    )
+
+
+def _derived_finding(steps: _Steps) -> Finding:
+    off = np.abs(np.where(steps.is_step, steps.logged - steps.derived, 0.0)).max(axis=1)
+    wrong = float((off[steps.is_complete] > _TOLERANCE).mean())
+    return graded(
+        "propensity_derived",
+        "ok" if wrong == 0.0 else "warn" if wrong <= _MAX_WRONG else "fail",
+        wrong,
+        _MAX_WRONG,
+        f"{wrong:.1%} of {int(steps.is_complete.sum())} lists carry propensities that their scores do not give",
+        _REMEDY,
+    )
+
+
+def _surprise_finding(steps: _Steps) -> Finding:
+    z = z_of_mean(steps.surprise.sum(axis=1), 0.0)
+    return graded(
+        "propensity_surprise",
+        "ok" if abs(z) <= MAX_Z else "fail",
+        z,
+        MAX_Z,
+        f"the lists are {z:+.1f} standard errors more surprising than draws of the policy",
+        _REMEDY,
+    )
+
+
+def propensity_findings(rows: Sequence[EventRow], log_weights: Sequence[FloatArray]) -> tuple[Finding, ...]:
+    """Return what is wrong with the propensities of a log; deterministic and caller-ordered events are left out.
+
+    Of sound logs, 0.54 % raise a flag by chance (two z-tests at three standard errors); the first check never does.
+
+    Args:
+        rows: Events of independent draws.
+        log_weights: Per event, (l,) Plackett-Luce log weights of the logging policy for its documents, as
+            `ranking.policy_scores` returns them for the spread of all candidates.
+
+    Returns:
+        `propensity_derived` where an event kept all its candidates, then `propensity_surprise` and `mean_weight`; empty
+        where fewer than two events were drawn.
+
+    Raises:
+        EvaluationError: Not one finite log weight a document, or a propensity outside (0, 1].
+    """
+    if len(rows) != len(log_weights):
+        raise EvaluationError("each event needs its log weights", field="log_weights", value=len(log_weights))
+    drawn = [
+        (row, z)
+        for row, z in zip(rows, log_weights, strict=True)
+        if not (row.is_deterministic or row.is_caller_ordered) and row.n_kept
+    ]
+    if len(drawn) < _FEW:
+        return ()
+    used, weights = [row for row, _ in drawn], [z for _, z in drawn]
+    for row, z in drawn:
+        if z.shape != row.inclusion.shape or row.propensities.shape != (row.n_kept,):
+            raise EvaluationError(
+                "an event needs a log weight a document and a propensity a kept one", field="log_weights", value=z.shape
+            )
+    propensities = np.concatenate([row.propensities for row in used])
+    if not (np.isfinite(np.concatenate(weights)).all() and (propensities > 0.0).all() and (propensities <= 1.0).all()):
+        raise EvaluationError("log weights are finite and propensities lie in (0, 1]", field="propensities")
+    steps = _steps(used, weights)
+    ratio = np.where(steps.is_step, np.exp(np.minimum(steps.sharper - steps.logged, 50.0)), 0.0)  # its square is finite
+    found = [_surprise_finding(steps), mean_weight(ratio.sum(axis=1) / steps.is_step.sum(axis=1))]
+    return (_derived_finding(steps), *found) if steps.is_complete.any() else tuple(found)

@@ -54,6 +54,7 @@ QUICK_EVENTS: Final = 1_000  # a smoke test ends within half a minute
 QUICK_SETS: Final = ("lightgbm_rank", HEAVY, QUERIES)
 QUICK_USERS: Final = {"lightgbm_rank": ("pbm",), HEAVY: ("cascade",)}
 QUICK_QUERIES: Final = 500  # events, of the narrower world
+QUICK_LOG: Final = 200  # events of the log that others learn from
 ALL_USERS: Final = ("lightgbm_rank", HEAVY)  # sets on which all kinds of users are asked unless told otherwise
 
 
@@ -106,14 +107,13 @@ def planned(world: World, asked: argparse.Namespace) -> list[Task]:
     """Return the runs of a set. The founding document's trainer and the rivals meet the first kind of users alone."""
     tasks = []
     for i, user in enumerate(users_on(world.name, asked)):
-        kinds = []
         for part in asked.only:
             if part == "rivals" and (i > 0 or world.name not in asked.rivals):
                 continue
             if part == "literal" and (i > 0 or world.name == HEAVY):
                 continue  # the raw values of the heavy tails are not what its document had in mind
-            kinds += PARTS[part]
-        tasks += tasks_of(world, user=user, seeds=range(asked.seeds), n_events=asked.events, kinds=kinds)
+            n_events = QUICK_LOG if asked.quick and part in {"literal", "rivals"} else asked.events
+            tasks += tasks_of(world, user=user, seeds=range(asked.seeds), n_events=n_events, kinds=PARTS[part])
     return tasks
 
 
@@ -197,6 +197,7 @@ def preamble(asked: argparse.Namespace) -> list[str]:
         "that ties earn nothing, and questions without a relevant candidate are left out.",
         "A difference is a tie unless both its intervals, over seeds and over questions (paired bootstrap),",
         "leave out 0; with one seed, the one over questions.",
+        *([f"A smoke test: who learns from a log has {QUICK_LOG} events of it alone."] if asked.quick else []),
         "",
     ]
 

@@ -20,7 +20,8 @@ import numpy as np
 
 from dwell.errors import ConfigError
 from dwell.evaluation.betting import log_wealth, lower_bound, upper_bound
-from dwell.evaluation.judging import JudgedEvent, differences, kish, prefix_difference
+from dwell.evaluation.diagnostics import Finding, weight_concentration
+from dwell.evaluation.judging import JudgedEvent, differences, end_differences, kish, prefix_difference
 from dwell.learning.transform import normal_quantile
 from dwell.records import Estimate, GateDecision
 from dwell.records.arrays import FloatArray
@@ -52,6 +53,9 @@ class GateSettings:
         unsupported_warn: Share of unsupported exposure that is reported, in [0, 1].
         unsupported_refuse: Share from which a promotion is held, in [0, 1].
         max_judged_events: After so many judged events an undecided proposal is replaced, >= 100.
+        segment_margin: How much worse a segment may be, reward per list, >= 0: one that is shown to lose more holds a
+            promotion.
+        min_segment_events: Judged events from which a segment is guarded, >= 2.
         is_rolled_back: Whether params that the gate promoted give way again, by themselves, to those before them once
             later events show that these are better; at the same alpha, once per promotion.
     """
@@ -67,6 +71,8 @@ class GateSettings:
     unsupported_warn: float = 0.10
     unsupported_refuse: float = 0.30  # refusing at 10 % blocked half of the good proposals there
     max_judged_events: int = 20_000
+    segment_margin: float = 0.02  # a choice: a fiftieth of a click per list, below what a segment of hundreds can show
+    min_segment_events: int = 100
     is_rolled_back: bool = True
 
     def __post_init__(self) -> None:
@@ -85,6 +91,8 @@ class GateSettings:
             ("unsupported_warn", 0.0, 1.0),
             ("unsupported_refuse", 0.0, 1.0),
             ("max_judged_events", 100, 2**31),
+            ("segment_margin", 0.0, 100.0),
+            ("min_segment_events", 2, 2**31),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(
@@ -105,6 +113,9 @@ class Evidence:
         is_caller_ordered_only: Whether every event was ordered by the caller.
         held_out: Differences on users that are never learned from, for the guard.
         attempt: How many proposals have been judged against these live params, this one included; >= 1.
+        findings: What is wrong with the log itself, see `diagnostics`: a failed check holds a promotion.
+        segments: Segment of each event, "" where it has none; empty where segments are not guarded.
+        n_capped: Events left out because their users had judged enough already.
     """
 
     events: Sequence[JudgedEvent]
@@ -114,6 +125,9 @@ class Evidence:
     held_out: FloatArray
     attempt: int
     n_effective_users: float | None = None
+    findings: Sequence[Finding] = ()
+    segments: Sequence[str] = ()
+    n_capped: int = 0
 
     @property
     def effective_users(self) -> float | None:
@@ -135,8 +149,14 @@ def _fixed_estimate(x: FloatArray, weights: FloatArray | None = None) -> Estimat
     return Estimate(mean, mean - half, mean + half, x.size, float(x.size) if weights is None else kish(weights))
 
 
-def _estimates(evidence: Evidence, x: FloatArray, importance: FloatArray) -> dict[str, Estimate]:
+def _estimates(
+    evidence: Evidence, x: FloatArray, importance: FloatArray, settings: GateSettings
+) -> dict[str, Estimate]:
     found = {"doubly_robust": _fixed_estimate(x, importance)}
+    ends = np.clip(end_differences(evidence.events, evidence.rewards), -settings.bound, settings.bound)
+    if ends.shape == (x.size, 2) and x.size:
+        found["examination_low"] = _fixed_estimate(ends[:, 0], importance)
+        found["examination_high"] = _fixed_estimate(ends[:, 1], importance)
     prefix = prefix_difference(evidence.events, evidence.rewards)
     if prefix is not None:
         value, error, n, effective = prefix
@@ -153,7 +173,11 @@ def _significantly_negative(estimate: Estimate) -> bool:
 
 
 def _objections(
-    evidence: Evidence, estimates: dict[str, Estimate], unsupported: float, settings: GateSettings
+    evidence: Evidence,
+    estimates: dict[str, Estimate],
+    unsupported: float,
+    findings: Sequence[Finding],
+    settings: GateSettings,
 ) -> list[str]:
     """Return why a proposal that looks better must still wait."""
     n = len(evidence.events)
@@ -177,10 +201,25 @@ def _objections(
         )
     if "prefix" in estimates and _significantly_negative(estimates["prefix"]):
         reasons.append(f"disagreement: the prefix estimate says it is worse, {estimates['prefix'].value:+.4f}")
+    reasons += [f"{found.code}: {found.words}. {found.remedy}" for found in findings if found.severity == "fail"]
+    if "examination_low" in estimates or "examination_high" in estimates:
+        ends = [estimates[name].value for name in ("examination_low", "examination_high")]
+        if min(ends) <= 0.0:
+            reasons.append(
+                f"examination: at the ends of what is known of it the difference is {ends[0]:+.4f} and {ends[1]:+.4f}"
+            )
     if "held_out_users" in estimates and _significantly_negative(estimates["held_out_users"]):
         value = estimates["held_out_users"].value
         reasons.append(f"disagreement: users that are never learned from say it is worse, {value:+.4f}")
     return reasons
+
+
+def _findings(evidence: Evidence, x: FloatArray, importance: FloatArray, settings: GateSettings) -> list[Finding]:
+    """Return what speaks against reading the estimate: of the log, of its weights, and segment by segment."""
+    found = list(evidence.findings)
+    if importance.size >= _FEW and importance.sum() > 0.0:
+        found += weight_concentration(importance, "exposure")
+    return found
 
 
 def _notes(evidence: Evidence, unsupported: float, settings: GateSettings) -> list[str]:
@@ -287,9 +326,10 @@ def decide(
     alpha = spent_alpha(settings.alpha, evidence.attempt)
     importance = np.array([e.importance for e in evidence.events])
     unsupported = float(np.mean([e.unsupported for e in evidence.events])) if len(evidence.events) else 0.0
-    estimates = _estimates(evidence, x, importance)
+    estimates = _estimates(evidence, x, importance, settings)
+    findings = _findings(evidence, x, importance, settings)
     difference = _difference(x, alpha, importance, settings)
-    objections = _objections(evidence, estimates, unsupported, settings)
+    objections = _objections(evidence, estimates, unsupported, findings, settings)
     if settings.kind == "off":
         verdict: Verdict = "promote"
         reasons = ["gate_off: the configuration lets every proposal go live"]
@@ -304,7 +344,10 @@ def decide(
             "unsupported_exposure": unsupported,
             "cut_share": cut,
             "max_weight_share": float(importance.max() / importance.sum()) if importance.sum() > 0.0 else 0.0,
+            "clipped_share": float(np.mean([e.clipped for e in evidence.events])) if len(evidence.events) else 0.0,
+            "capped_events": float(evidence.n_capped),
             "attempt": float(evidence.attempt),
+            **{found.code: found.value for found in findings},
             **_user_figures(evidence),
         },
         proposed_version=proposed_version,

@@ -1,6 +1,6 @@
 """What one event says about a proposal: its estimated difference to the safe policy, before and after the reward.
 
-    x = sum over d of (omega_d^new - omega_d^safe) mu_d min(1, rho_d / .05)
+    x = sum over d of g_d min(1, rho_d / .05) where g_d = (omega_d^new - omega_d^safe) mu_d > 0, of g_d where it is not
       + sum over shown d of clip((omega_d^new - omega_d^safe) / rho_d, +-W) (c_d - theta_k mu_d)
 
 The first sum is the direct method, pessimistic where the logging policy gave no support; the second corrects it with
@@ -224,8 +224,11 @@ def _contribution(
 ) -> Contribution:
     kept = row.n_kept
     slope = np.clip(gain[:kept] / np.maximum(exposure[:kept], _MIN_EXPOSURE), -most, most)
+    promised = gain * predicted
+    # what is not supported promises no gain; a loss is believed: discounted too, a merely sharper ranking read as better
+    direct = np.where(promised > 0.0, promised * np.minimum(1.0, exposure / SUPPORT), promised)
     return Contribution(
-        direct=float((gain * predicted * np.minimum(1.0, exposure / SUPPORT)).sum()),
+        direct=float(direct.sum()),
         slope=slope,
         expected=examination_at(np.arange(1, kept + 1), shown) * predicted[:kept],
     )

@@ -48,6 +48,7 @@ __all__ = [
     "terms_of",
 ]
 
+OBJECTIVE_NAMES: Final = ("lambda_loss", "pairwise", "pl_rank")  # of `protocol.OBJECTIVES`, which stands above
 _ADAM_BETA1: Final = 0.9  # Kingma and Ba 2015, section 2: the paper's own defaults
 _ADAM_BETA2: Final = 0.999
 _ADAM_EPSILON: Final = 1e-8
@@ -67,6 +68,7 @@ class LearnerSettings:
     """What the learner may do.
 
     Attributes:
+        objective: What is climbed: "pl_rank" (expected list reward), "lambda_loss" or "pairwise"; docs/learners.md.
         step_size: Adam's step, in (0, 1], in units of weights at norm 1.
         n_samples: Rankings sampled per list and step, 1 to 1,024.
         l2: Pull towards the live params, >= 0.
@@ -75,6 +77,7 @@ class LearnerSettings:
         max_weight: Bound on every weight at norm 1, in (0, 1]; one that is beyond it in the live params may not grow.
     """
 
+    objective: str = "pl_rank"
     step_size: float = 0.003  # gated-loop study: Adam .003 did no harm from 500 to 10,000 events
     n_samples: int = 16
     l2: float = 0.01
@@ -93,6 +96,13 @@ class LearnerSettings:
             value = getattr(self, name)
             if not low < value <= high:
                 raise ConfigError(f"a learner setting is outside ({low:g}, {high:g}]", field=name, value=value)
+        if self.objective not in OBJECTIVE_NAMES:
+            raise ConfigError(
+                "unknown objective",
+                field="learner.objective",
+                value=self.objective,
+                hint=f"Use one of {list(OBJECTIVE_NAMES)}.",
+            )
         for name in ("l2", "ridge"):
             if not 0.0 <= getattr(self, name) < np.inf:
                 raise ConfigError("a learner setting is negative or not finite", field=name, value=getattr(self, name))
@@ -108,6 +118,7 @@ class Lists(NamedTuple):
         weights: float64 (b,), sampling weights, mean 1.
         params_versions: int64 (b,), version that served each list, for learners that may only learn from their own
             lists; None where it is not told.
+        praise: float64 (b, d), what positive credit of each document counts, in [0, 1]; None where all counts.
     """
 
     batch: RowBatch
@@ -115,6 +126,7 @@ class Lists(NamedTuple):
     safe_scores: FloatArray
     weights: FloatArray
     params_versions: IntArray | None = None
+    praise: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -328,6 +340,8 @@ def score_slope(lists: Lists, scores: FloatArray, terms: Terms, rng: np.random.G
     batch, temperature = lists.batch, terms.temperature
     values = position_values(batch, terms.theta)
     credit = _centred(estimated_relevance(lists, terms.predictors, terms.theta, clip=terms.clip), batch)
+    if lists.praise is not None:
+        credit = np.where(credit > 0.0, credit * lists.praise, credit)
     b, d = batch.is_document.shape
     noise = rng.standard_exponential((b, terms.settings.n_samples, d), dtype=np.float32)
     noise = np.log(np.maximum(noise, _TINY, out=noise), out=noise)
@@ -436,9 +450,8 @@ def learn(
         check_lists(lists, adam.n_steps + 1)
         found = score_slope(lists, checked_scores(lists, w, adam.n_steps + 1), terms, rng)
         b = len(found.gradient)
-        slope = np.einsum("b,bd,bdp->p", lists.weights, found.gradient, lists.phi, optimize=True) / b - settings.l2 * (
-            w - start
-        )
+        by_document = (lists.weights[:, None] * found.gradient).ravel()
+        slope = by_document @ lists.phi.reshape(-1, w.size) / b - settings.l2 * (w - start)
         if not np.isfinite(slope).all():
             raise _diverged("the gradient is not finite", adam.n_steps + 1)
         adam, move = adam_step(adam, slope, settings.step_size)

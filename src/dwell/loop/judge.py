@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
 from dwell.evaluation import EventPolicy, Evidence, JudgedEvent, differences, judge_event, kish
+from dwell.evaluation.diagnostics import Finding
+from dwell.evaluation.influence import sequential_user_weights
+from dwell.evaluation.propensity_checks import propensity_findings
 from dwell.learning.predictor import Predictor
 from dwell.learning.space import Space
 from dwell.ranking import expected_exposure, named_generator, policy_scores, score_spread
@@ -18,9 +22,24 @@ from dwell.records.arrays import FloatArray
 from dwell.records.impression import Mode
 from dwell.records.rows import EventRow
 
-__all__ = ["Band", "Bench", "Judgement", "caller_policy", "evidence_of", "policy_on", "safe_policy"]
+__all__ = [
+    "Band",
+    "Bench",
+    "Judgement",
+    "caller_policy",
+    "evidence_of",
+    "log_findings",
+    "policy_on",
+    "safe_policy",
+    "within_quota",
+]
 
+_CHECKED: Final = 2_000  # newest events whose propensities are checked at a look: what the rates were measured on
+_HALF: Final = 0.5
 _AT_ONCE: Final = 256  # events scored together: 256 lists of 64 documents by 300 features are 40 MB
+
+
+Item = TypeVar("Item")
 
 
 class Band(NamedTuple):
@@ -95,6 +114,7 @@ class _Known(NamedTuple):
     user_hash: int | None
     is_held_out: bool
     params_version: int | None  # None where the caller ordered
+    segment_code: int
 
 
 @dataclass(slots=True)
@@ -133,6 +153,7 @@ class Judgement:
                     row.user_hash,
                     row.is_held_out,
                     None if row.is_caller_ordered else row.params_version,
+                    row.segment_code,
                 )
         return sorted(self.known.values(), key=lambda known: known[:2])
 
@@ -212,6 +233,7 @@ def evidence_of(
     versions: Mapping[int, Params],
     attempt: int,
     most: int,
+    segments: Mapping[int, str | None] = MappingProxyType({}),
 ) -> Evidence:
     """Return what the gate may know, from closed events in close order.
 
@@ -222,8 +244,11 @@ def evidence_of(
         versions: Params by version, for events that several versions served.
         attempt: Count of proposals against these live params.
         most: Most events that judge.
+        segments: Names of segments by code, to guard each; none are guarded where it is empty.
     """
-    known = judgement.sequence(rows, most=most)
+    every = judgement.sequence(rows, most=most)
+    known = within_quota(every, [one.user_hash for one in every])
+    held_out = within_quota(held_out, [row.user_hash for row in held_out])
     there = {row.seq: row for row in rows}
     judgement.prepare([*(there[one.seq] for one in known if one.seq in there), *(held_out if known else ())])
     served_by: dict[int, int] = {}
@@ -254,4 +279,51 @@ def evidence_of(
         is_caller_ordered_only=all(one.params_version is None for one in known),
         held_out=differences(held, [row.rewards for row in held_out]),
         attempt=attempt,
+        findings=log_findings(rows[-_CHECKED:], versions),
+        segments=[segments.get(one.segment_code) or "" for one in known] if segments else (),
+        n_capped=len(every) - len(known),
     )
+
+
+def within_quota(items: Sequence[Item], users: Sequence[int | None]) -> list[Item]:
+    """Return items in their order without those by which a user would exceed three times the mean of the others.
+
+    Whether one counts follows from the users up to it alone, never from what came of it, so that a sequence that is
+    tested while it grows stays the same. Items without a user count: nothing is known that they could share.
+
+    Args:
+        items: In the order in which they are tested.
+        users: Hash of each one's user, or None.
+    """
+    has_user = np.array([user is not None for user in users], dtype=np.bool_)
+    named = np.array([user for user in users if user is not None], dtype=np.uint64)
+    counts = np.ones(len(items), dtype=np.bool_)
+    counts[has_user] = sequential_user_weights(named) >= _HALF
+    return [item for item, is_counted in zip(items, counts.tolist(), strict=True) if is_counted]
+
+
+def log_findings(rows: Sequence[EventRow], versions: Mapping[int, Params]) -> tuple[Finding, ...]:
+    """Return what is wrong with the propensities of events whose candidates were all kept, as their versions served.
+
+    Where candidates were only sampled, the policy's partition sums are estimates, and a check would take their error
+    for the log's.
+    """
+    complete = [
+        row
+        for row in rows
+        if not (row.is_deterministic or row.is_caller_ordered)
+        and row.n_kept
+        and (row.inclusion == 1.0).all()
+        and row.params_version in versions
+        and len(versions[row.params_version].feature_names) == row.features.shape[1]
+    ]
+    found: dict[int, FloatArray] = {}
+    for version in {row.params_version for row in complete}:
+        part = [row for row in complete if row.params_version == version]
+        params = versions[version]
+        scores = params.score(np.concatenate([row.features for row in part]))
+        ends = np.cumsum([len(row.features) for row in part])[:-1]
+        for row, own in zip(part, np.split(scores, ends), strict=True):
+            served = policy_on(row, params, scores=own.astype(np.float32).astype(np.float64))  # as they were drawn by
+            found[row.seq] = policy_scores(served.scores, row.temperature)
+    return propensity_findings(complete, [found[row.seq] for row in complete])

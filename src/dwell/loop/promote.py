@@ -140,7 +140,13 @@ def evaluate(state: LoopState, params: object, now: float, *, kind: DecisionKind
     with state.store.snapshot() as reader:
         attempt = next_attempt(reader.decisions())
     evidence = evidence_of(
-        judgement, rows, held_out=[], versions=versions_of(state, rows), attempt=attempt, most=len(rows)
+        judgement,
+        rows,
+        held_out=[],
+        versions=versions_of(state, rows),
+        attempt=attempt,
+        most=len(rows),
+        segments=state.replayed.segment_names(),
     )
     return decide(
         evidence,

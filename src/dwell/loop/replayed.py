@@ -363,6 +363,11 @@ class Replayed:
 
     # ---- reading
 
+    def segment_names(self) -> dict[int, str | None]:
+        """Return names of segments by code."""
+        with self._lock:
+            return {code: name for name, code in self._segments.items()}
+
     def trainable(self, *, after: int = 0) -> list[EventRow]:
         """Return rows that may be learned from, in close order."""
         return self.rows.in_close_order(after=after, is_held_out=False)

@@ -130,6 +130,7 @@ def judge(state: LoopState, standing: Standing, now: float, *, held_out: Sequenc
         versions=versions_of(state, rows),
         attempt=proposal.attempt,
         most=state.config.gate.max_judged_events,
+        segments=state.replayed.segment_names(),
     )
     return decide(
         evidence, state.config.gate, proposed_version=params.version, safe_version=state.live.version, now=now

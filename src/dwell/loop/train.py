@@ -12,10 +12,12 @@ import msgspec
 import numpy as np
 
 from dwell.config import Config
-from dwell.learning.learner import Learned, Lists, learn
+from dwell.learning.learner import Learned, Lists
 from dwell.learning.predictor import Predictor, PredictorSums, fit_predictor
+from dwell.learning.protocol import learner_of
 from dwell.learning.relevance import examination_at
 from dwell.learning.space import Space, space_for
+from dwell.loop.caps import Caps, caps_of
 from dwell.loop.judge import Judgement, safe_policy
 from dwell.loop.replayed import Replayed
 from dwell.records import GateDecision, Params
@@ -169,9 +171,16 @@ def plan_steps(n_unseen: int, config: Config, *, steps: int | None) -> Plan:
 
 
 def fit_predictors(
-    rows: Sequence[EventRow], space: Space, theta: FloatArray, *, ridge: float, standardised: Standardised | None = None
+    rows: Sequence[EventRow],
+    space: Space,
+    theta: FloatArray,
+    *,
+    ridge: float,
+    standardised: Standardised | None = None,
+    caps: Caps | None = None,
 ) -> tuple[Predictor, Predictor, Predictor]:
     """Return predictors fitted to queries of fold 0, of fold 1, and to all of them."""
+    caps = caps_of(rows) if caps is None else caps
     phi_of = standardised if standardised is not None else Standardised(space, rows)
     sums = [PredictorSums.empty(space.size), PredictorSums.empty(space.size)]
     for fold in (0, 1):
@@ -181,7 +190,9 @@ def fit_predictors(
             phi = np.concatenate([phi_of(row)[: row.n_kept] for row in some]).astype(np.float64)
             rewards = np.concatenate([row.rewards for row in some])
             examined = np.concatenate([examination_at(np.arange(1, row.n_kept + 1), theta) for row in some])
-            sums[fold] = sums[fold].plus(phi, rewards, examined, np.ones(len(rewards)))
+            praise = np.concatenate([caps.praised([row], row.n_kept)[0] for row in some]) if caps.praise else 1.0
+            weight = np.repeat([caps.event(row) for row in some], [row.n_kept for row in some])
+            sums[fold] = sums[fold].plus(phi, rewards, examined, weight * np.where(rewards > 0.0, praise, 1.0))
     both = PredictorSums(sums[0].gram + sums[1].gram, sums[0].moment + sums[1].moment, sums[0].n + sums[1].n)
     return fit_predictor(sums[0], ridge=ridge), fit_predictor(sums[1], ridge=ridge), fit_predictor(both, ridge=ridge)
 
@@ -199,7 +210,9 @@ def _samples(
     plan: Plan,
     config: Config,
     rng: np.random.Generator,
+    *,
     budget: Budget,
+    caps: Caps,
 ) -> Iterator[tuple[list[EventRow], FloatArray]]:
     """Yield rows and sampling weights per step: half unseen events, each once, half replayed ones while they last."""
     fresh = math.ceil(plan.batch / 2)
@@ -214,6 +227,7 @@ def _samples(
             kept = [i for i, seq in enumerate(batch.seqs.tolist()) if seq in drawn]
             rows += [drawn[int(batch.seqs[i])] for i in kept]
             weights = np.concatenate([weights, batch.sampling_weights[kept]])
+        weights *= [caps.event(row) for row in rows]
         yield rows, weights / weights.mean()
 
 
@@ -303,7 +317,10 @@ def propose(
     rows = replayed.trainable()
     space = space_for(live, _fitting_features(rows, rng))
     standardised = Standardised(space, rows)
-    fold0, fold1, both = fit_predictors(rows, space, theta, ridge=config.learner.ridge, standardised=standardised)
+    caps = caps_of(rows)
+    fold0, fold1, both = fit_predictors(
+        rows, space, theta, ridge=config.learner.ridge, standardised=standardised, caps=caps
+    )
     start = space.vector(live)
     deadline = clock() + config.training.max_seconds
     state = {"ended_by": "steps"}
@@ -311,7 +328,7 @@ def propose(
     budget = Budget(most_replayed)
 
     def lists() -> Iterator[Lists]:
-        for some, weights in _samples(unseen, replayed, plan, config, rng, budget):
+        for some, weights in _samples(unseen, replayed, plan, config, rng, budget=budget, caps=caps):
             if clock() > deadline:
                 state["ended_by"] = "time"
                 return
@@ -325,9 +342,10 @@ def propose(
                     safe[i, : len(row.inclusion)] = safe_policy(row, live, mode).scores
             if mode not in {"log-only", "shadow"} and live.origin != "caller-order":
                 safe = phi @ start
-            yield Lists(batch, phi, safe, weights)
+            praise = caps.praised(some, phi.shape[1]) if caps.praise else None
+            yield Lists(batch, phi, safe, weights, praise=praise)
 
-    learned = learn(
+    learned = learner_of(config.learner.objective)(
         start,
         lists(),
         (fold0, fold1),

@@ -182,7 +182,9 @@ def test_an_exposure_of_zero_does_not_divide(event: Callable[..., EventRow]) -> 
     one = judge_event(row, BETTER._replace(scores=np.array([0.0, 1.0, 2.0])), EventPolicy(np.arange(3.0), 0.0),
                       np.ones(3), THETA, max_importance_weight=2.0)  # fmt: skip
     assert np.isfinite(one.slope).all()
-    assert one.direct == 0.0
+    # gains without support promise nothing, losses are believed; the gains of a list are its losses, and with a
+    # prediction of 1 everywhere they are the unsupported share of the list's examination
+    assert one.direct == pytest.approx(-one.unsupported * THETA[:2].sum())
 
 
 def test_exposures_of_a_deterministic_policy_add_up_when_documents_stand_for_others(

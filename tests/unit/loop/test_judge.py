@@ -1,10 +1,21 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from dwell.learning.predictor import Predictor
 from dwell.learning.space import space_for
-from dwell.loop.judge import Bench, Judgement, caller_policy, evidence_of, policy_on, safe_policy
+from dwell.loop.judge import (
+    Bench,
+    Judgement,
+    caller_policy,
+    evidence_of,
+    log_findings,
+    policy_on,
+    safe_policy,
+    within_quota,
+)
+from dwell.ranking import draw_ranking
 from dwell.records import Params
 from dwell.records.rows import EventRow
 
@@ -98,10 +109,11 @@ def test_who_and_what_stands_behind_it() -> None:
     assert (found.n_users, found.is_caller_ordered_only) == (3, False)
     of_caller = look(judgement(), [event(i, is_caller_ordered=True, user_hash=None) for i in range(1, 8)])
     assert (of_caller.n_users, of_caller.n_effective_users, of_caller.is_caller_ordered_only) == (None, None, True)
-    # one user with half of 12 events, six with one each: 12^2 / (6^2 + 6) is what they are worth
+    # one user with half of 12 events, six with one each: he may stand for three of them, so that 9 events count,
+    # which are worth 9^2 / (3^2 + 6) users
     skewed = look(judgement(), [event(i, user_hash=0 if i <= 6 else i) for i in range(1, 13)])
-    assert skewed.n_users == 7
-    np.testing.assert_allclose(skewed.n_effective_users, 144 / 42, rtol=1e-12)
+    assert (skewed.n_users, len(skewed.events), skewed.n_capped) == (7, 9, 3)
+    np.testing.assert_allclose(skewed.n_effective_users, 81 / 15, rtol=1e-12)
 
 
 def test_rows_that_leave_take_no_evidence_with_them() -> None:
@@ -129,3 +141,41 @@ def test_the_first_events_of_both_kinds_are_named() -> None:
     assert at.first_seqs() == []
     look(at, [event(i, is_held_out=i > 4) for i in range(2, 8)])
     assert at.first_seqs() == [2, 5]
+
+
+def test_who_has_judged_enough_is_left_out_from_then_on_and_the_beginning_stays() -> None:
+    users = [1, 2, 3] * 4 + [9] * 40 + [1, 2, 3] * 4 + [None] * 5
+    kept = within_quota(list(range(len(users))), users)
+    heavy = [i for i in kept if users[i] == 9]
+    # three others with four events each: he may reach three times their mean
+    assert heavy == list(range(12, 24))
+    assert [i for i in kept if users[i] is None] == list(range(64, 69))
+    for n in range(len(users)):
+        assert within_quota(list(range(n)), users[:n]) == [i for i in kept if i < n]
+
+
+def test_propensities_that_the_scores_do_not_give_are_found_and_sound_ones_are_not() -> None:
+    rng = np.random.default_rng(3)
+    sound, wrong = [], []
+    for i in range(1, 200):
+        features = rng.normal(size=(6, 1)).astype(np.float32)
+        scores = LIVE.score(features).astype(np.float32).astype(np.float64)
+        drawn = draw_ranking(scores, 0.3, 3, rng)
+        order = np.concatenate([drawn.order, np.setdiff1d(np.arange(6), drawn.order)])
+        common = {
+            "features": features[order],
+            "inclusion": np.ones(6),
+            "exposure": np.full(6, 0.3),
+            "caller_rank": order.astype(float),
+            "n_kept": 3,
+            "n_shown": 3,
+            "rewards": np.zeros(3),
+            "temperature": 0.3,
+        }
+        sound.append(event(i, **common, propensities=drawn.propensities))
+        wrong.append(event(i, **common, propensities=np.minimum(drawn.propensities * 1.1, 1.0)))
+    assert {f.severity for f in log_findings(sound, {0: LIVE})} == {"ok"}
+    assert "fail" in {f.severity for f in log_findings(wrong, {0: LIVE})}
+    # where candidates were only sampled, or the version is not known, nothing is claimed
+    sampled = [replace(row, inclusion=np.full(6, 0.5)) for row in wrong]
+    assert log_findings(sampled, {0: LIVE}) == log_findings(wrong, {}) == ()

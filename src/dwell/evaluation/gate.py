@@ -21,6 +21,7 @@ import numpy as np
 from dwell.errors import ConfigError
 from dwell.evaluation.betting import log_wealth, lower_bound, upper_bound
 from dwell.evaluation.diagnostics import Finding, weight_concentration
+from dwell.evaluation.guardrails import guardrail_objections
 from dwell.evaluation.judging import JudgedEvent, differences, end_differences, kish, prefix_difference
 from dwell.learning.transform import normal_quantile
 from dwell.records import Estimate, GateDecision
@@ -114,7 +115,7 @@ class Evidence:
         held_out: Differences on users that are never learned from, for the guard.
         attempt: How many proposals have been judged against these live params, this one included; >= 1.
         findings: What is wrong with the log itself, see `diagnostics`: a failed check holds a promotion.
-        segments: Segment of each event, "" where it has none; empty where segments are not guarded.
+        segments: Segment of each event, None where it has none; empty where segments are not guarded.
         n_capped: Events left out because their users had judged enough already.
     """
 
@@ -126,7 +127,7 @@ class Evidence:
     attempt: int
     n_effective_users: float | None = None
     findings: Sequence[Finding] = ()
-    segments: Sequence[str] = ()
+    segments: Sequence[str | None] = ()
     n_capped: int = 0
 
     @property
@@ -219,6 +220,14 @@ def _findings(evidence: Evidence, x: FloatArray, importance: FloatArray, setting
     found = list(evidence.findings)
     if importance.size >= _FEW and importance.sum() > 0.0:
         found += weight_concentration(importance, "exposure")
+    if len(evidence.segments) == x.size:
+        found += guardrail_objections(
+            x,
+            evidence.segments,
+            margin=settings.segment_margin,
+            alpha=settings.alpha,
+            min_events=settings.min_segment_events,
+        )
     return found
 
 

@@ -44,6 +44,8 @@ SUPPORT: Final = 0.05  # gated-loop study: below it a document's exposure counts
 _N_DRAWS: Final = 200  # as for the logged exposure: the same Monte Carlo error on both sides of the ratio
 _MIN_EXPOSURE: Final = 1e-3  # below one draw in 200 at the last position: only the clip W decides there
 _TINY: Final = np.float32(1e-30)
+# learning study, section 2.7: an estimate by products of ratios fails below .1 of its events
+MIN_PREFIX_SHARE: Final = 0.1
 _MAX_LOG_WEIGHT: Final = 50.0  # e^50: such a weight leaves no information, and its square must not overflow
 
 
@@ -225,7 +227,7 @@ def _contribution(
     kept = row.n_kept
     slope = np.clip(gain[:kept] / np.maximum(exposure[:kept], _MIN_EXPOSURE), -most, most)
     promised = gain * predicted
-    # what is not supported promises no gain; a loss is believed: discounted too, a merely sharper ranking read as better
+    # what is not supported promises no gain; losses are believed: with both discounted, a sharper ranking read better
     direct = np.where(promised > 0.0, promised * np.minimum(1.0, exposure / SUPPORT), promised)
     return Contribution(
         direct=float(direct.sum()),
@@ -256,13 +258,23 @@ def kish(weights: FloatArray) -> float:
     return float(weights.sum()) ** 2 / square if square > 0.0 else 0.0
 
 
+def _readable(weight: FloatArray, safe: FloatArray, is_shown: FloatArray) -> int:
+    """Return how many positions, from the top, hold enough effective lists under both policies."""
+    for k in range(weight.shape[1]):
+        if min(kish(weight[:, k]), kish(safe[:, k])) < MIN_PREFIX_SHARE * is_shown[:, k].sum():
+            return k
+    return int(weight.shape[1])
+
+
 def prefix_difference(
     events: Sequence[JudgedEvent], rewards: Sequence[FloatArray]
 ) -> tuple[float, float, int, float] | None:
     """Return (difference, standard error, n, effective sample size) by self-normalised prefix weights.
 
-    Per position k the value is sum w_k c_k / sum w_k; the error is that of the linearised ratio. None where fewer than
-    two events were drawn.
+    Per position k the value is sum w_k c_k / sum w_k; the error is that of the linearised ratio. Weights are products,
+    so that deep down a few lists carry everything, and neither value nor error can be read: positions are read from the
+    top until the lists are worth less than a tenth of themselves (Kish). None where fewer than two events were drawn,
+    or the first position can not be read.
     """
     usable = [
         (e, c) for e, c in zip(events, rewards, strict=True) if e.prefix is not None and e.safe_prefix is not None
@@ -274,6 +286,10 @@ def prefix_difference(
     for i, (event, c) in enumerate(usable):
         m = len(c)
         weight[i, :m], safe[i, :m], credit[i, :m], is_shown[i, :m] = event.prefix, event.safe_prefix, c, 1.0
+    k = _readable(weight, safe, is_shown)
+    if k == 0:
+        return None
+    weight, safe, credit, is_shown = weight[:, :k], safe[:, :k], credit[:, :k], is_shown[:, :k]
     # lists of different length: a position's mean counts as often as the position was shown
     frequency = is_shown.mean(axis=0)
     effect = np.zeros(n)

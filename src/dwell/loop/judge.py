@@ -280,7 +280,7 @@ def evidence_of(
         held_out=differences(held, [row.rewards for row in held_out]),
         attempt=attempt,
         findings=log_findings(rows[-_CHECKED:], versions),
-        segments=[segments.get(one.segment_code) or "" for one in known] if segments else (),
+        segments=[segments.get(one.segment_code) for one in known] if segments else (),
         n_capped=len(every) - len(known),
     )
 

@@ -11,6 +11,8 @@ from scipy import stats
 
 from dwell.errors import ConfigError
 from dwell.evaluation import Evidence, GateSettings, JudgedEvent, decide, spent_alpha
+from dwell.evaluation.diagnostics import Finding
+from dwell.evaluation.judging import Contribution
 from dwell.records import GateDecision
 from dwell.records.arrays import FloatArray
 
@@ -334,3 +336,56 @@ def test_a_setting_outside_its_range_is_refused_by_name(name: str, value: object
     with pytest.raises(ConfigError) as caught:
         GateSettings(**{name: value})
     assert caught.value.field == f"gate.{name}"
+
+
+def codes_of(found: GateDecision) -> list[str]:
+    return [reason.partition(":")[0] for reason in found.reasons]
+
+
+def judge(given: Evidence, **settings: object) -> GateDecision:
+    return decide(given, GateSettings(**settings), proposed_version=5, safe_version=4, now=12.0)
+
+
+def test_a_log_that_failed_a_check_promotes_nothing() -> None:
+    wrong = Finding(
+        code="mean_weight", severity="fail", value=7.0, threshold=3.0, words="weights average 1.1", remedy="Look."
+    )
+    doubtful = dataclasses.replace(wrong, code="click_fit", severity="warn")
+    held = judge(dataclasses.replace(evidence(GOOD), findings=(wrong,)))
+    assert (held.verdict, codes_of(held)) == ("hold", ["mean_weight"])
+    assert "weights average 1.1" in held.reasons[0]
+    assert held.diagnostics["mean_weight"] == 7.0
+    assert judge(dataclasses.replace(evidence(GOOD), findings=(doubtful,))).verdict == "promote"
+
+
+def test_a_segment_that_is_shown_to_lose_holds_what_is_better_over_all() -> None:
+    xs = np.concatenate([swinging(0.5, 0.2, 600), swinging(-0.3, 0.2, 200)])
+    names = ["many"] * 600 + ["few"] * 200
+    found = judge(dataclasses.replace(evidence(xs), segments=names))
+    assert found.verdict == "hold"
+    assert codes_of(found) == ["segment_few"]
+    # within the margin, without names, or with too few events in it, it does not
+    assert judge(dataclasses.replace(evidence(xs), segments=names), segment_margin=0.5).verdict == "promote"
+    assert judge(evidence(xs)).verdict == "promote"
+    assert judge(dataclasses.replace(evidence(xs), segments=names), min_segment_events=300).verdict == "promote"
+
+
+def test_a_gain_that_hangs_on_the_examination_waits() -> None:
+    better, worse = Contribution(0.3, np.zeros(1), np.zeros(1)), Contribution(-0.1, np.zeros(1), np.zeros(1))
+    given = evidence(GOOD)
+
+    def at_ends(*ends: Contribution) -> GateDecision:
+        return judge(dataclasses.replace(given, events=[e._replace(ends=ends) for e in given.events]))
+
+    held = at_ends(better, worse)
+    assert (held.verdict, codes_of(held)) == ("hold", ["examination"])
+    assert held.estimates["examination_low"].value == pytest.approx(0.3)
+    assert held.estimates["examination_high"].value == pytest.approx(-0.1)
+    assert at_ends(better, better).verdict == "promote"
+
+
+def test_one_event_that_carries_the_weights_holds() -> None:
+    given = evidence(GOOD)
+    heavy = [e._replace(importance=1e4 if i == 0 else 1.0) for i, e in enumerate(given.events)]
+    found = judge(dataclasses.replace(given, events=heavy))
+    assert (found.verdict, codes_of(found)) == ("hold", ["exposure_ess"])

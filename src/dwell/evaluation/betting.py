@@ -27,7 +27,7 @@ from dwell.records.arrays import FloatArray
 
 __all__ = ["MAX_BET", "log_wealth", "lower_bound", "upper_bound"]
 
-# benchmarks/judging.py --only bets: against bets on the estimated mean (aGRAPA), capped at .9, fewer events at every effect
+# benchmarks/judging.py --only bets: fewer events at every effect than bets on the estimated mean (aGRAPA) capped at .9
 MAX_BET: Final = 0.97  # of what would risk ruin
 _EFFECTS: Final = np.array(
     [0.025, 0.05, 0.1, 0.2]

@@ -23,6 +23,7 @@ from dwell.evaluation.betting import log_wealth, lower_bound, upper_bound
 from dwell.evaluation.diagnostics import Finding, weight_concentration
 from dwell.evaluation.guardrails import guardrail_objections
 from dwell.evaluation.judging import JudgedEvent, differences, end_differences, kish, prefix_difference
+from dwell.evaluation.online import CanaryVerdict
 from dwell.learning.transform import normal_quantile
 from dwell.records import Estimate, GateDecision
 from dwell.records.arrays import FloatArray
@@ -117,6 +118,7 @@ class Evidence:
         findings: What is wrong with the log itself, see `diagnostics`: a failed check holds a promotion.
         segments: Segment of each event, None where it has none; empty where segments are not guarded.
         n_capped: Events left out because their users had judged enough already.
+        canary: What the users who are served the proposal say, beside those who are not; None where nobody is.
     """
 
     events: Sequence[JudgedEvent]
@@ -129,6 +131,7 @@ class Evidence:
     findings: Sequence[Finding] = ()
     segments: Sequence[str | None] = ()
     n_capped: int = 0
+    canary: CanaryVerdict | None = None
 
     @property
     def effective_users(self) -> float | None:
@@ -163,6 +166,8 @@ def _estimates(
         value, error, n, effective = prefix
         half = 1.959963984540054 * error
         found["prefix"] = Estimate(value, value - half, value + half, n, effective)
+    if evidence.canary is not None:
+        found["canary"] = evidence.canary.difference
     if evidence.held_out.size:
         found["held_out_users"] = _fixed_estimate(evidence.held_out)
     return found
@@ -276,7 +281,11 @@ def _difference(x: FloatArray, alpha: float, importance: FloatArray, settings: G
 
 
 def _verdict(
-    x: FloatArray, difference: Estimate, objections: list[str], alpha: float, settings: GateSettings
+    x: FloatArray,
+    difference: Estimate,
+    objections: list[str],
+    alpha: float,
+    settings: GateSettings,
 ) -> tuple[Verdict, list[str]]:
     n = x.size
     if n == 0:
@@ -342,6 +351,9 @@ def decide(
     if settings.kind == "off":
         verdict: Verdict = "promote"
         reasons = ["gate_off: the configuration lets every proposal go live"]
+    elif evidence.canary is not None and evidence.canary.verdict == "worse":
+        # what users were served needs no model of how they look at lists: no estimate speaks against it
+        verdict, reasons = "reject", [f"canary_{evidence.canary.reason}"]
     else:
         verdict, reasons = _verdict(x, difference, objections, alpha, settings)
     return GateDecision(

@@ -7,6 +7,7 @@ live before against those that are, to come back by themselves where the live on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ import numpy as np
 from dwell.evaluation import decide, spent_alpha
 from dwell.learning.predictor import Predictor
 from dwell.learning.space import space_for
+from dwell.loop.canary import canary_of
 from dwell.loop.examining import band_of
 from dwell.loop.expected import stored_predictor
 from dwell.loop.judge import Bench, Judgement, evidence_of
@@ -132,6 +134,9 @@ def judge(state: LoopState, standing: Standing, now: float, *, held_out: Sequenc
         most=state.config.gate.max_judged_events,
         segments=state.replayed.segment_names(),
     )
+    if standing is state.standing:
+        alpha = spent_alpha(state.config.gate.alpha, proposal.attempt)
+        evidence = replace(evidence, canary=canary_of(state, proposal, rows, alpha=alpha))
     return decide(
         evidence, state.config.gate, proposed_version=params.version, safe_version=state.live.version, now=now
     )

@@ -1,0 +1,45 @@
+"""What the canary says: users who are served the standing proposal beside those who are served the live params."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dwell.evaluation.online import CanaryVerdict, canary_verdict
+from dwell.loop.state import LoopState
+from dwell.loop.train import Proposal
+from dwell.records.rows import EventRow
+
+__all__ = ["canary_of"]
+
+
+def canary_of(state: LoopState, proposal: Proposal, rows: Sequence[EventRow], *, alpha: float) -> CanaryVerdict | None:
+    """Return what users of both arms say of a proposal; None outside of mode "canary", or where nobody is in an arm.
+
+    A user who was served by both, as at the very moment when the proposal was made, is in neither arm.
+
+    Args:
+        state: The loop.
+        proposal: The standing proposal.
+        rows: Events served since it was made, in close order.
+        alpha: Chance of a wrong word, in (0, 1).
+    """
+    share = state.limits.canary_share
+    if state.mode != "canary" or not 0.0 < share < 1.0:
+        return None
+    served = {proposal.version: True, proposal.safe_version: False}
+    known = [row for row in rows if row.user_hash is not None and row.params_version in served]
+    arms: dict[int | None, set[int]] = {}
+    for row in known:
+        arms.setdefault(row.user_hash, set()).add(row.params_version)
+    known = [row for row in known if len(arms[row.user_hash]) == 1]
+    if not known:
+        return None
+    return canary_verdict(
+        np.array([row.user_hash for row in known], dtype=np.uint64),
+        np.array([served[row.params_version] for row in known], dtype=np.bool_),
+        np.array([np.clip(row.rewards.sum(), -1.0, 1.0) for row in known], dtype=np.float64),
+        share=share,
+        alpha=alpha,
+    )

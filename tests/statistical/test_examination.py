@@ -5,7 +5,8 @@ import pytest
 
 from dwell.records.arrays import FloatArray
 from dwell.reward.examination import HarvestSums, PositionBased
-from dwell.reward.measuring import is_materially_different, measure
+from dwell.reward.measuring import _is_beyond_chance, is_materially_different, measure
+from dwell.reward.position_fit import monotone_findings
 from dwell.testing.users import CascadeUser, DbnUser, PositionBasedUser, SimulatedUser
 
 K = 10
@@ -52,6 +53,28 @@ def test_a_loop_changes_only_for_users_who_differ(eta: float, fewest: float, mos
         changes += changed
     print(f"eta {eta}: changed in {changes} of {runs} runs of four looks")
     assert fewest <= changes / runs <= most
+
+
+def test_the_theta_of_the_users_is_rejected_at_the_level_of_one_look() -> None:
+    # nothing but `_is_beyond_chance` decides; at a true 1 % more than 9 of 300 are rejected with probability 1e-3, at
+    # 30 % fewer than 10 with probability below 1e-20
+    rng, theta = np.random.default_rng(14), PositionBased().theta(K)
+    rejected = 0
+    for _ in range(300):
+        p, c, _ = a_log(PositionBasedUser(1.0), 1000, rng)
+        rejected += _is_beyond_chance(HarvestSums.of(p, c), theta, np.zeros(K))
+    print(f"the true theta rejected in {rejected} of 300 looks")
+    assert rejected <= 9
+
+
+def test_users_who_look_everywhere_alike_hardly_ever_rise() -> None:
+    # the hardest null: all ten positions alike. Bonferroni at 1 %: more than 10 of 300 with probability 2e-4
+    rng, found = np.random.default_rng(15), 0
+    for _ in range(300):
+        p, c, _ = a_log(PositionBasedUser(0.0), 500, rng)
+        found += bool(monotone_findings(HarvestSums.of(p, c)))
+    print(f"a rise found in {found} of 300 logs of users without position bias")
+    assert found <= 10
 
 
 @pytest.mark.parametrize("user", [CascadeUser(), CascadeUser(0.5), DbnUser(trust=0.0)])

@@ -3,7 +3,8 @@
 The empirical-Bernstein sequence needs a few sums, so it streams; the betting sequence is shorter and reads all values.
 
 Source: Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting", theorem 2 (predictable
-plug-in empirical Bernstein); section 4 for betting. Either end alone, at alpha instead of alpha / 2, is one-sided.
+plug-in empirical Bernstein); section 4 for betting. Either end of an interval asked for at 2 alpha is a
+one-sided bound at alpha.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ __all__ = [
     "graded",
     "mass_share",
     "mean_weight",
+    "split_half_finding",
     "weight_concentration",
     "z_of_mean",
 ]
@@ -213,4 +214,31 @@ def agreement(first: FloatArray, second: FloatArray) -> Finding:
         MAX_Z,
         f"the estimates are {float((a - b).mean()):+.4f} apart, {z:+.1f} standard errors",
         "One of the assumptions fails: check the click fit, and let a canary decide.",
+    )
+
+
+def split_half_finding(estimated: FloatArray, observed: FloatArray) -> Finding:
+    """Return whether an estimator gives the logging policy, on half of a log, the value that the other half shows.
+
+    Sees logged exposures or propensities that are not those of the policy that logged, and predictions that do not fit
+    the examination. It does not see an examination that is wrong in the logged and in the target exposure alike: the
+    two cancel where the target is the logger. Where nothing was fitted, `agreement` on the same events is sharper.
+
+    Args:
+        estimated: (m,) contributions of the events of one half to the estimate, the target being the logging policy;
+            whatever the estimator was fitted to comes from this half.
+        observed: (n,) reward of each list of the other half, in the same unit.
+    """
+    a, b = _checked(estimated, "estimated"), _checked(observed, "observed")
+    gap = float(a.mean() - b.mean())
+    error = math.sqrt(float(a.var(ddof=1)) / a.size + float(b.var(ddof=1)) / b.size)
+    sure = 0.0 if abs(gap) <= 1e-9 else math.copysign(math.inf, gap)  # rounding of a mean of equal values
+    z = gap / error if error > 0.0 else sure
+    return graded(
+        "split_half",
+        "ok" if abs(z) <= MAX_Z else "fail",
+        z,
+        MAX_Z,
+        f"the log's own policy is estimated {gap:+.4f} off what it earned, {z:+.1f} standard errors",
+        "The logged exposures are not those of the policy that served: compute them anew; measure examination again.",
     )

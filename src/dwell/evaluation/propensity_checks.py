@@ -1,4 +1,6 @@
-"""Are the logged propensities those of the draws? Three checks of a log of Plackett-Luce draws against its log weights.
+"""Are the logged propensities those of the draws? Checks of a log of Plackett-Luce draws.
+
+Three of them need its log weights:
 
     derived    log p_logged - log p(z) is 0 up to rounding, where all candidates were kept
     surprise   the mean of -log p(chosen) minus its entropy, over its standard error, where p(z) is the claimed law
@@ -6,6 +8,11 @@
 
 The first sees any wrong number, the second draws that do not follow the law, the third wrong numbers by what they do to
 an estimate. Sums over the steps of one list are martingales, so lists are the independent values.
+
+The fourth needs propensities alone. Given which two documents stand at positions k and k+1 and everything else, the
+served order had a chance q that follows from the two propensities (`reward.examination` has the formula), and the other
+order 1 - q. Choose one of the two orders by what was known before the draw: whether it was served, minus its chance, is
+0 in expectation.
 
 Source: Plackett 1975; Owen 2013, section 9.3 (weights average 1).
 """
@@ -22,7 +29,7 @@ from dwell.evaluation.diagnostics import MAX_Z, Finding, graded, mean_weight, z_
 from dwell.records.arrays import BoolArray, FloatArray
 from dwell.records.rows import EventRow
 
-__all__ = ["propensity_findings"]
+__all__ = ["pair_order_finding", "propensity_findings"]
 
 _TOLERANCE: Final = 1e-3  # log ratio; float32 scores of 1e3 spreads are exact to 1e3 * 6e-8 / tau .1 = 6e-4
 _MAX_WRONG: Final = 0.01  # of the lists: from here the log is not that of its policy
@@ -158,3 +165,64 @@ def propensity_findings(rows: Sequence[EventRow], log_weights: Sequence[FloatArr
     ratio = np.where(steps.is_step, np.exp(np.minimum(steps.sharper - steps.logged, 50.0)), 0.0)  # its square is finite
     found = [_surprise_finding(steps), mean_weight(ratio.sum(axis=1) / steps.is_step.sum(axis=1))]
     return (_derived_finding(steps), *found) if steps.is_complete.any() else tuple(found)
+
+
+def _ragged(values: Sequence[FloatArray], field: str, lengths: list[int]) -> FloatArray:
+    """Return lists padded with NaN to the longest, (n, k)."""
+    if [np.shape(value) for value in values] != [(n,) for n in lengths]:
+        raise EvaluationError("each list needs one number a document", field=field, value=len(values))
+    joined = np.concatenate(values).astype(np.float64)
+    if not np.isfinite(joined).all():
+        raise EvaluationError("a number is not finite", field=field)
+    padded = np.full((len(lengths), max(lengths)), np.nan)
+    padded[np.arange(max(lengths)) < np.array(lengths)[:, None]] = joined
+    return padded
+
+
+def pair_order_finding(
+    propensities: Sequence[FloatArray], orientation: Sequence[FloatArray] | None = None
+) -> Finding | None:
+    """Return whether adjacent documents stood in the order that their propensities say, as often as they say.
+
+    Without orientation, the order that the propensities call likelier is counted. That sees propensities that are too
+    high, too low or too sure, and not those of another list, which agree among themselves. With a score that goes with
+    the policy's, it sees those too. An orientation that has nothing to do with the policy (a hash) sees nothing.
+    Of sound logs, 0.27 % are flagged.
+
+    Args:
+        propensities: Per list, (k,) P(document i | those above it) of a Plackett-Luce draw, in (0, 1], as shown; leave
+            out lists in an order of the caller's own. A deterministic list, all 1, counts 0.
+        orientation: Per list, (k,) a number for each document in shown order, known before the draw: the order that
+            puts the higher one first is counted, ties count 0. None: the likelier order.
+
+    Returns:
+        `pair_order`, positive where the counted order was served too often; None below two lists of two documents.
+
+    Raises:
+        EvaluationError: A propensity outside (0, 1], or an orientation that does not fit the lists.
+    """
+    lengths = [np.size(p) for p in propensities]
+    if orientation is not None and len(orientation) != len(lengths):
+        raise EvaluationError("each list needs its orientation", field="orientation", value=len(orientation))
+    if not lengths:
+        return None
+    p = _ragged(propensities, "propensities", lengths)
+    if (p <= 0.0).any() or (p > 1.0).any():
+        raise EvaluationError("propensities lie in (0, 1]", field="propensities")
+    higher = None if orientation is None else _ragged(orientation, "orientation", lengths)
+    can_tell = np.array(lengths) >= _FEW
+    if int(can_tell.sum()) < _FEW:
+        return None
+    first, second = p[can_tell, :-1], p[can_tell, 1:]
+    swapped, served = 1.0 - first, (1.0 - second) + first * second  # as in reward.examination: (1 - q) / q
+    missing = swapped / (served + swapped)  # 1 - q
+    side = np.sign(0.5 - missing) if higher is None else np.sign(-np.diff(higher[can_tell], axis=1))
+    z = z_of_mean(np.nan_to_num(side * missing).sum(axis=1), 0.0)
+    return graded(
+        "pair_order",
+        "ok" if abs(z) <= MAX_Z else "fail",
+        z,
+        MAX_Z,
+        f"neighbours stand in the {'likelier' if higher is None else 'given'} order {z:+.1f} standard errors too often",
+        _REMEDY,
+    )

@@ -65,7 +65,7 @@ def regression_em(table: ClickTable) -> Fitted:
         relevant = c + (1.0 - c) * g * (1.0 - seen) / missed
         beta = _newton(x, relevant, g, beta)
         moved = np.clip(np.bincount(position, looked, k) / counts, _FLOOR, 1.0)
-        moved[0] = 1.0  # the scale of theta is not identified; g takes it
+        moved[0] = 1.0  # it started at 1, where EM stays but for rounding: the scale is not identified, g takes it
         is_still = np.abs(moved - theta).max() < _STILL
         theta = moved
         if is_still:

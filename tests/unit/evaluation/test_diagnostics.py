@@ -59,6 +59,27 @@ def test_estimates_are_compared_in_pairs() -> None:
     assert found.severity == "warn"
 
 
+def test_halves_are_compared_by_both_their_errors() -> None:
+    # variances 1 * 100/99 over 100 and 0.25 * 50/49 over 50
+    estimated, observed = np.where(np.arange(100) % 2, 3.0, 1.0), np.where(np.arange(50) % 2, 2.0, 1.0)
+    error = math.sqrt(1 / 99 + 0.25 / 49)
+    found = dg.split_half_finding(estimated, observed)
+    assert (found.code, found.severity) == ("split_half", "fail")
+    assert found.value == pytest.approx(0.5 / error)
+    assert dg.split_half_finding(estimated + 2.9 * error - 0.5, observed).severity == "ok"
+    assert dg.split_half_finding(estimated - 2.9 * error - 0.5, observed).severity == "ok"
+    assert dg.split_half_finding(estimated - 3.1 * error - 0.5, observed).severity == "fail"
+    assert dg.split_half_finding(np.ones(3), np.ones(2)).value == 0.0
+    assert dg.split_half_finding(np.ones(3), np.zeros(2)).value == math.inf
+    for bad in (np.ones(1), np.array([1.0, math.nan]), np.ones((2, 2))):
+        with pytest.raises(EvaluationError, match="finite") as caught:
+            dg.split_half_finding(np.ones(3), bad)
+        assert caught.value.field == "observed"
+        with pytest.raises(EvaluationError) as caught:
+            dg.split_half_finding(bad, np.ones(3))
+        assert caught.value.field == "estimated"
+
+
 def test_what_is_no_sample_is_refused() -> None:
     for bad in (np.array([1.0]), np.array([1.0, math.nan]), np.array([1.0, -1.0])):
         with pytest.raises(EvaluationError):

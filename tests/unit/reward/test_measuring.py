@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from dwell.errors import EvaluationError
 from dwell.reward.examination import Fitted, HarvestSums, PositionBased
-from dwell.reward.measuring import _chi_square_tail, is_materially_different, measure
+from dwell.reward.measuring import _chi_square_tail, _is_beyond_chance, is_materially_different, measure
 from dwell.reward.position_fit import calibration, monotone_findings
 from dwell.reward.regression_em import ClickTable, regression_em
 from dwell.reward.swaps import swap_sums
@@ -45,6 +45,22 @@ def test_only_what_is_certain_and_matters_replaces() -> None:
     assert not is_materially_different(unsure, far)
 
 
+def test_one_look_errs_once_in_a_hundred() -> None:
+    # beside a theta far off: how large a drift counts, for the one pair that there is
+    sums = coins(0.4, 0.36)
+
+    def z_at(ratio: float) -> float:
+        """Standard errors of theta_2 U - L under theta = (1, ratio)."""
+        to = np.array([ratio, -1.0])
+        return abs(ratio * sums.upper[0] - sums.lower[0]) / np.sqrt(to @ sums.products @ to)
+
+    z = stats.norm.isf(0.005)  # two-sided 1 %
+    measured = float(sums.lower[0] / sums.upper[0])
+    edge = optimize.brentq(lambda r: z_at(r) - z, 0.5 * measured, measured * 0.999)
+    assert _is_beyond_chance(sums, np.array([1.0, edge * 0.999]), np.zeros(2))
+    assert not _is_beyond_chance(sums, np.array([1.0, edge * 1.001]), np.zeros(2))
+
+
 def test_a_lower_position_that_is_looked_at_more_is_found() -> None:
     (finding,) = monotone_findings(coins(0.2, 0.5))
     assert finding.code == "rises"
@@ -73,6 +89,18 @@ def test_regression_em_finds_theta_where_its_relevance_model_is_right() -> None:
     assert found.source == "regression_em"
     assert (np.abs(np.array(found.values) - theta)[1:] < 4 * np.array(found.se)[1:]).all()
     assert max(found.se) < 0.05
+
+
+def test_regression_em_holds_the_first_position_at_one() -> None:
+    # the scale is not identified; from a start at 1 EM leaves the first position there, so that g takes it
+    clicks = np.concatenate([np.repeat([1.0, 0.0], [300, 700]), np.repeat([1.0, 0.0], [150, 850])])
+    table = ClickTable(clicks, np.repeat([1, 2], 1000), np.zeros((2000, 1)))
+    found = regression_em(table)
+    assert found.values[0] == 1.0
+    # a constant relevance: the ratio of click rates is the estimate of maximum likelihood
+    assert found.values[1] == pytest.approx(150 / 300, abs=1e-3)
+    # Fisher: log(p2 / p1) has the variance (1 - p1) / (n p1) + (1 - p2) / (n p2)
+    assert found.se[1] == pytest.approx(0.5 * np.sqrt(0.7 / 300 + 0.85 / 150), rel=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from typing import Any, Self
 
 from dwell.errors import DwellError, ForkedError, RecordError, StorageError
 from dwell.health import HealthReport, report_health
+from dwell.learning.trees import TreeKind, TreeSettings
 from dwell.loop.activate import activate
+from dwell.loop.challenge import Challenge, challenge
 from dwell.loop.experiences import read_experience
 from dwell.loop.export import export_experiences
 from dwell.loop.ingest import check_sequence, checked_signal, signals_of, submit_signals
@@ -255,6 +257,26 @@ class Loop:
         """
         with self._state.alone():
             return evaluate(self._state, params, self._now(now))
+
+    def challenge(
+        self, kind: TreeKind | None = None, *, settings: TreeSettings | None = None, now: float | None = None
+    ) -> Challenge:
+        """Return boosted trees grown on closed events, and the gate's verdict on them from held-out users' events.
+
+        Nothing moves, and trees are not served. The verdict is in no ledger and spends nothing: among many settings
+        tried on the same users, some look better by luck.
+
+        Args:
+            kind: "lightgbm" or "xgboost"; that of the settings when not given.
+            settings: How to grow them, see `dwell.learning.trees`.
+            now: When it is asked.
+
+        Raises:
+            ConfigError: An unknown kind, or another than that of the settings.
+            MissingDependencyError: The library is not installed; the message has the command.
+        """
+        with self._state.alone():
+            return challenge(self._state, kind, settings, self._now(now))
 
     def promote(self, params: Params, *, force: bool = False, now: float | None = None) -> Params:
         """Make params live if the evidence says so, and return them.

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from dwell.evaluation import EventPolicy, Evidence, JudgedEvent, differences, judge_event, kish
 from dwell.evaluation.diagnostics import Finding
@@ -25,6 +26,7 @@ from dwell.records.rows import EventRow
 __all__ = [
     "Band",
     "Bench",
+    "Entrant",
     "Judgement",
     "caller_policy",
     "evidence_of",
@@ -54,11 +56,29 @@ class Band(NamedTuple):
     high: FloatArray
 
 
+class Entrant(Protocol):
+    """What can be judged: params, or a challenger that is none."""
+
+    @property
+    def temperature(self) -> float:
+        """Exploration temperature, >= 0."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from; "caller-order" has no scores."""
+        ...
+
+    def score(self, features: npt.NDArray[np.floating]) -> FloatArray:
+        """Return scores of documents, float64 (n,), for raw features (n, f)."""
+        ...
+
+
 class Bench(NamedTuple):
     """What a judgement stands on.
 
     Attributes:
-        proposed: The params judged.
+        proposed: What is judged, as a rule params.
         safe: The live params.
         mode: Mode of the loop: it decides what users get without the proposal.
         space: The space in which the predictor lives.
@@ -68,7 +88,7 @@ class Bench(NamedTuple):
         band: Between what examination lies, or None where that is not asked.
     """
 
-    proposed: Params
+    proposed: Entrant
     safe: Params
     mode: Mode
     space: Space
@@ -83,7 +103,7 @@ def caller_policy(row: EventRow, temperature: float) -> EventPolicy:
     return EventPolicy(-row.caller_rank, temperature)
 
 
-def policy_on(row: EventRow, params: Params, *, scores: FloatArray | None = None) -> EventPolicy:
+def policy_on(row: EventRow, params: Entrant, *, scores: FloatArray | None = None) -> EventPolicy:
     """Return params as a policy on one event, from scores where they were computed already."""
     if params.origin == "caller-order":
         return caller_policy(row, params.temperature)

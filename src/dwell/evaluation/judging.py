@@ -23,7 +23,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from dwell.learning.relevance import examination_at
 from dwell.ranking import named_generator, policy_scores, rank_marginals, score_spread
 from dwell.records.arrays import FloatArray
 from dwell.records.rows import EventRow
@@ -115,34 +114,30 @@ def _log_weights(policy: EventPolicy, row: EventRow) -> FloatArray:
 
 def _exposures(
     policy: EventPolicy,
+    log_weights: FloatArray | None,
     row: EventRow,
-    thetas: Sequence[FloatArray],
+    thetas: FloatArray,
     noise: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
-) -> list[FloatArray]:
-    """Return the exposure of each document under each of several examinations, from the same rankings."""
+) -> FloatArray:
+    """Return the exposure of each document under each of m examinations (m, k), from the same rankings, (m, n)."""
     n = policy.scores.size
-    if policy.temperature == 0.0:
+    if log_weights is None:
         order = np.argsort(-policy.scores, kind="stable")
         # who stands in for c candidates takes up c positions, as under a drawn order: exposures always sum to theta's
         below = np.cumsum(1.0 / row.inclusion[order])
-        found = []
-        for theta in thetas:
+        value = np.zeros((len(thetas), n))
+        for one, theta in zip(value, thetas, strict=True):
             reached = np.interp(below, np.arange(theta.size + 1), np.concatenate([[0.0], np.cumsum(theta)]))
-            value = np.zeros(n)
-            value[order] = np.diff(reached, prepend=0.0)
-            found.append(value)
-        return found
-    k = min(thetas[0].size, n)
-    order = np.argsort(noise - _log_weights(policy, row).astype(np.float32), axis=1)[:, :k]
-    frequency = rank_marginals(order, n)
-    return [theta[:k] @ frequency for theta in thetas]
+            one[order] = np.diff(reached, prepend=0.0)
+        return value
+    k = min(thetas.shape[1], n)
+    order = np.argsort(noise - log_weights.astype(np.float32), axis=1)[:, :k]
+    found: FloatArray = thetas[:, :k] @ rank_marginals(order, n)
+    return found
 
 
-def _log_steps(policy: EventPolicy, row: EventRow) -> FloatArray | None:
-    """Return log P(document i | those above it) of the served documents, or None under a deterministic policy."""
-    if policy.temperature == 0.0:
-        return None
-    z = _log_weights(policy, row)
+def _log_steps(z: FloatArray, row: EventRow) -> FloatArray:
+    """Return log P(document i | those above it) of the served documents, from log weights (l,)."""
     # as logarithms: whatever is far below what was placed first would underflow
     remaining = np.logaddexp.accumulate(z[::-1])[::-1][: row.n_kept]
     own = z[: row.n_kept] + np.log(row.inclusion[: row.n_kept])  # a served document stands for itself alone
@@ -180,59 +175,44 @@ def judge_event(
             `theta`; under another table it is taken to change as the safe policy's does, which is exact where that
             policy served.
     """
-    shown = theta[: row.n_shown]
-    others = [end[: row.n_shown] for end in ends]
+    thetas = np.array([theta, *ends])[:, : row.n_shown]
     rng = named_generator(b"", "judge", row.event_id)
     noise = rng.standard_exponential((_N_DRAWS, len(row.inclusion)), dtype=np.float32)
     noise = np.log(np.maximum(noise, _TINY, out=noise), out=noise)
-    news = _exposures(proposed, row, [shown, *others], noise)
-    olds = _exposures(safe, row, [shown, *others], noise)
-    new, old = news[0], olds[0]
+    z_new, z_old = (None if p.temperature == 0.0 else _log_weights(p, row) for p in (proposed, safe))
+    new = _exposures(proposed, z_new, row, thetas, noise)
+    old = _exposures(safe, z_old, row, thetas, noise)
+    gain = new - old
     kept = row.n_kept
-    logged = np.maximum(row.exposure[:kept], _MIN_EXPOSURE)
-    ratio = (new[:kept] - old[:kept]) / logged
-    contributions = [_contribution(row, new - old, row.exposure, predicted, shown, max_importance_weight)]
-    for i, other in enumerate(others, 1):
-        changed = row.exposure * (olds[i] + _MIN_EXPOSURE) / (old + _MIN_EXPOSURE)
-        contributions.append(_contribution(row, news[i] - olds[i], changed, predicted, other, max_importance_weight))
-    prefix: FloatArray | None = None
-    safe_prefix: FloatArray | None = None
-    if not row.is_deterministic:
-        steps, safe_steps = _log_steps(proposed, row), _log_steps(safe, row)
-        if steps is not None and safe_steps is not None:
-            prefix, safe_prefix = _prefix_weights(steps, row), _prefix_weights(safe_steps, row)
-    total = float(new.sum())
-    return JudgedEvent(
-        seq=row.seq,
-        direct=contributions[0].direct,
-        slope=contributions[0].slope,
-        expected=contributions[0].expected,
-        prefix=prefix,
-        safe_prefix=safe_prefix,
-        importance=float((new[:kept] / logged).mean()),
-        unsupported=float(np.maximum(new - old, 0.0)[row.exposure < SUPPORT].sum()) / total if total > 0.0 else 0.0,
-        ends=tuple(contributions[1:]),
-        clipped=float((np.abs(ratio) > max_importance_weight).mean()),
-    )
-
-
-def _contribution(
-    row: EventRow,
-    gain: FloatArray,
-    exposure: FloatArray,
-    predicted: FloatArray,
-    shown: FloatArray,
-    most: float,
-) -> Contribution:
-    kept = row.n_kept
-    slope = np.clip(gain[:kept] / np.maximum(exposure[:kept], _MIN_EXPOSURE), -most, most)
+    # under `theta` as logged, under another table as the safe policy's changes
+    exposure = row.exposure * ((old + _MIN_EXPOSURE) / (old[0] + _MIN_EXPOSURE))
+    ratio = gain[:, :kept] / np.maximum(exposure[:, :kept], _MIN_EXPOSURE)
+    slope = np.clip(ratio, -max_importance_weight, max_importance_weight)
     promised = gain * predicted
     # what is not supported promises no gain; losses are believed: with both discounted, a sharper ranking read better
-    direct = np.where(promised > 0.0, promised * np.minimum(1.0, exposure / SUPPORT), promised)
-    return Contribution(
-        direct=float(direct.sum()),
-        slope=slope,
-        expected=examination_at(np.arange(1, kept + 1), shown) * predicted[:kept],
+    supported = promised * np.minimum(1.0, exposure / SUPPORT)
+    direct = np.where(promised > 0.0, supported, promised).sum(axis=1)
+    examined = np.zeros((len(thetas), kept))
+    examined[:, : thetas.shape[1]] = thetas[:, :kept]
+    expected = examined * predicted[:kept]
+    prefix: FloatArray | None = None
+    safe_prefix: FloatArray | None = None
+    if not row.is_deterministic and z_new is not None and z_old is not None:
+        prefix = _prefix_weights(_log_steps(z_new, row), row)
+        safe_prefix = _prefix_weights(_log_steps(z_old, row), row)
+    total = float(new[0].sum())
+    gained = float(np.maximum(gain[0], 0.0)[row.exposure < SUPPORT].sum())
+    return JudgedEvent(
+        seq=row.seq,
+        direct=float(direct[0]),
+        slope=slope[0],
+        expected=expected[0],
+        prefix=prefix,
+        safe_prefix=safe_prefix,
+        importance=float((new[0, :kept] / np.maximum(row.exposure[:kept], _MIN_EXPOSURE)).mean()),
+        unsupported=gained / total if total > 0.0 else 0.0,
+        ends=tuple(Contribution(float(direct[i]), slope[i], expected[i]) for i in range(1, len(thetas))),
+        clipped=float((np.abs(ratio[0]) > max_importance_weight).mean()),
     )
 
 

@@ -86,23 +86,41 @@ def space_for(live: Params, features: npt.NDArray[np.floating]) -> Space:
     """Return the space in which successors of the live params are learned.
 
     A version that carries a transform keeps it, so that the successor starts exactly where the live params are; else
-    one is fitted to these rows.
+    one is fitted to these rows. A feature that the transform knows as a constant, because it came later or did not vary
+    then, is mapped anew where it varies now and has no weight: no score changes, and it can be learned from.
 
     Args:
         live: The params in force.
         features: (n, f) raw features of documents seen, n >= 1.
     """
     if live.transform is not None:
-        raw = live.raw_score
+        raw, transform = live.raw_score, _with_new_columns(live, live.transform, features)
         if raw is None:
-            return Space(live.feature_names, live.transform)
-        return Space(live.feature_names, live.transform, np.array(raw.weights), raw.mean, raw.sd)
+            return Space(live.feature_names, transform)
+        return Space(live.feature_names, transform, np.array(raw.weights), raw.mean, raw.sd)
     transform = fit_transform(features)
     if live.origin != "given":
         return Space(live.feature_names, transform)
     scores = np.nan_to_num(np.asarray(features, dtype=np.float64)) @ live.vector
     sd = float(scores.std())
     return Space(live.feature_names, transform, live.vector, float(scores.mean()), sd if sd > 0.0 else 1.0)
+
+
+def _with_new_columns(live: Params, known: Transform, features: npt.NDArray[np.floating]) -> Transform:
+    """Return the transform with a map for each column that it holds for constant, that varies here, of weight 0."""
+    waiting = [
+        j
+        for j, (knots, weight) in enumerate(zip(known.knots, live.vector, strict=True))
+        if knots.size == 1 and weight == 0.0
+    ]
+    if not waiting or not len(features):
+        return known
+    fitted = fit_transform(features[:, waiting], kind=known.kind)
+    knots, levels = list(known.knots), list(known.levels)
+    for at, j in enumerate(waiting):
+        if fitted.knots[at].size > 1:
+            knots[j], levels[j] = fitted.knots[at], fitted.levels[at]
+    return Transform(tuple(knots), tuple(levels), known.kind)
 
 
 def equal_weights(feature_names: tuple[str, ...], transform: Transform, *, parent: Params, created_at: float) -> Params:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from dwell.evaluation import EventPolicy, Evidence, JudgedEvent, differences, judge_event, kish
 from dwell.evaluation.diagnostics import Finding
 from dwell.evaluation.influence import sequential_user_weights
-from dwell.evaluation.propensity_checks import propensity_findings
+from dwell.evaluation.propensity_checks import pair_order_finding, propensity_findings
 from dwell.learning.predictor import Predictor
 from dwell.learning.space import Space
 from dwell.ranking import expected_exposure, named_generator, policy_scores, score_spread
@@ -323,20 +323,21 @@ def within_quota(items: Sequence[Item], users: Sequence[int | None]) -> list[Ite
 
 
 def log_findings(rows: Sequence[EventRow], versions: Mapping[int, Params]) -> tuple[Finding, ...]:
-    """Return what is wrong with the propensities of events whose candidates were all kept, as their versions served.
+    """Return what is wrong with the propensities of events, as the versions that served them would have drawn.
 
-    Where candidates were only sampled, the policy's partition sums are estimates, and a check would take their error
-    for the log's.
+    Where candidates were only sampled, the policy's partition sums are estimates, and a check by scores would take
+    their error for the log's: those events are checked by the order of neighbours, which needs propensities alone.
     """
+    drawn = [row for row in rows if row.n_kept and not (row.is_deterministic or row.is_caller_ordered)]
     complete = [
         row
-        for row in rows
-        if not (row.is_deterministic or row.is_caller_ordered)
-        and row.n_kept
-        and (row.inclusion == 1.0).all()
+        for row in drawn
+        if (row.inclusion == 1.0).all()
         and row.params_version in versions
         and len(versions[row.params_version].feature_names) == row.features.shape[1]
     ]
+    by_scores = {row.seq for row in complete}
+    others = pair_order_finding([row.propensities for row in drawn if row.seq not in by_scores])
     found: dict[int, FloatArray] = {}
     for version in {row.params_version for row in complete}:
         part = [row for row in complete if row.params_version == version]
@@ -346,4 +347,5 @@ def log_findings(rows: Sequence[EventRow], versions: Mapping[int, Params]) -> tu
         for row, own in zip(part, np.split(scores, ends), strict=True):
             served = policy_on(row, params, scores=own.astype(np.float32).astype(np.float64))  # as they were drawn by
             found[row.seq] = policy_scores(served.scores, row.temperature)
-    return propensity_findings(complete, [found[row.seq] for row in complete])
+    findings = propensity_findings(complete, [found[row.seq] for row in complete])
+    return findings if others is None else (*findings, others)

@@ -93,3 +93,35 @@ def test_one_feature() -> None:
     space = space_for(live, ROWS[:, :1])
     assert space.phi(ROWS[:, :1]).shape == (500, 2)
     assert space.vector(live).tolist() == [0.0, 1.0]
+
+
+def test_a_feature_that_came_later_is_mapped_once_it_varies_and_no_score_changes() -> None:
+    rng = np.random.default_rng(4)
+    early = np.column_stack([rng.normal(size=200), np.zeros(200), rng.normal(size=200)])
+    live = Params(
+        version=3,
+        weights={"a": 0.8, "later": 0.0, "b": -0.6},
+        transform=fit_transform(early),
+        origin="learned",
+    )
+    assert live.transform is not None
+    assert live.transform.knots[1].size == 1
+    now = np.column_stack([rng.normal(size=200), rng.lognormal(size=200), rng.normal(size=200)])
+    space = space_for(live, now)
+    mapped = space.phi(now)[:, 1]
+    assert mapped.std() == pytest.approx(1.0, abs=0.05)
+    order = np.argsort(now[:, 1])
+    assert (np.diff(mapped[order]) >= 0.0).all()
+    # the columns that were known keep their map, bit by bit, and the live params their scores
+    for column in (0, 2):
+        assert space.transform.knots[column] is live.transform.knots[column]
+    again = space.params(space.vector(live), version=4, parent=live, created_at=0.0)
+    np.testing.assert_allclose(again.score(now), live.score(now), rtol=1e-12, atol=1e-12)
+    # one that has a weight, or still does not vary, stays as it is
+    weighted = Params(version=3, weights={"a": 0.8, "later": 0.1, "b": -0.6}, transform=live.transform)
+    assert space_for(weighted, now).transform.knots[1].size == 1
+    assert space_for(live, early).transform.knots[1].size == 1
+    # before it existed it was missing: only what is there is fitted
+    half = now.copy()
+    half[:150, 1] = np.nan
+    assert space_for(live, half).transform.knots[1].size > 1

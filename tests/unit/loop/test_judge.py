@@ -176,6 +176,9 @@ def test_propensities_that_the_scores_do_not_give_are_found_and_sound_ones_are_n
         wrong.append(event(i, **common, propensities=np.minimum(drawn.propensities * 1.1, 1.0)))
     assert {f.severity for f in log_findings(sound, {0: LIVE})} == {"ok"}
     assert "fail" in {f.severity for f in log_findings(wrong, {0: LIVE})}
-    # where candidates were only sampled, or the version is not known, nothing is claimed
-    sampled = [replace(row, inclusion=np.full(6, 0.5)) for row in wrong]
-    assert log_findings(sampled, {0: LIVE}) == log_findings(wrong, {}) == ()
+    # where candidates were only sampled, or the version is not known, the order of neighbours is asked instead
+    sampled = [replace(row, inclusion=np.full(6, 0.5)) for row in sound]
+    for rows, versions in ((sampled, {0: LIVE}), (sound, {})):
+        assert [(f.code, f.severity) for f in log_findings(rows, versions)] == [("pair_order", "ok")]
+    halved = [replace(row, inclusion=np.full(6, 0.5), propensities=row.propensities * 0.5) for row in sound]
+    assert [(f.code, f.severity) for f in log_findings(halved, {0: LIVE})] == [("pair_order", "fail")]

@@ -90,7 +90,9 @@ def _say_report(report: TrainReport, before: int) -> None:
     )
     say()
     # version 0 is where a store begins: it is never a proposal, but what a decision names where there is none
-    say_decision(report.decision, is_of_proposal=report.decision.proposed_version > 0)
+    say_decision(
+        report.decision, is_of_proposal=report.decision.proposed_version > 0 or report.decision.kind == "rollback"
+    )
 
 
 @click.command()

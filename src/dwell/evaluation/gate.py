@@ -58,8 +58,8 @@ class GateSettings:
         segment_margin: How much worse a segment may be, reward per list, >= 0: one that is shown to lose more holds a
             promotion.
         min_segment_events: Judged events from which a segment is guarded, >= 2.
-        is_rolled_back: Whether params that the gate promoted give way again, by themselves, to those before them once
-            later events show that these are better; at the same alpha, once per promotion.
+        is_rolled_back: Whether params that `train` promoted give way again, by themselves, to those before them once
+            later events show that these are better; at the error of a first attempt, once per such promotion.
     """
 
     kind: GateKind = "anytime"
@@ -73,7 +73,9 @@ class GateSettings:
     unsupported_warn: float = 0.10
     unsupported_refuse: float = 0.30  # refusing at 10 % blocked half of the good proposals there
     max_judged_events: int = 20_000
-    segment_margin: float = 0.02  # a choice: a fiftieth of a click per list, below what a segment of hundreds can show
+    segment_margin: float = (
+        0.02  # a choice: a twenty-fifth of a click of the preset "search", below what a segment of hundreds can show
+    )
     min_segment_events: int = 100
     is_rolled_back: bool = True
 
@@ -96,10 +98,20 @@ class GateSettings:
             ("segment_margin", 0.0, 100.0),
             ("min_segment_events", 2, 2**31),
         ):
-            if not low <= getattr(self, name) <= high:
+            value = getattr(self, name)
+            wanted = int if name.endswith(("_events", "_users")) else (int, float)
+            if isinstance(value, bool) or not isinstance(value, wanted) or not low <= value <= high:
+                kind = "a whole number" if wanted is int else "a number"
                 raise ConfigError(
-                    f"a gate setting is outside [{low:g}, {high:g}]", field=f"gate.{name}", value=getattr(self, name)
+                    f"a gate setting is {kind} in [{low:g}, {high:g}]",
+                    field=f"gate.{name}",
+                    value=value,
+                    hint="Correct the setting.",
                 )
+        if not isinstance(self.is_rolled_back, bool):
+            raise ConfigError(
+                "true or false is due here", field="gate.is_rolled_back", value=self.is_rolled_back, hint="Use True."
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -212,7 +224,8 @@ def _objections(
         ends = [estimates[name].value for name in ("examination_low", "examination_high")]
         if min(ends) <= 0.0:
             reasons.append(
-                f"examination: at the ends of what is known of it the difference is {ends[0]:+.4f} and {ends[1]:+.4f}"
+                f"examination: the difference is {ends[0]:+.4f} where lower positions are looked at least,"
+                f" {ends[1]:+.4f} where most: a band from more lists, or a canary, can decide"
             )
     if "held_out_users" in estimates and _significantly_negative(estimates["held_out_users"]):
         value = estimates["held_out_users"].value
@@ -242,7 +255,14 @@ def _notes(evidence: Evidence, unsupported: float, settings: GateSettings) -> li
         notes.append("users_unknown: no event names a user, so distinct users can not be counted")
     if settings.unsupported_warn < unsupported <= settings.unsupported_refuse:
         notes.append(f"weak_support: {unsupported:.0%} of its exposure goes to documents that were hardly ever shown")
+    if evidence.canary is not None and evidence.canary.reason.startswith("sample_ratio"):
+        notes.append(f"canary_{evidence.canary.reason}")
     return notes
+
+
+def _warnings(findings: Sequence[Finding]) -> list[str]:
+    """Return what is worth a look and holds nothing."""
+    return [f"{found.code}: {found.words}" for found in findings if found.severity == "warn"]
 
 
 def _user_figures(evidence: Evidence) -> dict[str, float]:
@@ -286,35 +306,43 @@ def _verdict(
     objections: list[str],
     alpha: float,
     settings: GateSettings,
+    *,
+    n_capped: int,
 ) -> tuple[Verdict, list[str]]:
     n = x.size
     if n == 0:
         return "hold", ["too_few_events: no event has been served and closed since it was made"]
     # both ends can be refuted when the effect changed on the way: what began well and turned is not promoted
-    if _is_better(x, alpha, settings) and min(difference.value, difference.high) > 0.0:
+    # a bound that was reached once and that the mean has fallen below since says the same
+    is_steady = difference.low <= difference.value
+    if _is_better(x, alpha, settings) and min(difference.value, difference.high) > 0.0 and is_steady:
         gain = f"{difference.value:+.4f} reward per list, at least {difference.low:+.4f} with error {alpha:.4f}"
         if not objections:
             return "promote", [f"better: {gain}, on {n} events"]
-        if n < settings.max_judged_events:
+        if n + n_capped < settings.max_judged_events:
             return "hold", objections
         return "reject", [f"undecided: {gain}, but {n} events did not remove what speaks against it", *objections]
-    rejection = _rejection(n, difference, settings)
+    # without support a loss is believed and a gain is not: an estimate that is low for want of support proves no harm
+    is_supported = not any(objection.startswith("unsupported") for objection in objections)
+    rejection = _rejection(n, difference, settings, n_capped=n_capped, is_supported=is_supported)
     if rejection is not None:
         return "reject", [rejection]
     pending = f"not_yet: {difference.value:+.4f} reward per list, at least {difference.low:+.4f}, on {n} events"
     return "hold", [pending, *objections]
 
 
-def _rejection(n: int, difference: Estimate, settings: GateSettings) -> str | None:
+def _rejection(
+    n: int, difference: Estimate, settings: GateSettings, *, n_capped: int, is_supported: bool
+) -> str | None:
     """Return why a proposal that is not shown to be better is given up now, or None while it may still be."""
     per_list = f"{difference.value:+.4f} reward per list"
-    if difference.high < 0.0:
+    if difference.high < 0.0 and is_supported:
         return f"worse: {per_list}, at most {difference.high:+.4f}, on {n} events"
     if settings.kind == "block" and n >= settings.block_events:
         return f"no_gain: {per_list} on its block of {n} events is not significant"
     if n >= settings.futility_events and difference.value <= 0.0:
         return f"no_gain: {per_list} after {n} events"
-    if n >= settings.max_judged_events:
+    if n + n_capped >= settings.max_judged_events:  # what was left out has been waited for as well
         return f"undecided: {n} events did not decide, {per_list}"
     return None
 
@@ -355,10 +383,10 @@ def decide(
         # what users were served needs no model of how they look at lists: no estimate speaks against it
         verdict, reasons = "reject", [f"canary_{evidence.canary.reason}"]
     else:
-        verdict, reasons = _verdict(x, difference, objections, alpha, settings)
+        verdict, reasons = _verdict(x, difference, objections, alpha, settings, n_capped=evidence.n_capped)
     return GateDecision(
         verdict=verdict,
-        reasons=reasons + _notes(evidence, unsupported, settings),
+        reasons=[*reasons, *_notes(evidence, unsupported, settings), *_warnings(findings)],
         difference=difference,
         estimates=estimates,
         diagnostics={

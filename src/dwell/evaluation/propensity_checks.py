@@ -63,9 +63,9 @@ class _Steps(NamedTuple):
     is_complete: BoolArray
 
 
-def _tails(values: FloatArray) -> FloatArray:
-    """Return sums over this and all later places, (n, d)."""
-    summed: FloatArray = np.cumsum(values[:, ::-1], axis=1)[:, ::-1]
+def _log_tails(values: FloatArray) -> FloatArray:
+    """Return the log of the sum of exp over this and all later places, (n, d); sums themselves would underflow."""
+    summed: FloatArray = np.logaddexp.accumulate(values[:, ::-1], axis=1)[:, ::-1]
     return summed
 
 
@@ -83,14 +83,13 @@ def _steps(rows: Sequence[EventRow], log_weights: Sequence[FloatArray]) -> _Step
     logged[is_step] = np.log(np.concatenate([row.propensities for row in rows]))
     z = z - z.max(axis=1, keepdims=True)
     flat = np.where(is_document, z, 0.0)
-    mass = np.where(is_document, np.exp(z), 0.0) / inclusion
-    sharp = np.where(is_document, np.exp(_SHARPER * z), 0.0) / inclusion
-    tiny = np.finfo(np.float64).tiny
-    total = np.maximum(_tails(mass)[:, :k], tiny)
-    log_total = np.log(total)
+    log_mass = z - np.log(inclusion)
+    log_total = np.where(is_step, _log_tails(log_mass)[:, :k], 0.0)
     derived = flat[:, :k] - log_total
-    expected = _tails(mass * flat)[:, :k] / total - log_total
-    sharper = _SHARPER * flat[:, :k] - np.log(np.maximum(_tails(sharp)[:, :k], tiny))
+    law = [np.exp(log_mass[:, at:] - log_total[:, at : at + 1]) for at in range(k)]
+    expected = np.stack([(law[at] * flat[:, at:]).sum(axis=1) for at in range(k)], axis=1) - log_total
+    log_sharp = np.where(is_step, _log_tails(_SHARPER * z - np.log(inclusion))[:, :k], 0.0)
+    sharper = _SHARPER * flat[:, :k] - log_sharp
     return _Steps(
         is_step=is_step,
         logged=logged,

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from dwell.evaluation.online import CanaryVerdict, canary_verdict
+from dwell.loop.judge import Known
 from dwell.loop.state import LoopState
 from dwell.loop.train import Proposal
-from dwell.records.rows import EventRow
 
 __all__ = ["canary_of"]
 
 
-def canary_of(state: LoopState, proposal: Proposal, rows: Sequence[EventRow], *, alpha: float) -> CanaryVerdict | None:
+def canary_of(state: LoopState, proposal: Proposal, rows: Sequence[Known], *, alpha: float) -> CanaryVerdict | None:
     """Return what users of both arms say of a proposal; None outside of mode "canary", or where nobody is in an arm.
 
     A user who was served by both, as at the very moment when the proposal was made, is in neither arm.
@@ -22,15 +22,15 @@ def canary_of(state: LoopState, proposal: Proposal, rows: Sequence[EventRow], *,
     Args:
         state: The loop.
         proposal: The standing proposal.
-        rows: Events served since it was made, in close order.
+        rows: Every event that judges it, in the order taken up, whether or not it is still in memory.
         alpha: Chance of a wrong word, in (0, 1).
     """
     share = state.limits.canary_share
     if state.mode != "canary" or not 0.0 < share < 1.0:
         return None
-    served = {proposal.version: True, proposal.safe_version: False}
+    served = {proposal.version, proposal.safe_version}
     known = [row for row in rows if row.user_hash is not None and row.params_version in served]
-    arms: dict[int | None, set[int]] = {}
+    arms: dict[int | None, set[int | None]] = {}
     for row in known:
         arms.setdefault(row.user_hash, set()).add(row.params_version)
     known = [row for row in known if len(arms[row.user_hash]) == 1]
@@ -38,7 +38,7 @@ def canary_of(state: LoopState, proposal: Proposal, rows: Sequence[EventRow], *,
         return None
     return canary_verdict(
         np.array([row.user_hash for row in known], dtype=np.uint64),
-        np.array([served[row.params_version] for row in known], dtype=np.bool_),
+        np.array([row.params_version == proposal.version for row in known], dtype=np.bool_),
         np.array([np.clip(row.rewards.sum(), -1.0, 1.0) for row in known], dtype=np.float64),
         share=share,
         alpha=alpha,

@@ -18,7 +18,8 @@ class Caps(NamedTuple):
     """Weights of events and of their documents' praise.
 
     Attributes:
-        events: Per seq, in (0, 1]; 1 for those that name no user: what they have in common is not known.
+        events: Per seq, in (0, 1]. Those that name no user count together no more than those that name one; 1 where
+            nobody is named.
         praise: Per seq, float64 (n_kept,), each in (0, 1], what a document's positive credit counts.
     """
 
@@ -48,6 +49,9 @@ def caps_of(rows: Sequence[EventRow]) -> Caps:
     named = [row for row in rows if row.user_hash is not None]
     users = np.array([row.user_hash for row in named], dtype=np.uint64)
     events = dict(zip((row.seq for row in named), user_weights(users).tolist(), strict=True))
+    nameless = [row.seq for row in rows if row.user_hash is None]
+    if named and nameless:
+        events |= dict.fromkeys(nameless, min(1.0, sum(events.values()) / len(nameless)))
     known = [row for row in rows if len(row.doc_hashes) == row.n_kept and row.n_kept]
     if not known:
         return Caps(events, {})

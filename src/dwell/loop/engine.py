@@ -235,7 +235,9 @@ class Loop:
             return close_events(self._state, self._now(now))
 
     def train(self, *, steps: int | None = None, now: float | None = None) -> TrainReport:
-        """Close events, judge the standing proposal, learn a new one where none stands, and say why.
+        """Close events, judge what stands, learn a new proposal where none does, and say why.
+
+        Where the live params are shown to be worse than those that they replaced, these come back first.
 
         Args:
             steps: Learning steps; one pass over unseen events plus as many replayed, at most 200, when not given.

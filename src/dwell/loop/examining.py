@@ -15,7 +15,7 @@ import numpy as np
 from dwell.config import Config
 from dwell.loop.judge import Band
 from dwell.loop.state import LoopState
-from dwell.records.arrays import BoolArray, IntArray
+from dwell.records.arrays import BoolArray, FloatArray, IntArray
 from dwell.reward.examination import Examination, Fitted, HarvestSums, PositionBased
 from dwell.reward.measuring import Measured, is_materially_different, measure
 from dwell.storage import Reader
@@ -24,6 +24,7 @@ __all__ = ["band_of", "examination_in_force", "measured_now", "settle_examinatio
 
 _EXAMINATION: Final = "examination"  # setting of the tenant
 _AT_ONCE: Final = 4_096  # lists summed together
+_ROUNDING: Final = 1e-4  # of rewards kept as float32
 _LEAST: Final = 1e-300  # a propensity that underflowed weighs nothing, and must not be divided by
 
 
@@ -59,8 +60,11 @@ def measured_now(state: LoopState) -> Measured:
         columns = rows.raw(seqs[start : start + _AT_ONCE], ["propensities", "rewards", "n_kept", "is_deterministic"])
         is_drawn = ~columns["is_deterministic"].astype(bool)
         propensities = columns["propensities"][is_drawn][:, :k].astype(np.float64)
-        clicks = np.clip(columns["rewards"][is_drawn][:, :k].astype(np.float64), 0.0, 1.0)
+        rewards = columns["rewards"][is_drawn][:, :k].astype(np.float64)
         is_there = np.arange(propensities.shape[1]) < columns["n_kept"][is_drawn][:, None]
+        shared = _is_shared_out(rewards, is_there, state.theta()) | _is_shared_out(rewards, is_there, assumed.theta(k))
+        # a click is a click: one purchase must not say twice as much of who looked
+        clicks = ((rewards > 0.0) & ~shared[:, None]).astype(np.float64)
         propensities = np.where(is_there, np.maximum(propensities, _LEAST), np.nan)
         if len(propensities) and propensities.shape[1]:
             sums = sums.plus(propensities, np.where(is_there, clicks, 0.0))
@@ -68,7 +72,7 @@ def measured_now(state: LoopState) -> Measured:
 
 
 def _within_quota(users: np.ndarray[tuple[int, ...], np.dtype[np.uint64]], is_known: BoolArray) -> BoolArray:
-    """Return which events count: of one user no more than the median user has, so that nobody alone sets theta.
+    """Return which events count: of one user no more than a usual user has, so that nobody alone sets theta.
 
     Examination is a ratio of clicks that are rare far down: a mean, or a cap above the usual, leaves room for whoever
     clicks there on purpose.
@@ -78,13 +82,23 @@ def _within_quota(users: np.ndarray[tuple[int, ...], np.dtype[np.uint64]], is_kn
     if not known.size:
         return keep
     _, inverse, counts = np.unique(users[known], return_inverse=True, return_counts=True)
-    most = max(int(np.median(counts)), 1)
+    # the events' median user, where many come once; the mean, where one of them has most events
+    of_events = np.sort(np.repeat(counts, counts))
+    most = max(1, min(int(of_events[of_events.size // 2]), int(np.ceil(counts.mean()))))
     order = np.argsort(inverse, kind="stable")
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     nth = np.empty(known.size, dtype=np.int64)
     nth[order] = np.arange(known.size) - np.repeat(first, counts)
     keep[known] = nth < most
     return keep
+
+
+def _is_shared_out(rewards: FloatArray, is_there: BoolArray, theta: FloatArray) -> BoolArray:
+    """Return which lists have praise that was spread over them by an examination: it says nothing of who looked."""
+    share = np.where(is_there, rewards / theta[: rewards.shape[1]], np.nan)
+    low, high = np.nanmin(share, axis=1, initial=np.inf), np.nanmax(share, axis=1, initial=-np.inf)
+    found: BoolArray = (is_there.sum(axis=1) > 1) & (low > 0.0) & (high - low <= _ROUNDING * high)
+    return found
 
 
 def band_of(state: LoopState) -> Band:
@@ -111,4 +125,6 @@ def settle_examination(state: LoopState) -> None:
         state.write(lambda tx: tx.put_setting(_EXAMINATION, body))
         state.rules = state.rules._replace(examination=found)
         state.replayed.expose_anew(found)
+        if state.watched is not None:
+            state.watched.judgement = None  # what has been judged is judged again: one sequence, one examination
     state.counters["examinations_measured"] += 1

@@ -28,6 +28,7 @@ __all__ = [
     "Bench",
     "Entrant",
     "Judgement",
+    "Known",
     "caller_policy",
     "evidence_of",
     "log_findings",
@@ -38,6 +39,7 @@ __all__ = [
 
 _CHECKED: Final = 2_000  # newest events whose propensities are checked at a look: what the rates were measured on
 _HALF: Final = 0.5
+_FIRST_UNNAMED: Final = 10  # events without a user that count before anybody is named: which come first is chance
 _AT_ONCE: Final = 256  # events scored together: 256 lists of 64 documents by 300 features are 40 MB
 
 
@@ -125,7 +127,7 @@ class _Scored(NamedTuple):
     predicted: FloatArray
 
 
-class _Known(NamedTuple):
+class Known(NamedTuple):
     """What is remembered of a judged event, so that it counts on when its row has left the cache."""
 
     served_at: float
@@ -147,7 +149,7 @@ class Judgement:
 
     bench: Bench
     events: dict[int, JudgedEvent]
-    known: dict[int, _Known] = field(default_factory=dict)
+    known: dict[int, Known] = field(default_factory=dict)
     _scored: dict[int, _Scored] = field(default_factory=dict)
 
     def forget(self, seqs: Iterable[int]) -> None:
@@ -157,8 +159,8 @@ class Judgement:
             self.events.pop(seq, None)
             self._scored.pop(seq, None)
 
-    def sequence(self, rows: Iterable[EventRow], *, most: int) -> list[_Known]:
-        """Return every event known to judge, in close order, with the rewards of the rows that are there.
+    def sequence(self, rows: Iterable[EventRow], *, most: int) -> list[Known]:
+        """Return every event known to judge, in the order taken up, with the rewards of the rows that are there.
 
         Args:
             rows: Events that the proposal never learned from, in close order; new ones are taken up to `most`.
@@ -166,7 +168,7 @@ class Judgement:
         """
         for row in rows:
             if row.seq in self.known or len(self.known) < most:
-                self.known[row.seq] = _Known(
+                self.known[row.seq] = Known(
                     row.served_at,
                     row.seq,
                     row.rewards,
@@ -175,7 +177,8 @@ class Judgement:
                     None if row.is_caller_ordered else row.params_version,
                     row.segment_code,
                 )
-        return sorted(self.known.values(), key=lambda known: known[:2])
+        # as they came: one that is activated late must not stand before those that have been bet on
+        return list(self.known.values())
 
     def first_seqs(self) -> list[int]:
         """Return the first event learned from by others and the first held out, as far as they judge.
@@ -299,7 +302,7 @@ def evidence_of(
         is_caller_ordered_only=all(one.params_version is None for one in known),
         held_out=differences(held, [row.rewards for row in held_out]),
         attempt=attempt,
-        findings=log_findings(rows[-_CHECKED:], versions),
+        findings=log_findings(within_quota(rows, [row.user_hash for row in rows])[-_CHECKED:], versions),
         segments=[segments.get(one.segment_code) for one in known] if segments else (),
         n_capped=len(every) - len(known),
     )
@@ -309,7 +312,8 @@ def within_quota(items: Sequence[Item], users: Sequence[int | None]) -> list[Ite
     """Return items in their order without those by which a user would exceed three times the mean of the others.
 
     Whether one counts follows from the users up to it alone, never from what came of it, so that a sequence that is
-    tested while it grows stays the same. Items without a user count: nothing is known that they could share.
+    tested while it grows stays the same. Items without a user can not be told apart: together they count no more than
+    those with one; where nobody is named they all count.
 
     Args:
         items: In the order in which they are tested.
@@ -319,6 +323,9 @@ def within_quota(items: Sequence[Item], users: Sequence[int | None]) -> list[Ite
     named = np.array([user for user in users if user is not None], dtype=np.uint64)
     counts = np.ones(len(items), dtype=np.bool_)
     counts[has_user] = sequential_user_weights(named) >= _HALF
+    if has_user.any():
+        n_named, nth = np.cumsum(has_user & counts), np.cumsum(~has_user)
+        counts &= has_user | (nth <= np.maximum(n_named, _FIRST_UNNAMED))
     return [item for item, is_counted in zip(items, counts.tolist(), strict=True) if is_counted]
 
 

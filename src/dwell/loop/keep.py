@@ -189,6 +189,19 @@ def _forget(state: LoopState, seqs: Sequence[int]) -> None:
         judgement.forget(seqs)
 
 
+def _stand_on(state: LoopState, gone: set[int]) -> None:
+    """Keep which events judged first, now that some are erased: their absence is no loss of evidence."""
+    for name, one in (("proposal", state.standing), ("watched", state.watched)):
+        if one is None or not gone & set(one.proposal.first_seqs):
+            continue
+        first = [seq for seq in one.proposal.first_seqs if seq not in gone]
+        if one.judgement is not None:
+            first = one.judgement.first_seqs()
+        one.proposal = msgspec.structs.replace(one.proposal, first_seqs=first)
+        body = msgspec.msgpack.encode(one.proposal)
+        state.write(lambda tx, name=name, body=body: tx.put_setting(name, body))  # type: ignore[misc]
+
+
 def _judgements(state: LoopState) -> list[Judgement]:
     return [one.judgement for one in (state.standing, state.watched) if one is not None and one.judgement is not None]
 
@@ -305,6 +318,7 @@ def erase(state: LoopState, user: str, now: float) -> int:
         gone, n_erasures = state.write(job)
         change.is_written = True
         _forget(state, gone)
+        _stand_on(state, set(gone))
         if n_erasures == state.replayed.n_erasures + 1:  # else another process erased, too: it is looked for later
             state.replayed.n_erasures = n_erasures
         if not state.replayed.rows.has_file:

@@ -147,6 +147,7 @@ def _learn(
         after_seq=last_seq,
         attempt=next_attempt(decisions),
         beta=learning.predictor.beta.tolist(),
+        is_against_caller=state.mode == "shadow",
     )
     standing = Standing(proposal, learning.params)
     seqs = sorted(learning.priorities)

@@ -41,6 +41,8 @@ def restore_standing(state: LoopState) -> None:
         bodies = reader.setting(_PROPOSAL), reader.setting(_WATCHED)
         state.expected = stored_predictor(reader, state.feature_names)
     state.standing, state.watched = (_restored(state, body) for body in bodies)
+    if state.standing is not None and state.standing.proposal.is_against_caller != (state.mode == "shadow"):
+        state.standing = None  # another mode asks another question: its events do not answer it
 
 
 def _restored(state: LoopState, body: bytes | None) -> Standing | None:
@@ -98,9 +100,10 @@ def bench_of(
 
 
 def versions_of(state: LoopState, rows: Sequence[EventRow]) -> dict[int, Params]:
-    """Return the params that served these events, as far as they are known."""
+    """Return the params that served these events, as far as they are known and weigh the features of today."""
     found = {version: state.params(version) for version in {row.params_version for row in rows}}
-    return {version: params for version, params in found.items() if params is not None}
+    names = state.feature_names
+    return {version: p for version, p in found.items() if p is not None and p.feature_names == names}
 
 
 def judge_standing(state: LoopState, now: float) -> GateDecision:
@@ -136,9 +139,11 @@ def judge(state: LoopState, standing: Standing, now: float, *, held_out: Sequenc
         most=state.config.gate.max_judged_events,
         segments=state.replayed.segment_names(),
     )
-    if standing is state.standing:
+    if standing is state.standing and standing.judgement is not None:
         alpha = spent_alpha(state.config.gate.alpha, proposal.attempt)
-        evidence = replace(evidence, canary=canary_of(state, proposal, rows, alpha=alpha))
+        evidence = replace(
+            evidence, canary=canary_of(state, proposal, list(standing.judgement.known.values()), alpha=alpha)
+        )
     return decide(
         evidence, state.config.gate, proposed_version=params.version, safe_version=state.live.version, now=now
     )

@@ -50,7 +50,7 @@ class TrainReport:
     """What one call of `train` did.
 
     Attributes:
-        decision: The gate's verdict on the standing proposal.
+        decision: The gate's verdict on the standing proposal, or on going back (kind "rollback").
         live: Params in force after the call.
         proposed: The standing proposal, or the live params where there is none.
         curves: Per learning step: "objective", "gradient_norm", "withdrawn"; empty where nothing was learned.
@@ -85,6 +85,7 @@ class Proposal(msgspec.Struct, frozen=True):
         beta: The reward predictor fitted with it.
         first_seqs: First events that judged it, of those that others may learn from and of those held out; empty
             before the first look that found any.
+        is_against_caller: Whether it is judged against the caller's order (mode "shadow"), not against the live params.
     """
 
     version: int
@@ -93,6 +94,7 @@ class Proposal(msgspec.Struct, frozen=True):
     attempt: int
     beta: list[float]
     first_seqs: list[int] = []
+    is_against_caller: bool = False
 
     def predictor(self) -> Predictor:
         """Return the predictor, which saw nothing that judges this proposal."""

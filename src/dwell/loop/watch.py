@@ -17,7 +17,7 @@ from dwell.records import GateDecision
 
 __all__ = ["watch_live", "watched_after"]
 
-_ALONE: Final = 1  # each promotion is watched once, at the whole error of the gate
+_ALONE: Final = 1  # each promotion is watched once, at what a first attempt may spend
 
 
 def watched_after(state: LoopState, standing: Standing) -> Standing | None:
@@ -33,6 +33,7 @@ def watched_after(state: LoopState, standing: Standing) -> Standing | None:
             after_seq=last_seq,
             attempt=_ALONE,
             beta=standing.proposal.beta,
+            is_against_caller=False,
         ),
         state.live,
     )
@@ -41,7 +42,7 @@ def watched_after(state: LoopState, standing: Standing) -> Standing | None:
 def watch_live(state: LoopState, now: float) -> GateDecision | None:
     """Return the decision to go back, carried out, or None where nothing speaks for it."""
     watched = state.watched
-    if watched is None:
+    if watched is None or state.mode in {"log-only", "shadow"}:  # nobody is served the live params there
         return None
     if watched.proposal.safe_version != state.live.version:  # they moved by hand: nothing is watched any more
         _watch_no_longer(state)

@@ -39,13 +39,14 @@ class GateDecision:
         verdict: "promote", "hold" or "reject".
         reasons: Each starts with a code and says it in words; never empty.
         difference: Doubly robust, pessimistic estimate of (proposal - safe policy) in reward per list, with the
-            anytime-valid interval that decides.
+            interval that decides: anytime-valid, or of a full block's normal test.
         estimates: The other estimates by name.
-        diagnostics: Overlap figures and thresholds by name.
+        diagnostics: Figures of overlap and of each check by name; docs/gate.md says which.
         proposed_version: Version judged.
         safe_version: Version that it was judged against.
-        kind: "judged" (the standing proposal), "evaluated" (on demand, nothing moves), "initial" (the first learned
-            units after the caller's order), "forced", "rollback" or "requested" (a promotion asked for by hand).
+        kind: "judged" (the standing proposal), "evaluated" (on demand, nothing moves), "initial" (a store begins, first
+            equal weights, features added or dropped), "forced", "rollback" (by hand or by itself) or "requested" (a
+            promotion asked for by hand).
         alpha: Error probability spent on this proposal, in (0, 1).
         decided_at: UTC epoch seconds.
     """

@@ -13,7 +13,8 @@ from dwell.errors import ConfigError
 from dwell.evaluation import Evidence, GateSettings, JudgedEvent, decide, spent_alpha
 from dwell.evaluation.diagnostics import Finding
 from dwell.evaluation.judging import Contribution
-from dwell.records import GateDecision
+from dwell.evaluation.online import CanaryVerdict
+from dwell.records import Estimate, GateDecision
 from dwell.records.arrays import FloatArray
 
 CODES = {
@@ -350,17 +351,70 @@ def test_a_log_that_failed_a_check_promotes_nothing() -> None:
     wrong = Finding(
         code="mean_weight", severity="fail", value=7.0, threshold=3.0, words="weights average 1.1", remedy="Look."
     )
-    doubtful = dataclasses.replace(wrong, code="click_fit", severity="warn")
+    doubtful = dataclasses.replace(wrong, code="exposure_max_share", severity="warn")
     held = judge(dataclasses.replace(evidence(GOOD), findings=(wrong,)))
     assert (held.verdict, codes_of(held)) == ("hold", ["mean_weight"])
     assert "weights average 1.1" in held.reasons[0]
     assert held.diagnostics["mean_weight"] == 7.0
-    assert judge(dataclasses.replace(evidence(GOOD), findings=(doubtful,))).verdict == "promote"
+    noted = judge(dataclasses.replace(evidence(GOOD), findings=(doubtful,)))
+    assert (noted.verdict, codes_of(noted)) == ("promote", ["better", "exposure_max_share"])
+
+
+def test_an_estimate_that_is_low_for_want_of_support_proves_no_harm() -> None:
+    """Gains without support count nothing and losses all: such an estimate may be below 0 for what is better."""
+    unsupported = judge(evidence(BAD, unsupported=0.5))
+    assert (unsupported.verdict, codes_of(unsupported)[-1]) == ("hold", "unsupported")
+    assert judge(evidence(BAD, unsupported=0.05)).verdict == "reject"
+    # patience ends all the same
+    late = judge(evidence(np.tile(BAD, 3), unsupported=0.5))
+    assert (late.verdict, codes_of(late)) == ("reject", ["no_gain"])
+
+
+def test_a_bound_that_the_mean_has_fallen_below_promotes_nothing() -> None:
+    began_well = np.concatenate([swinging(0.6, 0.2, 500), swinging(0.05, 0.2, 1_500)])
+    found = judge(evidence(began_well))
+    assert found.difference.low > found.difference.value > 0.0
+    assert (found.verdict, codes_of(found)) == ("hold", ["not_yet"])
+
+
+def test_events_that_were_left_out_have_been_waited_for_as_well() -> None:
+    given = evidence(UNCLEAR)
+    assert judge(given, max_judged_events=500).verdict == "hold"
+    capped = dataclasses.replace(given, n_capped=100)
+    found = judge(capped, max_judged_events=500)
+    assert (found.verdict, codes_of(found)) == ("reject", ["undecided"])
+
+
+def test_a_split_that_is_not_the_one_assumed_is_told() -> None:
+    nothing = Estimate(0.0, -1.0, 1.0, 500, 500.0)
+    skewed = CanaryVerdict(
+        verdict="undecided", difference=nothing, n_users=500, n_canary_users=10, reason="sample_ratio: 10 of 500"
+    )
+    assert "canary_sample_ratio" in codes_of(judge(dataclasses.replace(evidence(GOOD), canary=skewed)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("is_rolled_back", "no"),
+        ("min_segment_events", 2.5),
+        ("segment_margin", True),
+        ("segment_margin", "x"),
+        ("segment_margin", float("nan")),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        GateSettings(**{name: value})
+    assert caught.value.field == f"gate.{name}"
+    assert caught.value.hint
 
 
 def test_a_segment_that_is_shown_to_lose_holds_what_is_better_over_all() -> None:
-    xs = np.concatenate([swinging(0.5, 0.2, 600), swinging(-0.3, 0.2, 200)])
-    names = ["many"] * 600 + ["few"] * 200
+    # three of four events are of the segment that gains
+    is_many = np.arange(800) % 4 > 0
+    xs = np.where(is_many, 0.5, -0.3) + swinging(0.0, 0.2, 800)
+    names = ["many" if it else "few" for it in is_many]
     found = judge(dataclasses.replace(evidence(xs), segments=names))
     assert found.verdict == "hold"
     assert codes_of(found) == ["segment_few"]
@@ -388,4 +442,4 @@ def test_one_event_that_carries_the_weights_holds() -> None:
     given = evidence(GOOD)
     heavy = [e._replace(importance=1e4 if i == 0 else 1.0) for i, e in enumerate(given.events)]
     found = judge(dataclasses.replace(given, events=heavy))
-    assert (found.verdict, codes_of(found)) == ("hold", ["exposure_ess"])
+    assert (found.verdict, codes_of(found)) == ("hold", ["exposure_ess", "exposure_max_share"])

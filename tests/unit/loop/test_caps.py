@@ -45,10 +45,14 @@ def test_half_of_all_traffic_counts_as_three_average_users() -> None:
     assert heavy == pytest.approx(300.0 / 18.0)
 
 
-def test_events_that_name_nobody_count_whole() -> None:
+def test_events_that_name_nobody_count_together_no_more_than_those_that_do() -> None:
     rows = [event(i, None) for i in range(50)] + [event(50 + i, i) for i in range(10)]
     caps = caps_of(rows)
-    assert {caps.event(row) for row in rows} == {1.0}
+    assert {caps.event(row) for row in rows[50:]} == {1.0}
+    assert {caps.event(row) for row in rows[:50]} == {10.0 / 50.0}
+    # a few among many named ones, and a log that names nobody at all, count whole
+    assert {caps_of(rows[45:]).event(row) for row in rows[45:]} == {1.0}
+    assert {caps_of(rows[:50]).event(row) for row in rows[:50]} == {1.0}
 
 
 def test_praise_of_one_document_is_cut_and_its_blame_is_not() -> None:

@@ -129,7 +129,9 @@ class Evidence:
         attempt: How many proposals have been judged against these live params, this one included; >= 1.
         findings: What is wrong with the log itself, see `diagnostics`: a failed check holds a promotion.
         segments: Segment of each event, None where it has none; empty where segments are not guarded.
-        n_capped: Events left out because their users had judged enough already.
+        weights: (n,), in (0, 1], what each event counts where nobody counts for more than three average users; None
+            where nobody is capped.
+        users: Per event, who it is of, or None; for the error of the capped estimate.
         canary: What the users who are served the proposal say, beside those who are not; None where nobody is.
     """
 
@@ -142,7 +144,8 @@ class Evidence:
     n_effective_users: float | None = None
     findings: Sequence[Finding] = ()
     segments: Sequence[str | None] = ()
-    n_capped: int = 0
+    weights: FloatArray | None = None
+    users: Sequence[int | None] = ()
     canary: CanaryVerdict | None = None
 
     @property
@@ -178,11 +181,33 @@ def _estimates(
         value, error, n, effective = prefix
         half = 1.959963984540054 * error
         found["prefix"] = Estimate(value, value - half, value + half, n, effective)
+    if evidence.weights is not None and x.size and (evidence.weights < 1.0).any():
+        found["capped_users"] = _capped_estimate(x, evidence.weights, evidence.users)
     if evidence.canary is not None:
         found["canary"] = evidence.canary.difference
     if evidence.held_out.size:
         found["held_out_users"] = _fixed_estimate(evidence.held_out)
     return found
+
+
+def _capped_estimate(x: FloatArray, weights: FloatArray, users: Sequence[int | None]) -> Estimate:
+    """Return the weighted mean with a two-sided 95 % interval whose error is that of users, not of events.
+
+    Source: Liang and Zeger 1986, "Longitudinal data analysis using generalized linear models" (errors by cluster).
+    """
+    mean = float(weights @ x / weights.sum())
+    parts: dict[object, float] = {}
+    for i, (part, user) in enumerate(zip((weights * (x - mean)).tolist(), users, strict=True)):
+        who: object = ("nobody", i) if user is None else user
+        parts[who] = parts.get(who, 0.0) + part
+    error = math.sqrt(sum(part * part for part in parts.values())) / float(weights.sum())
+    half = 1.959963984540054 * error if len(parts) >= _FEW else math.inf
+    return Estimate(mean, mean - half, mean + half, x.size, kish(weights))
+
+
+def _significantly_positive(estimate: Estimate) -> bool:
+    error = (estimate.high - estimate.low) / (2.0 * 1.959963984540054)
+    return math.isfinite(error) and estimate.value - _Z_VETO * error > 0.0
 
 
 def _significantly_negative(estimate: Estimate) -> bool:
@@ -227,6 +252,11 @@ def _objections(
                 f"examination: the difference is {ends[0]:+.4f} where lower positions are looked at least,"
                 f" {ends[1]:+.4f} where most: a band from more lists, or a canary, can decide"
             )
+    if "capped_users" in estimates and not _significantly_positive(estimates["capped_users"]):
+        reasons.append(
+            f"few_users_decide: with nobody counting for more than three average users the difference is"
+            f" {estimates['capped_users'].value:+.4f}, not shown to be above 0"
+        )
     if "held_out_users" in estimates and _significantly_negative(estimates["held_out_users"]):
         value = estimates["held_out_users"].value
         reasons.append(f"disagreement: users that are never learned from say it is worse, {value:+.4f}")
@@ -306,8 +336,6 @@ def _verdict(
     objections: list[str],
     alpha: float,
     settings: GateSettings,
-    *,
-    n_capped: int,
 ) -> tuple[Verdict, list[str]]:
     n = x.size
     if n == 0:
@@ -319,21 +347,19 @@ def _verdict(
         gain = f"{difference.value:+.4f} reward per list, at least {difference.low:+.4f} with error {alpha:.4f}"
         if not objections:
             return "promote", [f"better: {gain}, on {n} events"]
-        if n + n_capped < settings.max_judged_events:
+        if n < settings.max_judged_events:
             return "hold", objections
         return "reject", [f"undecided: {gain}, but {n} events did not remove what speaks against it", *objections]
     # without support a loss is believed and a gain is not: an estimate that is low for want of support proves no harm
     is_supported = not any(objection.startswith("unsupported") for objection in objections)
-    rejection = _rejection(n, difference, settings, n_capped=n_capped, is_supported=is_supported)
+    rejection = _rejection(n, difference, settings, is_supported=is_supported)
     if rejection is not None:
         return "reject", [rejection]
     pending = f"not_yet: {difference.value:+.4f} reward per list, at least {difference.low:+.4f}, on {n} events"
     return "hold", [pending, *objections]
 
 
-def _rejection(
-    n: int, difference: Estimate, settings: GateSettings, *, n_capped: int, is_supported: bool
-) -> str | None:
+def _rejection(n: int, difference: Estimate, settings: GateSettings, *, is_supported: bool) -> str | None:
     """Return why a proposal that is not shown to be better is given up now, or None while it may still be."""
     per_list = f"{difference.value:+.4f} reward per list"
     if difference.high < 0.0 and is_supported:
@@ -342,7 +368,7 @@ def _rejection(
         return f"no_gain: {per_list} on its block of {n} events is not significant"
     if n >= settings.futility_events and difference.value <= 0.0:
         return f"no_gain: {per_list} after {n} events"
-    if n + n_capped >= settings.max_judged_events:  # what was left out has been waited for as well
+    if n >= settings.max_judged_events:
         return f"undecided: {n} events did not decide, {per_list}"
     return None
 
@@ -383,7 +409,7 @@ def decide(
         # what users were served needs no model of how they look at lists: no estimate speaks against it
         verdict, reasons = "reject", [f"canary_{evidence.canary.reason}"]
     else:
-        verdict, reasons = _verdict(x, difference, objections, alpha, settings, n_capped=evidence.n_capped)
+        verdict, reasons = _verdict(x, difference, objections, alpha, settings)
     return GateDecision(
         verdict=verdict,
         reasons=[*reasons, *_notes(evidence, unsupported, settings), *_warnings(findings)],
@@ -394,7 +420,7 @@ def decide(
             "cut_share": cut,
             "max_weight_share": float(importance.max() / importance.sum()) if importance.sum() > 0.0 else 0.0,
             "clipped_share": float(np.mean([e.clipped for e in evidence.events])) if len(evidence.events) else 0.0,
-            "capped_events": float(evidence.n_capped),
+            "capped_share": 0.0 if evidence.weights is None or not x.size else 1.0 - float(evidence.weights.mean()),
             "attempt": float(evidence.attempt),
             **{found.code: found.value for found in findings},
             **_user_figures(evidence),

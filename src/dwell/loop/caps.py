@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dwell.evaluation.influence import document_weights, user_weights
+from dwell.evaluation.influence import document_weights
+from dwell.loop.judge import user_caps
 from dwell.records.arrays import FloatArray
 from dwell.records.rows import EventRow
 
@@ -46,12 +47,8 @@ def caps_of(rows: Sequence[EventRow]) -> Caps:
     Args:
         rows: Closed events, each once.
     """
-    named = [row for row in rows if row.user_hash is not None]
-    users = np.array([row.user_hash for row in named], dtype=np.uint64)
-    events = dict(zip((row.seq for row in named), user_weights(users).tolist(), strict=True))
-    nameless = [row.seq for row in rows if row.user_hash is None]
-    if named and nameless:
-        events |= dict.fromkeys(nameless, min(1.0, sum(events.values()) / len(nameless)))
+    weights = user_caps([row.user_hash for row in rows])
+    events = dict(zip((row.seq for row in rows), weights.tolist(), strict=True))
     known = [row for row in rows if len(row.doc_hashes) == row.n_kept and row.n_kept]
     if not known:
         return Caps(events, {})

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dwell.evaluation import EventPolicy, Evidence, JudgedEvent, differences, judge_event, kish
 from dwell.evaluation.diagnostics import Finding
-from dwell.evaluation.influence import sequential_user_weights
+from dwell.evaluation.influence import sequential_user_weights, user_weights
 from dwell.evaluation.propensity_checks import pair_order_finding, propensity_findings
 from dwell.learning.predictor import Predictor
 from dwell.learning.space import Space
@@ -34,6 +34,7 @@ __all__ = [
     "log_findings",
     "policy_on",
     "safe_policy",
+    "user_caps",
     "within_quota",
 ]
 
@@ -269,8 +270,7 @@ def evidence_of(
         most: Most events that judge.
         segments: Names of segments by code, to guard each; none are guarded where it is empty.
     """
-    every = judgement.sequence(rows, most=most)
-    known = within_quota(every, [one.user_hash for one in every])
+    known = judgement.sequence(rows, most=most)
     held_out = within_quota(held_out, [row.user_hash for row in held_out])
     there = {row.seq: row for row in rows}
     judgement.prepare([*(there[one.seq] for one in known if one.seq in there), *(held_out if known else ())])
@@ -290,7 +290,11 @@ def evidence_of(
             if len(shares) > 1:
                 exposure = _averaged_exposure(row, shares, judgement.bench.theta)
         events.append(judgement.judged(row, exposure))
-    per_user = Counter(one.user_hash for one in known if one.user_hash is not None)
+    weights = user_caps([one.user_hash for one in known])
+    per_user: Counter[int] = Counter()
+    for one, weight in zip(known, weights.tolist(), strict=True):
+        if one.user_hash is not None:
+            per_user[one.user_hash] += weight
     if not known:
         held_out = ()  # nothing is decided without events of its own: the guard can wait
     held = [judgement.judged(row) for row in held_out]
@@ -304,8 +308,27 @@ def evidence_of(
         attempt=attempt,
         findings=log_findings(within_quota(rows, [row.user_hash for row in rows])[-_CHECKED:], versions),
         segments=[segments.get(one.segment_code) for one in known] if segments else (),
-        n_capped=len(every) - len(known),
+        weights=weights,
+        users=[one.user_hash for one in known],
     )
+
+
+def user_caps(users: Sequence[int | None]) -> FloatArray:
+    """Return what each event counts, (n,), in (0, 1]: nobody for more than three average users.
+
+    Events without a user can not be told apart: together they count no more than those with one, and whole where nobody
+    is named.
+
+    Args:
+        users: Hash of each event's user, or None.
+    """
+    has_user = np.array([user is not None for user in users], dtype=np.bool_)
+    weights = np.ones(len(users))
+    if has_user.any():
+        weights[has_user] = user_weights(np.array([user for user in users if user is not None], dtype=np.uint64))
+        if not has_user.all():
+            weights[~has_user] = min(1.0, float(weights[has_user].sum()) / float((~has_user).sum()))
+    return weights
 
 
 def within_quota(items: Sequence[Item], users: Sequence[int | None]) -> list[Item]:

@@ -377,12 +377,27 @@ def test_a_bound_that_the_mean_has_fallen_below_promotes_nothing() -> None:
     assert (found.verdict, codes_of(found)) == ("hold", ["not_yet"])
 
 
-def test_events_that_were_left_out_have_been_waited_for_as_well() -> None:
-    given = evidence(UNCLEAR)
-    assert judge(given, max_judged_events=500).verdict == "hold"
-    capped = dataclasses.replace(given, n_capped=100)
-    found = judge(capped, max_judged_events=500)
-    assert (found.verdict, codes_of(found)) == ("reject", ["undecided"])
+def test_a_few_users_alone_promote_nothing() -> None:
+    """Two accounts with half of all events say it is better; sixty others see no difference."""
+    is_loud = np.arange(1_200) % 2 == 0
+    xs = np.where(is_loud, 0.6, 0.0) + swinging(0.0, 0.3, 1_200)[::-1]
+    users = [int(i % 4 < 2) if loud else 100 + i % 60 for i, loud in enumerate(is_loud)]
+    counts = {user: users.count(user) for user in set(users)}
+    weights = np.array([min(1.0, 30.0 / counts[user]) for user in users])
+    given = evidence(xs)
+    assert judge(given).verdict == "promote"
+    found = judge(dataclasses.replace(given, weights=weights, users=users))
+    assert (found.verdict, codes_of(found)) == ("hold", ["few_users_decide"])
+    # by hand: the weighted mean, its error by user
+    mean = float(weights @ xs / weights.sum())
+    parts = [sum(w * (x - mean) for w, x, u in zip(weights, xs, users, strict=True) if u == user) for user in counts]
+    error = float(np.sqrt(np.square(parts).sum()) / weights.sum())
+    capped = found.estimates["capped_users"]
+    assert capped.value == pytest.approx(mean)
+    assert capped.high - mean == pytest.approx(1.959963984540054 * error)
+    # where everybody gains, the caps change nothing
+    everybody = judge(dataclasses.replace(evidence(swinging(0.3, 0.2, 1_200)), weights=weights, users=users))
+    assert everybody.verdict == "promote"
 
 
 def test_a_split_that_is_not_the_one_assumed_is_told() -> None:

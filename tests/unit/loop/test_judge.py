@@ -2,6 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from dwell.learning.predictor import Predictor
 from dwell.learning.space import space_for
@@ -109,11 +110,13 @@ def test_who_and_what_stands_behind_it() -> None:
     assert (found.n_users, found.is_caller_ordered_only) == (3, False)
     of_caller = look(judgement(), [event(i, is_caller_ordered=True, user_hash=None) for i in range(1, 8)])
     assert (of_caller.n_users, of_caller.n_effective_users, of_caller.is_caller_ordered_only) == (None, None, True)
-    # one user with half of 12 events, six with one each: he may stand for three of them, so that 9 events count,
-    # which are worth 9^2 / (3^2 + 6) users
+    # one user with half of 12 events, six with one each: he counts 4.5, and all are worth 10.5^2 / (4.5^2 + 6) users
     skewed = look(judgement(), [event(i, user_hash=0 if i <= 6 else i) for i in range(1, 13)])
-    assert (skewed.n_users, len(skewed.events), skewed.n_capped) == (7, 9, 3)
-    np.testing.assert_allclose(skewed.n_effective_users, 81 / 15, rtol=1e-12)
+    assert (skewed.n_users, len(skewed.events)) == (7, 12)
+    assert skewed.weights is not None
+    # the level C solves C = 3 (6 + C) / 7
+    assert skewed.weights.tolist() == pytest.approx([4.5 / 6.0] * 6 + [1.0] * 6)
+    np.testing.assert_allclose(skewed.n_effective_users, 10.5**2 / (4.5**2 + 6), rtol=1e-12)
 
 
 def test_rows_that_leave_take_no_evidence_with_them() -> None:

@@ -160,14 +160,19 @@ def test_the_demo_as_it_comes_promotes_rejects_and_recovers(room: Path) -> None:
     assert outcome["n_promoted"] >= 2
     planted = next(moment for moment in told["moments"] if moment["what"] == "Planted")
     assert planted["decision"]["verdict"] == "reject"
-    assert planted["decision"]["reasons"][0].startswith("worse")
+    # far below the live params; "worse" where it were a loss with all that it promises unseen as well
+    assert planted["decision"]["reasons"][0].startswith(("worse", "no_gain"))
+    assert planted["decision"]["difference"]["high"] < 0.0
     lost = outcome["change"]["before"]["quality"]["ndcg_gain"]["value"]
     left = outcome["change"]["after"]["quality"]["ndcg_gain"]["value"]
     end = outcome["end"]["quality"]["ndcg_gain"]
     assert lost > left
     assert end["value"] > left
     assert end["low"] > 0.0
-    promoted = [entry for entry in told["ledger"] if entry["verdict"] == "promote" and entry["kind"] == "judged"]
+    moved = [entry for entry in told["ledger"] if entry["verdict"] == "promote"]
     with dwell.open(asked.store) as loop:
-        assert loop.params.version == promoted[-1]["proposed_version"]
-        assert loop.rollback().version == promoted[-1]["safe_version"]
+        live = loop.params.version
+        assert live == moved[-1]["proposed_version"]
+        back = loop.rollback().version
+        assert back != live
+        assert back in {entry["proposed_version"] for entry in moved}

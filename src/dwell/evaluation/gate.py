@@ -267,7 +267,9 @@ def _findings(evidence: Evidence, x: FloatArray, importance: FloatArray, setting
     """Return what speaks against reading the estimate: of the log, of its weights, and segment by segment."""
     found = list(evidence.findings)
     if importance.size >= _FEW and importance.sum() > 0.0:
-        found += weight_concentration(importance, "exposure")
+        # as far as the estimate follows them: beyond the clip no weight counts more
+        most = 1.0 + settings.max_importance_weight
+        found += weight_concentration(np.minimum(importance, most), "exposure")
     if len(evidence.segments) == x.size:
         found += guardrail_objections(
             x,
@@ -336,6 +338,8 @@ def _verdict(
     objections: list[str],
     alpha: float,
     settings: GateSettings,
+    *,
+    forgone: float,
 ) -> tuple[Verdict, list[str]]:
     n = x.size
     if n == 0:
@@ -350,19 +354,18 @@ def _verdict(
         if n < settings.max_judged_events:
             return "hold", objections
         return "reject", [f"undecided: {gain}, but {n} events did not remove what speaks against it", *objections]
-    # without support a loss is believed and a gain is not: an estimate that is low for want of support proves no harm
-    is_supported = not any(objection.startswith("unsupported") for objection in objections)
-    rejection = _rejection(n, difference, settings, is_supported=is_supported)
+    rejection = _rejection(n, difference, settings, forgone=forgone)
     if rejection is not None:
         return "reject", [rejection]
     pending = f"not_yet: {difference.value:+.4f} reward per list, at least {difference.low:+.4f}, on {n} events"
     return "hold", [pending, *objections]
 
 
-def _rejection(n: int, difference: Estimate, settings: GateSettings, *, is_supported: bool) -> str | None:
+def _rejection(n: int, difference: Estimate, settings: GateSettings, *, forgone: float) -> str | None:
     """Return why a proposal that is not shown to be better is given up now, or None while it may still be."""
     per_list = f"{difference.value:+.4f} reward per list"
-    if difference.high < 0.0 and is_supported:
+    # without support a loss is believed and a gain is not: it is harm only if it were one with that gain as well
+    if difference.high + forgone < 0.0:
         return f"worse: {per_list}, at most {difference.high:+.4f}, on {n} events"
     if settings.kind == "block" and n >= settings.block_events:
         return f"no_gain: {per_list} on its block of {n} events is not significant"
@@ -397,6 +400,7 @@ def decide(
     x = np.clip(x, -settings.bound, settings.bound)
     alpha = spent_alpha(settings.alpha, evidence.attempt)
     importance = np.array([e.importance for e in evidence.events])
+    forgone = float(np.mean([e.forgone for e in evidence.events])) if len(evidence.events) else 0.0
     unsupported = float(np.mean([e.unsupported for e in evidence.events])) if len(evidence.events) else 0.0
     estimates = _estimates(evidence, x, importance, settings)
     findings = _findings(evidence, x, importance, settings)
@@ -409,7 +413,7 @@ def decide(
         # what users were served needs no model of how they look at lists: no estimate speaks against it
         verdict, reasons = "reject", [f"canary_{evidence.canary.reason}"]
     else:
-        verdict, reasons = _verdict(x, difference, objections, alpha, settings)
+        verdict, reasons = _verdict(x, difference, objections, alpha, settings, forgone=forgone)
     return GateDecision(
         verdict=verdict,
         reasons=[*reasons, *_notes(evidence, unsupported, settings), *_warnings(findings)],
@@ -419,6 +423,7 @@ def decide(
             "unsupported_exposure": unsupported,
             "cut_share": cut,
             "max_weight_share": float(importance.max() / importance.sum()) if importance.sum() > 0.0 else 0.0,
+            "forgone_gain": forgone,
             "clipped_share": float(np.mean([e.clipped for e in evidence.events])) if len(evidence.events) else 0.0,
             "capped_share": 0.0 if evidence.weights is None or not x.size else 1.0 - float(evidence.weights.mean()),
             "attempt": float(evidence.attempt),

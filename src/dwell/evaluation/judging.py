@@ -92,6 +92,7 @@ class JudgedEvent(NamedTuple):
         unsupported: Share of the proposal's exposure gained by documents without support, in [0, 1].
         ends: The same at the ends of the examination's band, as far as they were asked for.
         clipped: Share of the served documents whose slope was cut at W, in [0, 1].
+        forgone: What documents promise to gain and are not believed for want of support, reward per list, >= 0.
     """
 
     seq: int
@@ -104,6 +105,7 @@ class JudgedEvent(NamedTuple):
     unsupported: float
     ends: tuple[Contribution, ...] = ()
     clipped: float = 0.0
+    forgone: float = 0.0
 
 
 def _log_weights(policy: EventPolicy, row: EventRow) -> FloatArray:
@@ -213,6 +215,7 @@ def judge_event(
         unsupported=gained / total if total > 0.0 else 0.0,
         ends=tuple(Contribution(float(direct[i]), slope[i], expected[i]) for i in range(1, len(thetas))),
         clipped=float((np.abs(ratio[0]) > max_importance_weight).mean()),
+        forgone=float(np.maximum(promised[0] - supported[0], 0.0).sum()),
     )
 
 

@@ -361,13 +361,17 @@ def test_a_log_that_failed_a_check_promotes_nothing() -> None:
 
 
 def test_an_estimate_that_is_low_for_want_of_support_proves_no_harm() -> None:
-    """Gains without support count nothing and losses all: such an estimate may be below 0 for what is better."""
-    unsupported = judge(evidence(BAD, unsupported=0.5))
-    assert (unsupported.verdict, codes_of(unsupported)[-1]) == ("hold", "unsupported")
-    assert judge(evidence(BAD, unsupported=0.05)).verdict == "reject"
-    # patience ends all the same
-    late = judge(evidence(np.tile(BAD, 3), unsupported=0.5))
-    assert (late.verdict, codes_of(late)) == ("reject", ["no_gain"])
+    """Gains without support count nothing and losses all: with what is not believed, -.3 may be a gain."""
+
+    def with_forgone(forgone: float, n: int = 1) -> GateDecision:
+        given = evidence(np.tile(BAD, n), unsupported=0.5)
+        return judge(dataclasses.replace(given, events=[e._replace(forgone=forgone) for e in given.events]))
+
+    assert codes_of(with_forgone(0.35)) == ["not_yet", "unsupported"]
+    assert with_forgone(0.35).verdict == "hold"
+    # were it a loss with all that it promises, it is one
+    assert (with_forgone(0.05).verdict, codes_of(with_forgone(0.05))) == ("reject", ["worse"])
+    assert (with_forgone(0.35, n=3).verdict, codes_of(with_forgone(0.35, n=3))) == ("reject", ["no_gain"])
 
 
 def test_a_bound_that_the_mean_has_fallen_below_promotes_nothing() -> None:
@@ -453,8 +457,11 @@ def test_a_gain_that_hangs_on_the_examination_waits() -> None:
     assert at_ends(better, better).verdict == "promote"
 
 
-def test_one_event_that_carries_the_weights_holds() -> None:
+def test_a_few_events_that_carry_the_weights_hold() -> None:
     given = evidence(GOOD)
-    heavy = [e._replace(importance=1e4 if i == 0 else 1.0) for i, e in enumerate(given.events)]
+    heavy = [e._replace(importance=1e4 if i < 10 else 0.0) for i, e in enumerate(given.events)]
     found = judge(dataclasses.replace(given, events=heavy))
     assert (found.verdict, codes_of(found)) == ("hold", ["exposure_ess", "exposure_max_share"])
+    # beyond the clip no weight counts more: one heavy event among many is no reason
+    one = [e._replace(importance=1e4 if i == 0 else 1.0) for i, e in enumerate(given.events)]
+    assert judge(dataclasses.replace(given, events=one)).verdict == "promote"

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from dwell.errors import ConfigError, DwellError, PromotionRefused, RecordError, StorageError
     from dwell.learning.linear import LinearRanker
     from dwell.learning.predictor_face import RewardPredictor
-    from dwell.loop import Loop, TrainReport
+    from dwell.learning.trees import TreeSettings
+    from dwell.loop import Challenge, Loop, TrainReport
     from dwell.loop import open_loop as open  # noqa: A004 - the name is public surface: dwell.open
     from dwell.loop.seed import (
         add_experience_with_priority,
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch",
+    "Challenge",
     "ColumnSpec",
     "Config",
     "ConfigError",
@@ -61,6 +63,7 @@ __all__ = [
     "Served",
     "StorageError",
     "TrainReport",
+    "TreeSettings",
     "UpdateResult",
     "add_experience_with_priority",
     "buffer_health_report",
@@ -88,11 +91,13 @@ _LAZY = {
     "Served": ("dwell.records", "Served"),
     "UpdateResult": ("dwell.records", "UpdateResult"),
     "ReplayBuffer": ("dwell.replay", "ReplayBuffer"),
+    "Challenge": ("dwell.loop", "Challenge"),
     "Config": ("dwell.config", "Config"),
     "LinearRanker": ("dwell.learning.linear", "LinearRanker"),
     "Loop": ("dwell.loop", "Loop"),
     "RewardPredictor": ("dwell.learning.predictor_face", "RewardPredictor"),
     "TrainReport": ("dwell.loop", "TrainReport"),
+    "TreeSettings": ("dwell.learning.trees", "TreeSettings"),
     "open": ("dwell.loop", "open_loop"),
     "add_experience_with_priority": ("dwell.loop.seed", "add_experience_with_priority"),
     "buffer_health_report": ("dwell.loop.seed", "buffer_health_report"),

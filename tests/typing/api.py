@@ -104,6 +104,8 @@ def learns(loop: dwell.Loop) -> None:
     except dwell.PromotionRefused as refused:
         assert_type(refused.code, str)
         assert_type(refused.hint, str)
+    challenged = loop.challenge("lightgbm", settings=dwell.TreeSettings(n_rounds=10))
+    assert_type(challenged, dwell.Challenge)
     assert_type(loop.rollback(to=None), dwell.Params)
     assert_type(loop.history(), list[dwell.GateDecision])
 

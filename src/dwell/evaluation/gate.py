@@ -259,7 +259,7 @@ def _objections(
         )
     if "held_out_users" in estimates and _significantly_negative(estimates["held_out_users"]):
         value = estimates["held_out_users"].value
-        reasons.append(f"disagreement: users that are never learned from say it is worse, {value:+.4f}")
+        reasons.append(f"held_out_users: those that are never learned from say it is worse, {value:+.4f}")
     return reasons
 
 
@@ -422,7 +422,6 @@ def decide(
         diagnostics={
             "unsupported_exposure": unsupported,
             "cut_share": cut,
-            "max_weight_share": float(importance.max() / importance.sum()) if importance.sum() > 0.0 else 0.0,
             "forgone_gain": forgone,
             "clipped_share": float(np.mean([e.clipped for e in evidence.events])) if len(evidence.events) else 0.0,
             "capped_share": 0.0 if evidence.weights is None or not x.size else 1.0 - float(evidence.weights.mean()),

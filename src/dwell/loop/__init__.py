@@ -1,6 +1,7 @@
 """The loop, a file per arrow: serve, feedback, close, train, promote; `engine` is the facade."""
 
+from dwell.loop.challenge import Challenge
 from dwell.loop.engine import Loop, open_loop
 from dwell.loop.train import TrainReport
 
-__all__ = ["Loop", "TrainReport", "open_loop"]
+__all__ = ["Challenge", "Loop", "TrainReport", "open_loop"]

@@ -270,7 +270,7 @@ class Loop:
 
         Args:
             kind: "lightgbm" or "xgboost"; that of the settings when not given.
-            settings: How to grow them, see `dwell.learning.trees`.
+            settings: How to grow them, a `dwell.TreeSettings`.
             now: When it is asked.
 
         Raises:

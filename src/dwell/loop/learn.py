@@ -53,8 +53,8 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
         words = "too_few_events: no closed event can be learned from"
         decision = judged or GateDecision("hold", [words], _NOTHING, safe_version=live.version, decided_at=now)
         return TrainReport(decision, state.live, state.live, n_closed=n_closed)
-    learning = _learn(state, unseen, steps=steps, now=now, clock=clock)
-    decision = judged or _settle(state, judge_standing(state, now))
+    learning, standing = _learn(state, unseen, steps=steps, now=now, clock=clock)
+    decision = judged or _settle(state, judge_standing(state, standing, now))
     return TrainReport(
         decision=decision,
         live=state.live,
@@ -71,14 +71,15 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
 
 def _judge(state: LoopState, now: float) -> GateDecision | None:
     """Return the verdict on the standing proposal, acted upon, or None where there is none."""
-    if state.standing is None:
+    standing = state.standing
+    if standing is None:
         return None
-    if state.standing.proposal.safe_version != state.live.version:
+    if standing.proposal.safe_version != state.live.version:
         # the live params moved by hand: a proposal learned from others is judged against nothing that still serves
         state.write(lambda tx: put_standing(tx, None))
         state.standing = None
         return None
-    return _settle(state, judge_standing(state, now))
+    return _settle(state, judge_standing(state, standing, now))
 
 
 def _settle(state: LoopState, decision: GateDecision) -> GateDecision:
@@ -117,7 +118,7 @@ def _learned_until(state: LoopState) -> int:
 
 def _learn(
     state: LoopState, unseen: list[EventRow], *, steps: int | None, now: float, clock: Callable[[], float]
-) -> Learning:
+) -> tuple[Learning, Standing]:
     """Learn a new proposal, make it the standing one, and write back how surprising the replayed events are."""
     with state.store.snapshot() as reader:
         versions, decisions, last_seq = reader.params_versions(), reader.decisions(), reader.last_seq()
@@ -173,4 +174,4 @@ def _learn(
         state.replayed.prioritise(seqs, values)
     state.meter = meter
     state.standing, state.expected = standing, expected_of(learning.predictor, learning.params, state.feature_names)
-    return learning
+    return learning, standing

@@ -106,11 +106,9 @@ def versions_of(state: LoopState, rows: Sequence[EventRow]) -> dict[int, Params]
     return {version: p for version, p in found.items() if p is not None and p.feature_names == names}
 
 
-def judge_standing(state: LoopState, now: float) -> GateDecision:
+def judge_standing(state: LoopState, standing: Standing, now: float) -> GateDecision:
     """Return the verdict on the standing proposal, from events served after it was made. Nothing moves."""
-    if state.standing is None:
-        return GateDecision("hold", ["no_proposal: nothing has been learned yet"], _NOTHING, decided_at=now)
-    return judge(state, state.standing, now, held_out=state.replayed.held_out()[-_GUARDS:])
+    return judge(state, standing, now, held_out=state.replayed.held_out()[-_GUARDS:])
 
 
 def judge(state: LoopState, standing: Standing, now: float, *, held_out: Sequence[EventRow]) -> GateDecision:

@@ -97,7 +97,7 @@ def test_a_future_is_resolved_after_its_commit(gate: Gate) -> None:
 
 
 def test_what_gathers_during_a_commit_is_one_group(gate: Gate) -> None:
-    writer = Writer(gate)
+    writer = Writer(gate, max_wait_s=10.0)  # computing time: a busy machine must not cut the group
     first = writer.submit(add("first"))
     assert gate.has_begun.wait(10)
     futures = [writer.submit(add(f"e{i}")) for i in range(50)]

@@ -382,7 +382,7 @@ OPEN: list[tuple[dict[str, Any], str]] = [
     ({"config": {"replay": {"alpha": -1.0}}}, "replay.alpha"),
     ({"config": {"replay": {"beta": 1.5}}}, "replay.beta"),
     ({"config": {"replay": {"half_life_s": 0.0}}}, "replay.half_life_s"),
-    ({"config": {"learner": {"step_size": math.nan}}}, "step_size"),
+    ({"config": {"learner": {"step_size": math.nan}}}, "learner.step_size"),
     ({"config": "no such file.toml"}, "config"),
 ]
 

@@ -41,12 +41,14 @@ __all__ = [
     "position_based",
     "recency_weights",
     "relevance_of",
+    "trusting",
     "utility_of",
 ]
 
 RelevanceKind = Literal["naive", "ips", "clipped", "self_normalised", "direct", "doubly_robust"]
 
 DEFAULT_RELEVANCE: Final[RelevanceKind] = "doubly_robust"
+_TRUST_DEPTH: Final = 10.0  # Vardasbi, Oosterhuis, de Rijke 2020, section 5: trust falls no further below it
 
 
 class ClickModel(NamedTuple):
@@ -108,6 +110,35 @@ class Pairs(NamedTuple):
 def position_based(theta: FloatArray) -> ClickModel:
     """Return the model without trust bias: alpha is the examination theta (k,), beta is 0."""
     return ClickModel(theta, np.zeros_like(theta))
+
+
+def trusting(theta: FloatArray, *, relevant: float, irrelevant: float) -> ClickModel:
+    """Return the model of users who trust what stands high: a document that is looked at is clicked for its position.
+
+    alpha_k = theta_k (e+ - e-_k) and beta_k = theta_k e-_k, with e-_k = irrelevant / min(k, 10). Nothing here estimates
+    the two numbers: a log without a change of positions does not tell trust from relevance.
+
+    Args:
+        theta: (k,) examination.
+        relevant: e+, how often a relevant document that is looked at is clicked, in (0, 1].
+        irrelevant: e-_1, how often an irrelevant one at the first position is, in [0, relevant).
+
+    Raises:
+        LearningError: The two are not 0 <= irrelevant < relevant <= 1.
+
+    Source:
+        Agarwal, Wang, Li, Bendersky, Najork 2019 (the model); Vardasbi, Oosterhuis, de Rijke 2020, section 5 (how e-
+        falls with the position).
+    """
+    if not 0.0 <= irrelevant < relevant <= 1.0:
+        raise LearningError(
+            "an irrelevant document is not clicked less often than a relevant one",
+            field="irrelevant",
+            value=(irrelevant, relevant),
+            hint="Pass 0 <= irrelevant < relevant <= 1.",
+        )
+    mistaken = irrelevant / np.minimum(np.arange(1, theta.size + 1), _TRUST_DEPTH)
+    return ClickModel(theta * (relevant - mistaken), theta * mistaken)
 
 
 class _Seen(NamedTuple):

@@ -1,4 +1,4 @@
-"""Move the weights: doubly robust relevance, a trust region, an objective's gradient, Adam, bounds.
+"""Move the weights: estimated relevance, a trust region, an objective's gradient, Adam, bounds.
 
 One step takes a sample of lists, estimates the relevance of every document in them, withdraws credit at the edge of the
 trust region, and follows the gradient of an objective through the standardised policy, pulled back towards the live
@@ -9,14 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
 from dwell.errors import ConfigError, DivergedError, LearningError
+from dwell.learning.estimates import (
+    DEFAULT_RELEVANCE,
+    Channel,
+    RelevanceKind,
+    position_based,
+    relevance_of,
+    utility_of,
+)
 from dwell.learning.pl_rank import Rankings, exposure_of, full_rankings, pl_rank_gradient
 from dwell.learning.predictor import DEFAULT_RIDGE, Predictor
-from dwell.learning.relevance import exposure_clip, relevance_estimates
+from dwell.learning.relevance import exposure_clip
 from dwell.learning.trust import trust_radius, trusted_rewards
 from dwell.ranking import policy_scores, score_spread
 from dwell.ranking.policy import MIN_SPREAD
@@ -28,6 +36,7 @@ __all__ = [
     "Learned",
     "LearnerSettings",
     "Lists",
+    "NegativeExamination",
     "Objective",
     "Sampled",
     "ScoreSlope",
@@ -37,6 +46,7 @@ __all__ = [
     "check_lists",
     "check_start",
     "checked_scores",
+    "cross_fitted",
     "estimated_relevance",
     "free_to_move",
     "learn",
@@ -47,6 +57,8 @@ __all__ = [
     "spread_chain",
     "terms_of",
 ]
+
+NegativeExamination = Literal["clicks", "shown"]
 
 OBJECTIVE_NAMES: Final = ("lambda_loss", "pairwise", "pl_rank")  # of `protocol.OBJECTIVES`, which stands above
 _ADAM_BETA1: Final = 0.9  # Kingma and Ba 2015, section 2: the paper's own defaults
@@ -69,6 +81,14 @@ class LearnerSettings:
 
     Attributes:
         objective: What is climbed: "pl_rank" (expected list reward), "lambda_loss" or "pairwise"; docs/learners.md.
+        relevance: Estimate of what a document is worth; docs/relevance.md has a card for each.
+        trust_bias: Whether what is seen is also believed for its position: clicks are corrected by the affine model.
+        trust_relevant: How often a relevant document that is looked at is clicked, in (0, 1]; read with `trust_bias`.
+        trust_irrelevant: How often an irrelevant one at the first position is, in [0, trust_relevant); at position k it
+            is 1 / min(k, 10) of that. Read with `trust_bias`.
+        negative_weight: What a certain dislike costs, in certain clicks, in [0, 100].
+        negative_examination: "clicks" (dislikes depend on the position as clicks do) or "shown" (whoever dislikes has
+            read it, at whatever position).
         step_size: Adam's step, in (0, 1], in units of weights at norm 1.
         n_samples: Rankings sampled per list and step, 1 to 1,024.
         l2: Pull towards the live params, >= 0.
@@ -78,6 +98,12 @@ class LearnerSettings:
     """
 
     objective: str = "pl_rank"
+    relevance: RelevanceKind = DEFAULT_RELEVANCE
+    trust_bias: bool = False
+    trust_relevant: float = 0.98  # Vardasbi, Oosterhuis, de Rijke 2020, section 5: at the first position
+    trust_irrelevant: float = 0.65  # the same: .65 / min(k, 10)
+    negative_weight: float = 1.0
+    negative_examination: NegativeExamination = "clicks"
     step_size: float = 0.003  # gated-loop study: Adam .003 did no harm from 500 to 10,000 events
     n_samples: int = 16
     l2: float = 0.01
@@ -86,26 +112,30 @@ class LearnerSettings:
     max_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        ranges = {
-            "step_size": (0.0, 1.0),
-            "n_samples": (0.0, 1024.0),
-            "max_step_norm": (0.0, 2.0),
-            "max_weight": (0.0, 1.0),
-        }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if not low < value <= high:
-                raise ConfigError(f"a learner setting is outside ({low:g}, {high:g}]", field=name, value=value)
-        if self.objective not in OBJECTIVE_NAMES:
-            raise ConfigError(
-                "unknown objective",
-                field="learner.objective",
-                value=self.objective,
-                hint=f"Use one of {list(OBJECTIVE_NAMES)}.",
-            )
+        for name, low, high in (
+            ("step_size", 0.0, 1.0),
+            ("n_samples", 0.0, 1024.0),
+            ("max_step_norm", 0.0, 2.0),
+            ("max_weight", 0.0, 1.0),
+            ("trust_relevant", 0.0, 1.0),
+        ):
+            self._check(low < getattr(self, name) <= high, name, f"a learner setting is outside ({low:g}, {high:g}]")
+        for name, choices in (
+            ("objective", OBJECTIVE_NAMES),
+            ("relevance", get_args(RelevanceKind)),
+            ("negative_examination", get_args(NegativeExamination)),
+        ):
+            self._check(getattr(self, name) in choices, name, f"unknown {name}", f"Use one of {list(choices)}.")
         for name in ("l2", "ridge"):
-            if not 0.0 <= getattr(self, name) < np.inf:
-                raise ConfigError("a learner setting is negative or not finite", field=name, value=getattr(self, name))
+            self._check(0.0 <= getattr(self, name) < np.inf, name, "a learner setting is negative or not finite")
+        self._check(isinstance(self.trust_bias, bool), "trust_bias", "true or false is due here", "Use True.")
+        is_below = 0.0 <= self.trust_irrelevant < self.trust_relevant
+        self._check(is_below, "trust_irrelevant", "an irrelevant document is clicked less often than a relevant one")
+        self._check(0.0 <= self.negative_weight <= 100.0, "negative_weight", "a learner setting is outside [0, 100]")
+
+    def _check(self, is_legal: bool, name: str, message: str, hint: str = "Correct the setting.") -> None:  # noqa: FBT001 - reads as a sentence
+        if not is_legal:
+            raise ConfigError(message, field=f"learner.{name}", value=getattr(self, name), hint=hint)
 
 
 class Lists(NamedTuple):
@@ -119,6 +149,7 @@ class Lists(NamedTuple):
         params_versions: int64 (b,), version that served each list, for learners that may only learn from their own
             lists; None where it is not told.
         praise: float64 (b, d), what positive credit of each document counts, in [0, 1]; None where all counts.
+        channels: Praise and dislikes, each with a click model of its own; None where one model holds for both.
     """
 
     batch: RowBatch
@@ -127,6 +158,7 @@ class Lists(NamedTuple):
     weights: FloatArray
     params_versions: IntArray | None = None
     praise: FloatArray | None = None
+    channels: tuple[Channel, Channel] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,7 +218,7 @@ def _centred(relevance: FloatArray, batch: RowBatch) -> FloatArray:
     return np.where(batch.is_document, relevance - mean, 0.0)
 
 
-def _predicted(lists: Lists, predictors: tuple[Predictor, Predictor]) -> FloatArray:
+def cross_fitted(lists: Lists, predictors: tuple[Predictor, Predictor]) -> FloatArray:
     """Return cross-fitted predictions (b, d): each query is predicted by the fold that never saw it."""
     fold = (lists.batch.query_hash % np.uint64(2)).astype(np.int64)
     both = np.stack([predictors[1].predict(lists.phi), predictors[0].predict(lists.phi)])
@@ -264,17 +296,27 @@ def adam_step(adam: Adam, slope: FloatArray, step_size: float) -> tuple[Adam, Fl
 
 
 def estimated_relevance(
-    lists: Lists, predictors: tuple[Predictor, Predictor], theta: FloatArray, *, clip: float
+    lists: Lists,
+    predictors: tuple[Predictor, Predictor],
+    theta: FloatArray,
+    *,
+    clip: float,
+    kind: RelevanceKind = DEFAULT_RELEVANCE,
+    negative_weight: float = 1.0,
 ) -> FloatArray:
-    """Return the doubly robust relevance of every document, cross-fitted, float64 (b, d), 0 where padded.
+    """Return the estimated relevance of every document, cross-fitted, float64 (b, d), 0 where padded.
 
     Args:
         lists: A sample of lists.
-        predictors: The direct method, fitted to queries of fold 0 and of fold 1.
-        theta: (k,) examination per position.
+        predictors: The direct method, fitted to queries of fold 0 and of fold 1; not read where lists have channels.
+        theta: (k,) examination per position; not read where lists have channels.
         clip: Smallest exposure that is divided by.
+        kind: The estimate.
+        negative_weight: What a certain dislike costs in certain clicks; read where lists have channels.
     """
-    return relevance_estimates(lists.batch, _predicted(lists, predictors), theta, clip=clip)
+    if lists.channels is not None:
+        return utility_of(lists.batch, *lists.channels, cost=negative_weight, clip=clip, kind=kind)
+    return relevance_of(lists.batch, cross_fitted(lists, predictors), position_based(theta), clip=clip, kind=kind)
 
 
 class Terms(NamedTuple):
@@ -317,6 +359,8 @@ def terms_of(
             value=n_events,
             hint="Pass the effective number of events behind the log.",
         )
+    if not all(np.isfinite(predictor.beta).all() for predictor in predictors):
+        raise _diverged("the predictors are not finite", 1)
     clip, eps = exposure_clip(n_events), trust_radius(n_events)
     return Terms(predictors, theta, temperature, clip, eps, settings, objective)
 
@@ -339,11 +383,20 @@ def score_slope(lists: Lists, scores: FloatArray, terms: Terms, rng: np.random.G
     """Return the slope of the objective with respect to scores (b, d) of the policy being learned."""
     batch, temperature = lists.batch, terms.temperature
     values = position_values(batch, terms.theta)
-    credit = _centred(estimated_relevance(lists, terms.predictors, terms.theta, clip=terms.clip), batch)
+    settings = terms.settings
+    relevance = estimated_relevance(
+        lists,
+        terms.predictors,
+        terms.theta,
+        clip=terms.clip,
+        kind=settings.relevance,
+        negative_weight=settings.negative_weight,
+    )
+    credit = _centred(relevance, batch)
     if lists.praise is not None:
         credit = np.where(credit > 0.0, credit * lists.praise, credit)
     b, d = batch.is_document.shape
-    noise = rng.standard_exponential((b, terms.settings.n_samples, d), dtype=np.float32)
+    noise = rng.standard_exponential((b, settings.n_samples, d), dtype=np.float32)
     noise = np.log(np.maximum(noise, _TINY, out=noise), out=noise)
     rankings = full_rankings(log_weights_of(scores, batch, temperature), noise)
     safe = full_rankings(log_weights_of(lists.safe_scores, batch, temperature), noise)

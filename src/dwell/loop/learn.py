@@ -8,12 +8,13 @@ from typing import Final
 
 import msgspec
 
+from dwell.loop.channels import is_split
 from dwell.loop.examining import settle_examination
 from dwell.loop.expected import expected_of, put_predictor
 from dwell.loop.keep import close_events
 from dwell.loop.metering import put_metered, taken_up
 from dwell.loop.promote import make_live, next_attempt
-from dwell.loop.standing import judge_standing, put_standing
+from dwell.loop.standing import judge_standing, put_standing, versions_of
 from dwell.loop.state import LoopState
 from dwell.loop.train import Learning, Proposal, Standing, TrainReport, plan_steps, propose
 from dwell.loop.watch import watch_live, watched_after
@@ -66,6 +67,7 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
         n_learned_from=len(state.replayed.trainable()),
         step_norm=learning.learned.step_norm,
         n_replayed=learning.n_replayed,
+        left_out=learning.left_out,
     )
 
 
@@ -135,6 +137,7 @@ def _learn(
         mode=state.mode,
         theta=state.theta(),
         config=state.config,
+        versions=versions_of(state, state.replayed.trainable()) if is_split(state.config.learner) else {},
         most_replayed=meter.allowed(plan.n_steps * plan.batch),
         now=now,
         rng=rng,

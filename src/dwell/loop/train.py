@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -18,6 +19,7 @@ from dwell.learning.protocol import learner_of
 from dwell.learning.relevance import examination_at
 from dwell.learning.space import Space, space_for
 from dwell.loop.caps import Caps, caps_of
+from dwell.loop.channels import channels_for, credited
 from dwell.loop.judge import Judgement, safe_policy
 from dwell.loop.replayed import Replayed
 from dwell.records import GateDecision, Params
@@ -60,6 +62,8 @@ class TrainReport:
         n_learned_from: Events that could be learned from.
         step_norm: Distance of the new proposal from the live params, both at norm 1.
         n_replayed: Lists drawn from the buffer, repeats included; `replay.max_ratio` bounds it.
+        left_out: Closed events that could not be learned from under `learner.objective` and `learner.trust_bias`, by
+            reason.
     """
 
     decision: GateDecision
@@ -72,6 +76,7 @@ class TrainReport:
     n_learned_from: int = 0
     step_norm: float = 0.0
     n_replayed: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -145,6 +150,7 @@ class Learning(NamedTuple):
         priorities: New priorities by seq: how surprising each replayed event is to the new predictor.
         n_replayed: Lists drawn from the buffer.
         version_counts: Number of events learned from by the params version that served them.
+        left_out: Events that could not be learned from, by reason.
     """
 
     params: Params
@@ -154,6 +160,7 @@ class Learning(NamedTuple):
     priorities: dict[int, float]
     n_replayed: int
     version_counts: Counter[int]
+    left_out: dict[str, int]
 
 
 def plan_steps(n_unseen: int, config: Config, *, steps: int | None) -> Plan:
@@ -198,6 +205,19 @@ def fit_predictors(
             sums[fold] = sums[fold].plus(phi, rewards, examined, weight * np.where(rewards > 0.0, praise, 1.0))
     both = PredictorSums(sums[0].gram + sums[1].gram, sums[0].moment + sums[1].moment, sums[0].n + sums[1].n)
     return fit_predictor(sums[0], ridge=ridge), fit_predictor(sums[1], ridge=ridge), fit_predictor(both, ridge=ridge)
+
+
+def _folds(
+    rows: Sequence[EventRow],
+    theta: FloatArray,
+    *,
+    space: Space,
+    ridge: float,
+    standardised: Standardised,
+    caps: Caps,
+) -> tuple[Predictor, Predictor]:
+    """Return predictors fitted to queries of fold 0 and of fold 1."""
+    return fit_predictors(rows, space, theta, ridge=ridge, standardised=standardised, caps=caps)[:2]
 
 
 def _fitting_features(rows: Sequence[EventRow], rng: np.random.Generator) -> Float32Array:
@@ -296,6 +316,7 @@ def propose(
     mode: Mode,
     theta: FloatArray,
     config: Config,
+    versions: Mapping[int, Params],
     most_replayed: int,
     now: float,
     rng: np.random.Generator,
@@ -312,6 +333,7 @@ def propose(
         mode: Mode of the loop: it decides what the trust region is measured against.
         theta: (k,) examination per position.
         config: Settings.
+        versions: Params by version, for what has to be worked out again of the events that they served.
         most_replayed: Lists that may be drawn from the buffer.
         now: UTC epoch seconds.
         rng: Source of sampling and rankings.
@@ -324,6 +346,8 @@ def propose(
     fold0, fold1, both = fit_predictors(
         rows, space, theta, ridge=config.learner.ridge, standardised=standardised, caps=caps
     )
+    fit = partial(_folds, space=space, ridge=config.learner.ridge, standardised=standardised, caps=caps)
+    channels = channels_for(config.learner, theta, rows, fit, versions)
     start = space.vector(live)
     deadline = clock() + config.training.max_seconds
     state = {"ended_by": "steps"}
@@ -331,22 +355,21 @@ def propose(
     budget = Budget(most_replayed)
 
     def lists() -> Iterator[Lists]:
-        for some, weights in _samples(unseen, replayed, plan, config, rng, budget=budget, caps=caps):
+        for drawn, drawn_weights in _samples(unseen, replayed, plan, config, rng, budget=budget, caps=caps):
             if clock() > deadline:
                 state["ended_by"] = "time"
                 return
+            some, weights = (drawn, drawn_weights) if channels is None else channels.known(drawn, drawn_weights)
+            if not some:
+                continue
             seen.update((row.seq, row) for row in some)
             batch = stack_rows(some)
             phi = np.zeros((*batch.is_document.shape, space.size))
-            safe = np.zeros(batch.is_document.shape)
             for i, row in enumerate(some):
                 phi[i, : len(row.inclusion)] = standardised(row)
-                if mode in {"log-only", "shadow"} or live.origin == "caller-order":
-                    safe[i, : len(row.inclusion)] = safe_policy(row, live, mode).scores
-            if mode not in {"log-only", "shadow"} and live.origin != "caller-order":
-                safe = phi @ start
+            safe = _safe_scores(some, phi, start, live, mode)
             praise = caps.praised(some, phi.shape[1]) if caps.praise else None
-            yield Lists(batch, phi, safe, weights, praise=praise)
+            yield credited(Lists(batch, phi, safe, weights, praise=praise), some, theta, config.learner, channels)
 
     learned = learner_of(config.learner.objective)(
         start,
@@ -360,8 +383,19 @@ def propose(
     )
     params = space.params(learned.vector, version=version, parent=live, created_at=now)
     priorities = {seq: _surprise(row, standardised(row), both, theta) for seq, row in seen.items()}
-    versions = Counter(row.params_version for row in rows)
-    return Learning(params, learned, both, state["ended_by"], priorities, budget.n_spent, versions)
+    served_by = Counter(row.params_version for row in rows)
+    left_out = {} if channels is None else channels.left_out
+    return Learning(params, learned, both, state["ended_by"], priorities, budget.n_spent, served_by, left_out)
+
+
+def _safe_scores(rows: Sequence[EventRow], phi: FloatArray, start: FloatArray, live: Params, mode: Mode) -> FloatArray:
+    """Return the scores of what users get without a proposal, (b, d), 0 where padded in the caller's order."""
+    if mode not in {"log-only", "shadow"} and live.origin != "caller-order":
+        return phi @ start
+    safe = np.zeros(phi.shape[:2])
+    for i, row in enumerate(rows):
+        safe[i, : len(row.inclusion)] = safe_policy(row, live, mode).scores
+    return safe
 
 
 def _slower_at_first(settings: LearnerSettings, n_events: int) -> LearnerSettings:

@@ -1,6 +1,7 @@
 """Estimates of relevance: the default's identity, repeats with recency, channels, and what is refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,3 +97,27 @@ def test_shown_without_exposure_is_refused_by_ips(event: Callable[..., EventRow]
 def test_a_half_life_is_above_0(half_life: float) -> None:
     with pytest.raises(LearningError, match="half-life"):
         estimates.recency_weights(np.zeros(1), now=0.0, half_life_s=half_life)
+
+
+def test_trust_is_taken_off_and_relevance_comes_back(event: Callable[..., EventRow]) -> None:
+    # P(click | d, k) = theta_k (e+_k r + e-_k (1 - r)); e- is .6 / k down to the tenth position, and no less below it
+    theta = 1.0 / np.arange(1.0, 13.0)
+    clicks = estimates.trusting(theta, relevant=0.9, irrelevant=0.6)
+    mistaken = np.array([0.6 / min(k, 10) for k in range(1, 13)])
+    relevance = np.linspace(0.0, 1.0, 12)
+    seen = theta * (0.9 * relevance + mistaken * (1.0 - relevance))
+    np.testing.assert_allclose(clicks.alpha * relevance + clicks.beta, seen, rtol=1e-12)
+    # a log that is fixed: exposure is alpha, so the expected clicks give the relevance back, and theta alone does not
+    one = stack_rows([event(np.zeros((12, 1)), rewards=seen, exposure=clicks.alpha)])
+    found = estimates.relevance_of(one, np.zeros((1, 12)), clicks, clip=0.01, kind="ips")
+    np.testing.assert_allclose(found[0], relevance, atol=1e-12)
+    naive = estimates.relevance_of(
+        replace(one, exposure=theta[None, :]), np.zeros((1, 12)), position_based(theta), clip=0.01, kind="ips"
+    )
+    assert naive[0, 0] > 0.5  # irrelevant, and believed for standing first
+
+
+@pytest.mark.parametrize(("irrelevant", "relevant"), [(-0.1, 0.5), (0.5, 0.5), (0.2, 1.1), (np.nan, 0.5)])
+def test_trust_that_is_none_is_refused(irrelevant: float, relevant: float) -> None:
+    with pytest.raises(LearningError, match="less often"):
+        estimates.trusting(np.ones(2), relevant=relevant, irrelevant=irrelevant)

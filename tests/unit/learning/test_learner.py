@@ -424,9 +424,19 @@ def test_the_pull_towards_the_live_params_wins_when_it_is_strong(batch: RowBatch
         ("ridge", float("nan")),
         ("max_step_norm", 2.1),
         ("max_weight", 0.0),
+        ("objective", "ndcg"),
+        ("relevance", "unbiased"),
+        ("trust_bias", 1),
+        ("trust_relevant", 0.0),
+        ("trust_relevant", 1.01),
+        ("trust_irrelevant", -0.1),
+        ("trust_irrelevant", 0.98),
+        ("negative_weight", -1.0),
+        ("negative_weight", float("nan")),
+        ("negative_examination", "nobody"),
     ],
 )
 def test_a_setting_outside_its_range_is_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(ConfigError) as caught:
         LearnerSettings(**{name: value})
-    assert caught.value.field == name
+    assert (caught.value.field, bool(caught.value.hint)) == (f"learner.{name}", True)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dwell.errors import ReplayError, RingUnusable, StorageError
-from dwell.loop.row_codec import EmbeddingKind, LearningRow, RowShape, packed, row_schema, unpacked
+from dwell.loop.row_codec import EmbeddingKind, LearningRow, RowShape, packed, row_schema, taken_up_us, unpacked
 from dwell.records import Experience
 from dwell.records.arrays import FloatArray, IntArray
 from dwell.records.rows import EventRow, stack_rows
@@ -241,13 +241,16 @@ class EventRows:
         return self._from_ring(lambda ring: ring.columns(names))
 
     def seqs_in_close_order(self, *, after: int = 0, is_held_out: bool | None = None) -> IntArray:
-        """Return seqs > after in the order in which windows ended, of both kinds or of one, int64 (n,)."""
-        columns = self.index("seq", "served_at", "is_held_out")
+        """Return seqs > after in the order in which windows ended, of both kinds or of one, int64 (n,).
+
+        One that was activated after its window's end stands where it could first be taken up.
+        """
+        columns = self.index("seq", "served_at", "late_us", "is_held_out")
         is_wanted = columns["seq"] > after
         if is_held_out is not None:
             is_wanted &= columns["is_held_out"] == is_held_out
         seqs: IntArray = columns["seq"][is_wanted].astype(np.int64)
-        return seqs[np.lexsort((seqs, columns["served_at"][is_wanted]))]
+        return seqs[np.lexsort((seqs, taken_up_us(columns)[is_wanted]))]
 
     def in_close_order(self, *, after: int = 0, is_held_out: bool | None = None) -> list[EventRow]:
         """Return rows with seq > after in the order in which their windows ended."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -14,11 +14,12 @@ from dwell.loop.expected import expected_rewards
 from dwell.loop.feedback import ORPHAN_WINDOW_S
 from dwell.loop.judge import Judgement
 from dwell.loop.replayed import Notes
-from dwell.loop.rows import query_digest
+from dwell.loop.rows import late_us, query_digest
 from dwell.loop.state import ERASURES, LoopState, n_erasures_of
 from dwell.loop.warm_up import recall_warm_up
 from dwell.records import Impression
 from dwell.storage import EventState, Outcome, PairStatistics, Reader, Transaction, pseudonym, user_mark
+from dwell.storage.instants import micros
 from dwell.storage.protocol import chunks
 
 __all__ = ["checkpoint", "close_events", "ensure_rebuilt", "erase", "evict", "take_in"]
@@ -46,25 +47,60 @@ def close_events(state: LoopState, now: float) -> int:
             hint="Call it in the process that owns the store.",
         )
     take_in(state)
-    n_closed = 0
-    while True:
-        with state.store.snapshot() as reader:
-            due = reader.due(now - state.rules.attribution_window_s, limit=_AT_ONCE)
-            impressions = {i.seq: i for i in reader.impressions([event.seq for event in due])}
-        if not due:
-            break
-        n_closed += _close(state, [(event, impressions[event.seq]) for event in due if event.seq in impressions])
+    n_closed = sum(_close(state, part) for part in _due(state, now))
     _take_in_reopened(state)
     _retain(state, now)
     return n_closed
 
 
-def _close(state: LoopState, due: Sequence[tuple[EventState, Impression]]) -> int:
+class _Due(NamedTuple):
+    """An event whose window is over; compared by when it can be taken up, and by seq."""
+
+    taken_up_us: int
+    seq: int
+    event: EventState
+    impression: Impression
+
+
+def _due(state: LoopState, now: float) -> Iterator[list[_Due]]:
+    """Yield parts of what is due, each to be closed before the next one is asked for, in the order of taking up.
+
+    Seqs tell that order but for events that were activated after their window's end: these wait for their turn, so that
+    memory is filled in the order in which it would be filled from the store.
+    """
+    window_s = state.rules.attribution_window_s
+    late: dict[int, _Due] = {}
+    while True:
+        with state.store.snapshot() as reader:
+            events = reader.due(now - window_s, limit=_AT_ONCE + len(late))
+            fresh = {event.seq: event for event in events if event.seq not in late}
+            impressions = reader.impressions(list(fresh))
+        on_time = []
+        for impression in impressions:
+            event = fresh[impression.seq]
+            after_us = late_us(impression, event.served_at + window_s)
+            one = _Due(micros(event.served_at, "served_at") + after_us, event.seq, event, impression)
+            if after_us:
+                late[one.seq] = one
+            else:
+                on_time.append(one)
+        if impressions and not on_time:
+            continue  # all of them are late: who is on time may stand behind them
+        until = max(on_time)[:2] if on_time else None
+        part = sorted([*on_time, *(one for one in late.values() if until is None or one[:2] < until)])[:_AT_ONCE]
+        if not part:
+            return
+        for one in part:
+            late.pop(one.seq, None)
+        yield part
+
+
+def _close(state: LoopState, due: Sequence[_Due]) -> int:
     # exposure depends on what was logged alone, so it is computed before the writer is asked for its time
-    exposed = [(event, impression, logged_exposure(impression, state.rules.examination)) for event, impression in due]
+    impressions = [one.impression for one in due]
+    exposed = [(one.event, one.impression, logged_exposure(one.impression, state.rules.examination)) for one in due]
     predicted: list[float | None] = [None] * len(due)
     if state.expected is not None:
-        impressions = [impression for _, impression in due]
         predicted = expected_rewards(state.expected, impressions, state.theta(), most=state.limits.max_results)
 
     def job(tx: Transaction) -> list[tuple[Impression, Outcome]]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from dwell.errors import ReplayError, RingUnusable, StorageError
 from dwell.loop.close import logged_exposure
 from dwell.loop.event_rows import EventRows
-from dwell.loop.row_codec import EmbeddingKind, LearningRow, RowShape
+from dwell.loop.row_codec import EmbeddingKind, LearningRow, RowShape, taken_up_us
 from dwell.loop.rows import event_row
 from dwell.records import Experience, Impression
 from dwell.records.rows import EventRow
@@ -32,7 +32,9 @@ __all__ = ["Change", "Notes", "Replayed"]
 
 _READ_AT_ONCE: Final = 1_000
 _REPORT_EVERY: Final = 100_000  # events between two lines of the progress report
-_INDEX: Final = ("event_id", "seq", "served_at", "priority", "reward", "version", "segment_code", "is_held_out")
+_INDEX: Final = (
+    "event_id", "seq", "served_at", "late_us", "priority", "reward", "version", "segment_code", "is_held_out",
+)  # fmt: skip
 
 _log = logging.getLogger("dwell")
 
@@ -313,9 +315,9 @@ class Replayed:
     def _take_index(self, segments: Mapping[int, str | None]) -> list[int]:
         """Fill the buffers from the ring's index, oldest window first; return the seqs that found no room."""
         columns = self.rows.index(*_INDEX)
-        seqs, served_at = columns["seq"], columns["served_at"]
-        if (np.diff(served_at) < 0).any() or (np.diff(seqs) < 0).any():
-            order = np.lexsort((seqs, served_at))
+        seqs, taken_up = columns["seq"], taken_up_us(columns)
+        if (np.diff(taken_up) < 0).any() or (np.diff(seqs) < 0).any():
+            order = np.lexsort((seqs, taken_up))
             columns = {name: values[order] for name, values in columns.items()}
         columns["segment_code"], names = _in_order_of_age(columns["segment_code"], segments)
         is_held_out = columns["is_held_out"].astype(bool)

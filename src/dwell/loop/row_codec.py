@@ -11,15 +11,15 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dwell.records.arrays import Float32Array
+from dwell.records.arrays import Float32Array, IntArray
 from dwell.records.rows import EventRow
 from dwell.storage.ring_schema import RingColumn, RingSchema
 
-__all__ = ["INDEX", "EmbeddingKind", "LearningRow", "RowShape", "packed", "row_schema", "unpacked"]
+__all__ = ["INDEX", "EmbeddingKind", "LearningRow", "RowShape", "packed", "row_schema", "taken_up_us", "unpacked"]
 
 EmbeddingKind = Literal["none", "float16", "float32"]
 
-FORMAT: Final = 2  # of the row: part of the key, so that another version's ring is made anew
+FORMAT: Final = 3  # of the row: part of the key, so that another version's ring is made anew
 FIRST_DOCUMENTS: Final = 16  # width of a new ring; it doubles as longer lists come
 _UINT64: Final = np.dtype(np.uint64)
 _FLOAT64: Final = np.dtype(np.float64)
@@ -28,9 +28,10 @@ _INT64: Final = np.dtype(np.int64)
 _INT32: Final = np.dtype(np.int32)
 _BOOL: Final = np.dtype(np.bool_)
 
-# read for all events at opening, and by health: 82 bytes beside seq and event id
+# read for all events at opening, and by health: 90 bytes beside seq and event id
 INDEX: Final[Mapping[str, np.dtype[Any]]] = {
     "served_at": _FLOAT64,
+    "late_us": _INT64,
     "priority": _FLOAT64,
     "reward": _FLOAT64,
     "row_reward": _FLOAT64,
@@ -120,6 +121,18 @@ def row_schema(shape: RowShape, *, key: str, embedding: EmbeddingKind) -> RingSc
     return RingSchema(tuple(columns), event_id_bytes=shape.id_bytes, key=f"{FORMAT}|{embedding}|{key}")
 
 
+def taken_up_us(columns: Mapping[str, npt.NDArray[Any]]) -> IntArray:
+    """Return what rows are ordered by, ties by seq, int64 (n,): served, or activated where that came too late.
+
+    The same in the process that took an event up and in one that finds it in the store: what judges must not change
+    its order when a store is opened again.
+    """
+    # whole microseconds, as on disk, so that events which were activated together tie
+    served: IntArray = np.rint(columns["served_at"] * 1e6).astype(np.int64)
+    found: IntArray = served + columns["late_us"]
+    return found
+
+
 def packed(rows: Sequence[LearningRow], schema: RingSchema) -> dict[str, npt.NDArray[Any]]:
     """Return every column of the ring for some rows, each (b, ...); all of them fit."""
     n = len(rows)
@@ -138,6 +151,7 @@ def packed(rows: Sequence[LearningRow], schema: RingSchema) -> dict[str, npt.NDA
         "has_user": [event.user_hash is not None for event in events],
         "user_hash": [event.user_hash or 0 for event in events],
         "query_hash": [event.query_hash for event in events],
+        "late_us": [event.late_us for event in events],
         "temperature": [event.temperature for event in events],
         "n_documents": lengths,
         "n_kept": [event.n_kept for event in events],
@@ -183,12 +197,13 @@ def unpacked(columns: Mapping[str, npt.NDArray[Any]]) -> list[EventRow]:
     numbers = (
         "n_documents", "n_kept", "seq", "event_id", "query_hash", "has_user", "user_hash", "served_at", "n_shown",
         "params_version", "temperature", "is_held_out", "is_deterministic", "is_caller_ordered", "version",
-        "segment_code",
+        "segment_code", "late_us",
     )  # fmt: skip
     found = []
     for i, (
         length, kept, seq, event_id, query_hash, has_user, user_hash, served_at, n_shown,
         params_version, temperature, is_held_out, is_deterministic, is_caller_ordered, version, segment_code,
+        late_us,
     ) in enumerate(zip(*(columns[name].tolist() for name in numbers), strict=True)):  # fmt: skip
         found.append(
             EventRow(
@@ -213,6 +228,7 @@ def unpacked(columns: Mapping[str, npt.NDArray[Any]]) -> list[EventRow]:
                 version=version,
                 segment_code=segment_code,
                 doc_hashes=doc_hashes[i, :kept],
+                late_us=late_us,
             )
         )
     return found

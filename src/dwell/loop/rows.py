@@ -12,8 +12,9 @@ from dwell.records import Impression
 from dwell.records.arrays import FloatArray
 from dwell.records.rows import EventRow
 from dwell.storage import Outcome
+from dwell.storage.instants import micros
 
-__all__ = ["aligned_features", "event_row", "hold_out_share", "normalised_query", "query_digest"]
+__all__ = ["aligned_features", "event_row", "hold_out_share", "late_us", "normalised_query", "query_digest"]
 
 
 def normalised_query(query: str) -> str:
@@ -103,7 +104,23 @@ def event_row(
         is_caller_ordered=impression.policy != "params" and impression.is_deterministic,
         version=outcome.version,
         doc_hashes=np.array([_doc_hash(doc) for doc in impression.documents[:kept]], dtype=np.uint64),
+        late_us=late_us(impression, outcome.closed_at),
     )
+
+
+def late_us(impression: Impression, closed_at: float | None) -> int:
+    """Return the microseconds from the end of an event's window to its activation, 0 where it was not late.
+
+    Before it was activated it was not there to be taken up.
+
+    Args:
+        impression: What was served.
+        closed_at: When its window ended, or None while that is not known.
+    """
+    if impression.activated_at is None or closed_at is None:
+        return 0
+    # as on disk: a float's rounding would put events that were activated together into an order of its own
+    return max(micros(impression.activated_at, "activated_at") - micros(closed_at, "closed_at"), 0)
 
 
 def _share(impression: Impression, salt: bytes) -> float:

@@ -38,6 +38,7 @@ class Impression:
         is_deterministic: Whether the order was no draw: then every propensity is 1.
         is_shown: False while a deferred event waits for `activate`.
         is_altered: Whether what was shown is an order that this policy did not choose.
+        activated_at: UTC epoch seconds at which a deferred event was activated, or None.
         served: Document ids in the order shown; k of them.
         propensities: float64 (k,), P(document i | those above it), in (0, 1].
         n_candidates: Number of candidates of the call, >= k.
@@ -81,6 +82,7 @@ class Impression:
     arm: Arm = "live"
     is_shown: bool = True
     is_altered: bool = False
+    activated_at: float | None = None
     keep_probability: float = 1.0
     seq: int = field(default=0)
 

@@ -39,6 +39,8 @@ class EventRow:
         segment_code: Number of the event's segment among those of its loop, >= 0.
         doc_hashes: uint64 (n_kept,), hashes of the served documents' ids, for caps on the influence of one; empty where
             they are not known.
+        late_us: Microseconds by which the event was activated after its window's end; 0 where it was not late. It is
+            taken up that much later than what was served with it.
     """
 
     seq: int
@@ -62,6 +64,7 @@ class EventRow:
     version: int
     segment_code: int = 0
     doc_hashes: HashArray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    late_us: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -138,7 +138,11 @@ def impression(seq: int, event_id: str, body: bytes, activation: ActivationRow |
     if activation is None:
         return found
     return dataclasses.replace(
-        found, served=_decode_shown(activation.shown), is_shown=True, is_altered=bool(activation.is_altered)
+        found,
+        served=_decode_shown(activation.shown),
+        is_shown=True,
+        is_altered=bool(activation.is_altered),
+        activated_at=seconds(activation.at),
     )
 
 

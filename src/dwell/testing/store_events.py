@@ -164,7 +164,7 @@ class EventContract:
                 state, found = reader.event("a"), reader.impressions([1])[0]
                 equal(None if state is None else (state.state, state.shown), ("open", ("a/doc-1",)))
                 equal([due.seq for due in reader.due(2e9, limit=9)], [1])
-            expected = sample_impression("a", served=("a/doc-1",), is_altered=True, is_shown=True)
+            expected = sample_impression("a", served=("a/doc-1",), is_altered=True, is_shown=True, activated_at=1.7e9)
             same_record(found, expected, besides=("seq",))
 
     def test_due_events_are_open_and_old_enough(self, tmp_path: Path) -> None:

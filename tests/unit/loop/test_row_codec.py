@@ -38,6 +38,7 @@ def event(seed: int, length: int, kept: int, *, n_features: int = 3, **changed: 
         "is_caller_ordered": bool(rng.integers(2)),
         "version": int(rng.integers(1, 2**40)),
         "segment_code": int(rng.integers(0, 2**31)),
+        "late_us": int(rng.integers(0, 2**50)),
         "doc_hashes": rng.integers(0, 2**64, kept, dtype=np.uint64),
     }
     return EventRow(**{**fields, **changed})

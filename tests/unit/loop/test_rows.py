@@ -115,3 +115,13 @@ def test_a_shorter_list_from_the_top_is_unaltered() -> None:
     assert not is_altered(("a", "b"), ("a", "b"))
     for shown in (("b", "a"), ("a", "c"), ("x", "a"), ("a", "b", "c")):
         assert is_altered(("a", "b"), shown)
+
+
+@pytest.mark.parametrize(
+    ("activated_at", "closed_at", "late"),
+    [(None, 10.0, 0), (9.0, 10.0, 0), (10.0, 10.0, 0), (10.25, 10.0, 250_000), (12.0, None, 0)],
+)
+def test_a_row_is_late_by_what_its_activation_was(
+    activated_at: float | None, closed_at: float | None, late: int
+) -> None:
+    assert row(impression(activated_at=activated_at), outcome(closed_at=closed_at)).late_us == late

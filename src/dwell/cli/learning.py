@@ -71,6 +71,7 @@ def train(store: str, steps: int | None, tenant: str, *, as_json: bool, **given:
                 "n_closed": report.n_closed,
                 "n_learned_from": report.n_learned_from,
                 "n_replayed": report.n_replayed,
+                "left_out": report.left_out,
                 "step_norm": report.step_norm,
             }
         )
@@ -80,10 +81,12 @@ def train(store: str, steps: int | None, tenant: str, *, as_json: bool, **given:
 
 def _say_report(report: TrainReport, before: int) -> None:
     is_standing = report.proposed.version != report.live.version
+    left_out = ", ".join(f"{n} {reason}" for reason, n in sorted(report.left_out.items()))
     fact_lines(
         [
             ("events closed now", report.n_closed),
             ("learned", f"{report.n_steps} steps, ended by {report.ended_by}"),
+            *([("left out", left_out)] if left_out else []),
             ("live", f"version {report.live.version}" + ("" if report.live.version == before else f", was {before}")),
             ("standing proposal", f"version {report.proposed.version}" if is_standing else "none"),
         ]

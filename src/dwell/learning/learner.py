@@ -60,7 +60,7 @@ __all__ = [
 
 NegativeExamination = Literal["clicks", "shown"]
 
-OBJECTIVE_NAMES: Final = ("lambda_loss", "pairwise", "pl_rank")  # of `protocol.OBJECTIVES`, which stands above
+OBJECTIVE_NAMES: Final = ("lambda_loss", "pairwise", "pdgd", "pl_rank")  # `protocol.OBJECTIVES`, above, and PDGD
 _ADAM_BETA1: Final = 0.9  # Kingma and Ba 2015, section 2: the paper's own defaults
 _ADAM_BETA2: Final = 0.999
 _ADAM_EPSILON: Final = 1e-8
@@ -80,7 +80,8 @@ class LearnerSettings:
     """What the learner may do.
 
     Attributes:
-        objective: What is climbed: "pl_rank" (expected list reward), "lambda_loss" or "pairwise"; docs/learners.md.
+        objective: What is climbed: "pl_rank" (expected list reward), "lambda_loss" or "pairwise", or "pdgd", which
+            learns on-line, from what the live params drew alone; docs/learners.md.
         relevance: Estimate of what a document is worth; docs/relevance.md has a card for each.
         trust_bias: Whether what is seen is also believed for its position: clicks are corrected by the affine model.
         trust_relevant: How often a relevant document that is looked at is clicked, in (0, 1]; read with `trust_bias`.
@@ -90,6 +91,7 @@ class LearnerSettings:
         negative_examination: "clicks" (dislikes depend on the position as clicks do) or "shown" (whoever dislikes has
             read it, at whatever position).
         step_size: Adam's step, in (0, 1], in units of weights at norm 1.
+        online_step_size: In the loop, the step per list of "pdgd", in (0, 1].
         n_samples: Rankings sampled per list and step, 1 to 1,024.
         l2: Pull towards the live params, >= 0.
         ridge: Ridge of the reward predictor, >= 0.
@@ -105,6 +107,7 @@ class LearnerSettings:
     negative_weight: float = 1.0
     negative_examination: NegativeExamination = "clicks"
     step_size: float = 0.003  # gated-loop study: Adam .003 did no harm from 500 to 10,000 events
+    online_step_size: float = 0.1  # Oosterhuis and de Rijke 2018, section 5
     n_samples: int = 16
     l2: float = 0.01
     ridge: float = DEFAULT_RIDGE
@@ -114,6 +117,7 @@ class LearnerSettings:
     def __post_init__(self) -> None:
         for name, low, high in (
             ("step_size", 0.0, 1.0),
+            ("online_step_size", 0.0, 1.0),
             ("n_samples", 0.0, 1024.0),
             ("max_step_norm", 0.0, 2.0),
             ("max_weight", 0.0, 1.0),

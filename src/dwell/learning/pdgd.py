@@ -39,10 +39,10 @@ from dwell.learning.learner import (
     spread_chain,
 )
 from dwell.learning.predictor import Predictor
-from dwell.records.arrays import FloatArray, IntArray
+from dwell.records.arrays import BoolArray, FloatArray, IntArray
 from dwell.records.rows import EventRow, RowBatch, stack_rows
 
-__all__ = ["PdgdLearner", "own_lists", "pdgd_gradient", "swap_shares"]
+__all__ = ["PdgdLearner", "is_drawn_by", "own_lists", "pdgd_gradient", "swap_shares"]
 
 # Of log propensities. Scores are logged as float32: around 1,000 with a spread of 0.1 they are rounded by 3e-5, which
 # at temperature 0.3 moves each log weight by 1e-3 and a difference of two by 2e-3.
@@ -143,6 +143,25 @@ def _log_propensities(log_weights: FloatArray, k: int) -> FloatArray:
     return found
 
 
+def is_drawn_by(batch: RowBatch, log_weights: FloatArray) -> BoolArray:
+    """Return which lists have the propensities of these log weights, bool (b,), as far as it can be told.
+
+    Args:
+        batch: The lists, their served documents first and in served order.
+        log_weights: (b, d) Plackett-Luce log weights, -inf where there is no document.
+    """
+    k = batch.propensities.shape[1]
+    expected = _log_propensities(log_weights, k)
+    # what stands for several candidates stands for ones whose scores are not kept: then the version has to do
+    is_whole = (np.where(batch.is_document, batch.log_stand_in, 0.0) == 0.0).all(axis=1) & (
+        batch.n_kept == batch.n_shown
+    )
+    is_told = is_whole[:, None] & (np.arange(k)[None, :] < batch.n_kept[:, None])
+    apart = np.abs(np.where(is_told, expected - np.log(batch.propensities), 0.0))
+    is_same: BoolArray = np.all(apart <= _SAME, axis=1)  # NaN is not the same
+    return is_same
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PdgdLearner:
     """Learns from lists that the start itself served; a `Learner`.
@@ -213,15 +232,7 @@ class PdgdLearner:
             if seq in seen:
                 raise _off_policy("a list comes twice: it is replayed", "seq", seq)
             seen.add(seq)
-        k = batch.propensities.shape[1]
-        expected = _log_propensities(log_weights, k)
-        # what stands for several candidates stands for ones whose scores are not kept: then the version has to do
-        is_whole = (np.where(batch.is_document, batch.log_stand_in, 0.0) == 0.0).all(axis=1) & (
-            batch.n_kept == batch.n_shown
-        )
-        is_told = is_whole[:, None] & (np.arange(k)[None, :] < batch.n_kept[:, None])
-        apart = np.abs(np.where(is_told, expected - np.log(batch.propensities), 0.0))
-        is_same = apart <= _SAME  # NaN is not the same
+        is_same = is_drawn_by(batch, log_weights)
         if not is_same.all():
-            at = int(np.flatnonzero(~is_same.all(axis=1))[0])
+            at = int(np.flatnonzero(~is_same)[0])
             raise _off_policy("the propensities of a list are not those of the weights", "seq", int(batch.seqs[at]))

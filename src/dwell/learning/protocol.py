@@ -86,8 +86,15 @@ def learner_of(objective: str = "pl_rank") -> Learner:
         objective: One of `OBJECTIVES`.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: There is none of that name, or it is "pdgd", which learns on-line: see `pdgd.PdgdLearner`.
     """
+    if objective == "pdgd":
+        raise ConfigError(
+            "pdgd learns on-line, from lists of one version",
+            field="learner.objective",
+            value=objective,
+            hint="Use dwell.learning.pdgd.PdgdLearner, which has to be told the version.",
+        )
     if objective not in OBJECTIVES:
         raise ConfigError(
             "unknown objective", field="learner.objective", value=objective, hint=f"Use one of {sorted(OBJECTIVES)}."

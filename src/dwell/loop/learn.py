@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from dwell.loop.channels import is_split
 from dwell.loop.examining import settle_examination
 from dwell.loop.expected import expected_of, put_predictor
 from dwell.loop.keep import close_events
 from dwell.loop.metering import put_metered, taken_up
+from dwell.loop.online import OwnEvents, own_events, propose_online, put_used_until, used_until
 from dwell.loop.promote import make_live, next_attempt
 from dwell.loop.standing import judge_standing, put_standing, versions_of
 from dwell.loop.state import LoopState
@@ -48,13 +51,17 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
     if state.standing is not None and judged is not None:
         return TrainReport(judged, state.live, state.standing.params, ended_by="standing", n_closed=n_closed)
     settle_examination(state)
-    unseen = state.replayed.trainable(after=_learned_until(state))
+    own = _own(state)
+    unseen = state.replayed.trainable(after=_learned_until(state)) if own is None else own.rows
     plan = plan_steps(len(unseen), state.config, steps=steps)
     if not plan.n_steps or not state.feature_names:
         words = "too_few_events: no closed event can be learned from"
+        if own is not None and not own.rows:
+            words = own.refusal(state.live)
         decision = judged or GateDecision("hold", [words], _NOTHING, safe_version=live.version, decided_at=now)
-        return TrainReport(decision, state.live, state.live, n_closed=n_closed)
-    learning, standing = _learn(state, unseen, steps=steps, now=now, clock=clock)
+        left_out = {} if own is None else own.left_out
+        return TrainReport(decision, state.live, state.live, n_closed=n_closed, left_out=left_out)
+    learning, standing = _learn(state, unseen, own, steps=steps, now=now, clock=clock)
     decision = judged or _settle(state, judge_standing(state, standing, now))
     return TrainReport(
         decision=decision,
@@ -64,7 +71,7 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
         ended_by=learning.ended_by,
         n_steps=learning.learned.n_steps,
         n_closed=n_closed,
-        n_learned_from=len(state.replayed.trainable()),
+        n_learned_from=len(state.replayed.trainable()) if own is None else len(own.rows),
         step_norm=learning.learned.step_norm,
         n_replayed=learning.n_replayed,
         left_out=learning.left_out,
@@ -111,6 +118,17 @@ def _settle(state: LoopState, decision: GateDecision) -> GateDecision:
     return decision
 
 
+def _own(state: LoopState) -> OwnEvents | None:
+    """Return the events that the live params drew, where learning is on-line and there are events at all."""
+    rows = state.replayed.trainable()
+    if state.config.learner.objective != "pdgd" or not rows or not state.feature_names:
+        return None
+    with state.store.snapshot() as reader:
+        after = used_until(reader, state.live)
+    rng = named_generator(state.identity.secret, "own", state.identity.seed, state.live.version)
+    return own_events(state.live, rows, after=after, rng=rng)
+
+
 def _learned_until(state: LoopState) -> int:
     """Return the newest event that the live params have learned from, 0 where they learned from none."""
     with state.store.snapshot() as reader:
@@ -119,7 +137,13 @@ def _learned_until(state: LoopState) -> int:
 
 
 def _learn(
-    state: LoopState, unseen: list[EventRow], *, steps: int | None, now: float, clock: Callable[[], float]
+    state: LoopState,
+    unseen: list[EventRow],
+    own: OwnEvents | None,
+    *,
+    steps: int | None,
+    now: float,
+    clock: Callable[[], float],
 ) -> tuple[Learning, Standing]:
     """Learn a new proposal, make it the standing one, and write back how surprising the replayed events are."""
     with state.store.snapshot() as reader:
@@ -128,21 +152,8 @@ def _learn(
     version = max(versions) + 1
     rng = named_generator(state.identity.secret, "train", state.identity.seed, version)
     plan = plan_steps(len(unseen), state.config, steps=steps)
-    learning = propose(
-        state.live,
-        state.replayed,
-        unseen=unseen,
-        plan=plan,
-        version=version,
-        mode=state.mode,
-        theta=state.theta(),
-        config=state.config,
-        versions=versions_of(state, state.replayed.trainable()) if is_split(state.config.learner) else {},
-        most_replayed=meter.allowed(plan.n_steps * plan.batch),
-        now=now,
-        rng=rng,
-        clock=clock,
-    )
+    replay = partial(propose, unseen=unseen, plan=plan, most_replayed=meter.allowed(plan.n_steps * plan.batch))
+    learning = _proposed(state, own, replay, version=version, now=now, rng=rng, clock=clock)
     meter = meter.sampled(learning.n_replayed)
     ages = version_ages(list(learning.version_counts), list(learning.version_counts.values()), live=state.live.version)
     proposal = Proposal(
@@ -162,6 +173,8 @@ def _learn(
         tx.put_setting(f"learned:{version}", msgspec.msgpack.encode(last_seq))
         put_standing(tx, standing)
         put_predictor(tx, learning.predictor, version=version)
+        if own is not None:
+            put_used_until(tx, state.live, own.rows)
         put_metered(
             tx,
             meter,
@@ -178,3 +191,32 @@ def _learn(
     state.meter = meter
     state.standing, state.expected = standing, expected_of(learning.predictor, learning.params, state.feature_names)
     return learning, standing
+
+
+def _proposed(
+    state: LoopState,
+    own: OwnEvents | None,
+    replay: Callable[..., Learning],
+    *,
+    version: int,
+    now: float,
+    rng: np.random.Generator,
+    clock: Callable[[], float],
+) -> Learning:
+    """Return what is learned: on-line from the live params' own events where these are given, else by replay."""
+    theta, config = state.theta(), state.config
+    if own is not None:
+        rows = state.replayed.trainable()
+        return propose_online(state.live, own, rows=rows, version=version, theta=theta, config=config, now=now, rng=rng)
+    return replay(
+        state.live,
+        state.replayed,
+        version=version,
+        mode=state.mode,
+        theta=theta,
+        config=config,
+        versions=versions_of(state, state.replayed.trainable()) if is_split(config.learner) else {},
+        now=now,
+        rng=rng,
+        clock=clock,
+    )

@@ -36,6 +36,7 @@ __all__ = [
     "Standing",
     "TrainReport",
     "fit_predictors",
+    "fitting_features",
     "plan_steps",
     "propose",
 ]
@@ -220,7 +221,7 @@ def _folds(
     return fit_predictors(rows, space, theta, ridge=ridge, standardised=standardised, caps=caps)[:2]
 
 
-def _fitting_features(rows: Sequence[EventRow], rng: np.random.Generator) -> Float32Array:
+def fitting_features(rows: Sequence[EventRow], rng: np.random.Generator) -> Float32Array:
     """Return up to 1,000 documents' raw features, spread over the events."""
     chosen = rng.permutation(len(rows))[:_FITTING_ROWS]
     found = np.concatenate([rows[i].features for i in chosen])
@@ -340,7 +341,7 @@ def propose(
         clock: Monotonic seconds, for the time limit alone.
     """
     rows = replayed.trainable()
-    space = space_for(live, _fitting_features(rows, rng))
+    space = space_for(live, fitting_features(rows, rng))
     standardised = Standardised(space, rows)
     caps = caps_of(rows)
     fold0, fold1, both = fit_predictors(

@@ -464,6 +464,7 @@ def open_loop(
     max_store_bytes: int = 10_000_000_000,
     drop_features: Sequence[str] = (),
     _role: Role = "owner",
+    _is_learning_elsewhere: bool = False,
 ) -> Loop:
     """Open a loop on a store, made where it is not there yet.
 
@@ -515,5 +516,6 @@ def open_loop(
         tenant=tenant,
         seed=seed,
         role=_role,
+        is_learning_elsewhere=_is_learning_elsewhere,
     )
     return Loop(state)

@@ -40,11 +40,11 @@ def close_events(state: LoopState, now: float) -> int:
 
     Late rewards are taken into memory, what no longer fits is evicted, and what is past its retention is removed.
     """
-    if state.store.role == "admin":
+    if state.store.role == "admin" or state.is_learning_elsewhere:
         raise StorageError(
-            "only the owner of a store closes events: what it learns from would not know of them",
+            "another process closes events here: what it learns from would not know of these",
             code="not_owner",
-            hint="Call it in the process that owns the store.",
+            hint="Call it in the process that owns the store, or that learns for it.",
         )
     take_in(state)
     n_closed = sum(_close(state, part) for part in _due(state, now))
@@ -132,11 +132,26 @@ def take_in(state: LoopState) -> None:
     ensure_rebuilt(state)
     with state.store.snapshot() as reader:
         n_erasures = n_erasures_of(reader)
+        if state.store.role == "learner":
+            state.reopened |= _reopened_elsewhere(state, reader)
     if n_erasures != state.replayed.n_erasures:
         with state.replayed.changing():
             _drop_erased(state)
         state.replayed.n_erasures = n_erasures
     _take_in_reopened(state)
+
+
+def _reopened_elsewhere(state: LoopState, reader: Reader) -> set[int]:
+    """Return the events in memory whose reward the store's owner computed anew since they were taken in."""
+    if state.replayed.epoch == reader.epoch():
+        return set()
+    rows = state.replayed.rows.index("seq", "version")
+    known = dict(zip(rows["seq"].tolist(), rows["version"].tolist(), strict=True))
+    found: set[int] = set()
+    for part in chunks(reader.seqs(states=("reopened",)), _AT_ONCE):
+        found.update(o.seq for o in reader.outcomes(part) if known.get(o.seq, o.version) != o.version)
+    state.replayed.epoch = reader.epoch()
+    return found
 
 
 def ensure_rebuilt(state: LoopState) -> None:
@@ -149,7 +164,7 @@ def ensure_rebuilt(state: LoopState) -> None:
             gone = [] if _reopened(state, reader) else state.replayed.rebuild(reader, state.feature_names)
         state.replayed.n_erasures = n_erasures
         state.is_rebuilt = True
-        if state.store.role == "owner":
+        if state.store.role in {"owner", "learner"}:
             for part in chunks(gone, _AT_ONCE):
                 evict(state, part)
 

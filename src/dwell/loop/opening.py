@@ -183,6 +183,7 @@ def build_state(
     tenant: str,
     seed: int,
     role: Role = "owner",
+    is_learning_elsewhere: bool = False,
 ) -> LoopState:
     """Return an open loop's state.
 
@@ -238,6 +239,7 @@ def build_state(
         live=replace(live, temperature=temperature),
         replayed=_replayed(store, where, settings.replay, rules=rules, limits=limits, identity=identity, names=names),
         n_erasures_seen=n_erasures,
+        is_learning_elsewhere=is_learning_elsewhere,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from dwell.errors import DwellError, FeatureSchemaError, RecordError, StorageError
 from dwell.loop.candidates import Candidates, read_array, read_dicts, readable_ids
 from dwell.loop.first_version import write_first_version
+from dwell.loop.follow import follow
 from dwell.loop.ids import new_event_id
 from dwell.loop.ingest import fix_dimension, quarantine, submit_impression
 from dwell.loop.rows import hold_out_share
@@ -88,7 +89,7 @@ def rank(
 def _keep_up(state: LoopState, now: float) -> None:
     """Take over what other processes promoted, and the first version when it is due; where that fails, serve on."""
     try:
-        state.refresh()
+        follow(state)
         write_first_version(state, now)
     except StorageError:
         state.counters["refresh_failed"] += 1

@@ -36,9 +36,12 @@ _NOTHING: Final = Estimate(0.0, -np.inf, np.inf, 0, 0.0)
 
 
 def restore_standing(state: LoopState) -> None:
-    """Take up what an earlier run left to be judged."""
+    """Take up what an earlier run, or the learner beside this process, left to be judged; nothing where it is known."""
     with state.store.snapshot() as reader:
         bodies = reader.setting(_PROPOSAL), reader.setting(_WATCHED)
+        if bodies == state.restored:
+            return
+        state.restored = bodies
         state.expected = stored_predictor(reader, state.feature_names)
     state.standing, state.watched = (_restored(state, body) for body in bodies)
     if state.standing is not None and state.standing.proposal.is_against_caller != (state.mode == "shadow"):

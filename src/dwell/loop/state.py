@@ -95,7 +95,8 @@ class LoopState:
     """Everything that changes while a loop is open; each field has one writer.
 
     `live` is swapped by one reference. `training` is held by close, train, promote, erase; rank and feedback never wait
-    for it. `swapping` is held for as long as it takes to read or set which version is live.
+    for it. `swapping` is held for as long as it takes to read or set which version is live. `is_learning_elsewhere`:
+    another process closes events, learns and judges, and this one follows it.
     """
 
     store: Store
@@ -114,6 +115,7 @@ class LoopState:
     is_rebuilt: bool = False
     standing: Standing | None = None
     watched: Standing | None = None
+    restored: tuple[bytes | None, ...] | None = None
     expected: Expected | None = None
     band: Band | None = None
     params_by_version: OrderedDict[int, Params] = field(default_factory=OrderedDict)
@@ -127,6 +129,7 @@ class LoopState:
     serving: threading.Lock = field(default_factory=threading.Lock)
     swapping: threading.Lock = field(default_factory=threading.Lock)
     is_live_pending: bool = False
+    is_learning_elsewhere: bool = False
     n_erasures_seen: int = 0
     is_closed: bool = False
     _seen_version: int = -1
@@ -197,8 +200,8 @@ class LoopState:
         """Return the examination of every position that is learned from, float64 (max_results,)."""
         return self.rules.examination.theta(self.limits.max_results)
 
-    def refresh(self, *, at_once: bool = False) -> None:
-        """Take over what another process committed: promotions, rollbacks and erasures.
+    def refresh(self, *, at_once: bool = False) -> bool:
+        """Take over what another process committed: promotions, rollbacks and erasures; return whether it did commit.
 
         Erased events leave the memory before the next sample, not here: that takes longer than a rank may.
 
@@ -207,14 +210,14 @@ class LoopState:
         """
         now = time.monotonic()
         if self.is_closed or (not at_once and now - self._polled_at < _POLL_S):
-            return
+            return False
         self._polled_at = now
         version = self.store.data_version()
         if version == self._seen_version:
-            return
+            return False
         with self.swapping:
             if self.is_live_pending:  # our own version is on its way to the disk: what stands there is older
-                return
+                return False
             with self.store.snapshot() as reader:
                 live_version = reader.live_version()
                 n_erasures = n_erasures_of(reader)
@@ -226,6 +229,7 @@ class LoopState:
             self.n_erasures_seen = n_erasures
             with self.serving:
                 self.recent.clear()
+        return True
 
     def swap(self, params: Params, *, is_pending: bool = False) -> Params:
         """Put params in force and return those that were.

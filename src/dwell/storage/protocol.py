@@ -15,8 +15,10 @@ priority) and settings, the live pointer among them. Erasure of a user is the on
 * **Epoch**: a number per tenant that grows by one with every transaction that changed outcomes which were there before
   (`put_outcome`, `set_priorities`, `evict`, `delete_events`, `erase_user`), and commits with it. So what was derived
   from the outcomes of one epoch is in step with the store as long as the epoch is the same, whoever wrote meanwhile.
-* **Ownership**: a process opens a store as "owner" (the only one that ingests), "admin" (short transactions beside an
-  owner) or "reader" (never writes). A second owner is refused by `StoreOwnedError`; death frees the ownership.
+* **Ownership**: a process opens a store as "owner" (the only one that ingests), "learner" (the only one that closes
+  events, learns and judges, where the owner leaves that to another process), "admin" (short transactions beside an
+  owner) or "reader" (never writes). One process may own a store for several tenants; a second owner, or a second
+  learner of a tenant, is refused by `StoreOwnedError`; death frees the ownership.
 * **Fork**: use in a child process raises `ForkedError`.
 * **Errors**: `StorageError` and its children; a failed transaction leaves nothing behind.
 
@@ -53,7 +55,7 @@ __all__ = [
 T = TypeVar("T")
 
 Durability = Literal["full", "relaxed"]
-Role = Literal["owner", "admin", "reader"]
+Role = Literal["owner", "learner", "admin", "reader"]
 SignalStatus = Literal["added", "duplicate", "conflict", "too_many", "overloaded"]
 
 MAX_SIGNALS_PER_EVENT: Final = 1_000  # a list of 100 documents with ten signals each; beyond it a producer is broken

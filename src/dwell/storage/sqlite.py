@@ -28,6 +28,7 @@ __all__ = ["BUSY_TIMEOUT_S", "SqliteStore"]
 
 BUSY_TIMEOUT_S: Final = 5.0  # reliability, row 20: other writers get a clear answer within 5 s
 _POLL_S: Final = 0.001  # SQLite's own handler sleeps up to 0.1 s: beside a busy owner it would hardly ever get its turn
+_SIDE_FILES: Final[dict[Role, str]] = {"owner": ".lock", "learner": ".learner.lock"}  # who is alone in it
 _MOST_IDLE: Final = 8  # reader connections kept open; more readers open and close their own
 
 
@@ -41,7 +42,7 @@ class SqliteStore:
         role: "owner" makes the file where there is none, and brings an older one up to date.
 
     Raises:
-        StoreOwnedError: Another owner is there.
+        StoreOwnedError: Another process owns it, or this one does for the same tenant; for a learner, another learner.
         SchemaVersionError: A newer file, or an older one opened by somebody else than an owner.
         CorruptStoreError: The file is no database, or a damaged one.
         StorageError: code `not_a_store` or `cannot_open`.
@@ -57,9 +58,9 @@ class SqliteStore:
         self._idle: deque[apsw.Connection] = deque()
         self._data_version = 0
         self._ownership: Ownership | None = None
-        if role == "owner":
+        if role in _SIDE_FILES:
             try:
-                self._ownership = Ownership(self._path)
+                self._ownership = Ownership(self._path, tenant, suffix=_SIDE_FILES[role])
             except OSError as error:
                 raise told_of_system(error, where) from error
         try:

@@ -1,0 +1,26 @@
+"""How a process that serves takes over what the learner beside it committed: proposals and the examination."""
+
+from __future__ import annotations
+
+from dwell.loop.examining import examination_in_force
+from dwell.loop.standing import restore_standing
+from dwell.loop.state import LoopState
+
+__all__ = ["follow"]
+
+
+def follow(state: LoopState) -> None:
+    """Take over what other processes committed: params, erasures and, where one learns, what it left to be judged.
+
+    Cheap enough for every rank: it looks at most twice a second, and reads only after somebody committed.
+
+    Raises:
+        StorageError: The store could not be read.
+    """
+    if not state.refresh() or not state.is_learning_elsewhere:
+        return
+    with state.store.snapshot() as reader:
+        examination = examination_in_force(reader, state.config)
+    if examination.version != state.rules.examination.version:
+        state.rules = state.rules._replace(examination=examination)
+    restore_standing(state)

@@ -93,6 +93,8 @@ class JudgedEvent(NamedTuple):
         ends: The same at the ends of the examination's band, as far as they were asked for.
         clipped: Share of the served documents whose slope was cut at W, in [0, 1].
         forgone: What documents promise to gain and are not believed for want of support, reward per list, >= 0.
+        own: What the safe policy earns by this estimate, where it is the one that served and the whole list is kept:
+            its `difference` is to nothing at all.
     """
 
     seq: int
@@ -106,6 +108,7 @@ class JudgedEvent(NamedTuple):
     ends: tuple[Contribution, ...] = ()
     clipped: float = 0.0
     forgone: float = 0.0
+    own: Contribution | None = None
 
 
 def _log_weights(policy: EventPolicy, row: EventRow) -> FloatArray:
@@ -163,6 +166,7 @@ def judge_event(
     *,
     max_importance_weight: float,
     ends: Sequence[FloatArray] = (),
+    is_own: bool = False,
 ) -> JudgedEvent:
     """Return what one event contributes to the judgement of a proposal; the same for the same arguments.
 
@@ -176,6 +180,7 @@ def judge_event(
         ends: Further tables of examination, (k,) each: the ends of its band. Logged exposure was worked out under
             `theta`; under another table it is taken to change as the safe policy's does, which is exact where that
             policy served.
+        is_own: Whether the safe policy is the one that served, with the logged exposure: then `own` is told.
     """
     thetas = np.array([theta, *ends])[:, : row.n_shown]
     rng = named_generator(b"", "judge", row.event_id)
@@ -216,7 +221,14 @@ def judge_event(
         ends=tuple(Contribution(float(direct[i]), slope[i], expected[i]) for i in range(1, len(thetas))),
         clipped=float((np.abs(ratio[0]) > max_importance_weight).mean()),
         forgone=float(np.maximum(promised[0] - supported[0], 0.0).sum()),
+        own=_own(row, old[0], predicted, expected[0], 1.0 + max_importance_weight) if is_own else None,
     )
+
+
+def _own(row: EventRow, exposure: FloatArray, predicted: FloatArray, expected: FloatArray, most: float) -> Contribution:
+    """Return what turns the rewards into the value of a policy with this exposure."""
+    ratio = exposure[: row.n_kept] / np.maximum(row.exposure[: row.n_kept], _MIN_EXPOSURE)
+    return Contribution(float(exposure @ predicted), np.minimum(ratio, most), expected)
 
 
 def differences(events: Sequence[JudgedEvent], rewards: Sequence[FloatArray]) -> FloatArray:

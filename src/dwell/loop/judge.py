@@ -14,6 +14,7 @@ import numpy.typing as npt
 from dwell.evaluation import EventPolicy, Evidence, JudgedEvent, differences, judge_event, kish
 from dwell.evaluation.diagnostics import Finding
 from dwell.evaluation.influence import sequential_user_weights, user_weights
+from dwell.evaluation.log_fit import fit_findings
 from dwell.evaluation.propensity_checks import pair_order_finding, propensity_findings
 from dwell.learning.predictor import Predictor
 from dwell.learning.space import Space
@@ -223,9 +224,16 @@ class Judgement:
                 self.bench.theta,
                 max_importance_weight=self.bench.max_importance_weight,
                 ends=() if self.bench.band is None else tuple(self.bench.band),
+                is_own=exposure is None and self._is_own(row),
             )
             self.events[row.seq] = found
         return found
+
+    def _is_own(self, row: EventRow) -> bool:
+        """Return whether the safe policy is the one that served a list which is kept whole."""
+        is_drawn = not (row.is_caller_ordered or row.is_deterministic)
+        is_safe = row.params_version == self.bench.safe.version and self.bench.mode not in {"log-only", "shadow"}
+        return is_drawn and is_safe and row.n_kept == row.n_shown
 
 
 def _averaged_exposure(row: EventRow, shares: Sequence[tuple[Params, float]], theta: FloatArray) -> FloatArray:
@@ -298,6 +306,8 @@ def evidence_of(
     if not known:
         held_out = ()  # nothing is decided without events of its own: the guard can wait
     held = [judgement.judged(row) for row in held_out]
+    log = log_findings(within_quota(rows, [row.user_hash for row in rows])[-_CHECKED:], versions)
+    newest = [one.rewards for one in known[-_CHECKED:]]
     return Evidence(
         events=events,
         rewards=[one.rewards for one in known],
@@ -306,7 +316,7 @@ def evidence_of(
         is_caller_ordered_only=all(one.params_version is None for one in known),
         held_out=differences(held, [row.rewards for row in held_out]),
         attempt=attempt,
-        findings=log_findings(within_quota(rows, [row.user_hash for row in rows])[-_CHECKED:], versions),
+        findings=(*log, *fit_findings(events[-_CHECKED:], newest, judgement.bench.theta)),
         segments=[segments.get(one.segment_code) for one in known] if segments else (),
         weights=weights,
         users=[one.user_hash for one in known],

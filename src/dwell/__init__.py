@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dwell.client import AsyncClient, Client
     from dwell.config import Config
     from dwell.errors import ConfigError, DwellError, PromotionRefused, RecordError, StorageError
     from dwell.learning.linear import LinearRanker
@@ -43,8 +44,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncClient",
     "Batch",
     "Challenge",
+    "Client",
     "ColumnSpec",
     "Config",
     "ConfigError",
@@ -90,6 +93,8 @@ _LAZY = {
     "Params": ("dwell.records", "Params"),
     "Served": ("dwell.records", "Served"),
     "UpdateResult": ("dwell.records", "UpdateResult"),
+    "AsyncClient": ("dwell.client", "AsyncClient"),
+    "Client": ("dwell.client", "Client"),
     "ReplayBuffer": ("dwell.replay", "ReplayBuffer"),
     "Challenge": ("dwell.loop", "Challenge"),
     "Config": ("dwell.config", "Config"),

@@ -25,6 +25,9 @@
     |   + RingUnusable                         the column ring can not be used; it is made again from the database
     |   + PepperMismatch                       the pepper is not the one this store was made with
     |   + SnapshotErased                       a snapshot held data that has been erased since
+    + ServiceError                             a served loop could not be asked, or answered what can not be used
+    |   + ServiceUnreachableError              no answer: not reachable, too late, or overloaded; trying again is right
+    |   + AuthenticationError                  the key is missing, unknown, or not good for this call
     + MissingDependencyError(ImportError)      an optional package is absent; prints the extra to install
 
 A test holds the drawing against the classes.
@@ -35,6 +38,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
+    "AuthenticationError",
     "ConfigError",
     "CorruptStoreError",
     "DivergedError",
@@ -54,6 +58,8 @@ __all__ = [
     "ReplayError",
     "RingUnusable",
     "SchemaVersionError",
+    "ServiceError",
+    "ServiceUnreachableError",
     "SnapshotErased",
     "StaleParamsError",
     "StorageError",
@@ -275,6 +281,33 @@ class SnapshotErased(StorageError):  # noqa: N818 - the name is public surface
     """A snapshot held data that has been erased since."""
 
     code = "snapshot_erased"
+
+
+class ServiceError(DwellError):
+    """A served loop could not be asked, or answered what can not be used."""
+
+    code = "service"
+
+
+class ServiceUnreachableError(ServiceError):
+    """A served loop gave no answer: it is not reachable, too late, or overloaded; trying again is right.
+
+    Its code says which: `unreachable`, `timeout`, `overloaded`, `server_error`, or `circuit_open` (not asked, because
+    it failed several times in a row a moment ago).
+
+    Attributes:
+        may_have_arrived: Whether a request may have taken effect all the same.
+    """
+
+    code = "unreachable"
+    retryable: ClassVar[bool] = True
+    may_have_arrived: bool = False
+
+
+class AuthenticationError(ServiceError):
+    """The key is missing, unknown, or not good for this call; what was sent as a key is never shown."""
+
+    code = "unauthorized"
 
 
 class MissingDependencyError(DwellError, ImportError):

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
+
+from dwell.records.event_ids import uuid7
 
 __all__ = ["new_event_id"]
 
 
 def new_event_id() -> str:
-    """Return a new UUID of version 7 as text.
-
-    Source:
-        RFC 9562, section 5.7.
-    """
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    value = (milliseconds & (2**48 - 1)) << 80
-    value |= 0x7 << 76
-    value |= (random >> 68) << 64
-    value |= 0b10 << 62
-    value |= random & (2**62 - 1)
-    return str(uuid.UUID(int=value))
+    """Return a new UUID of version 7 as text."""
+    return uuid7(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10), "big"))

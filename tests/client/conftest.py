@@ -18,7 +18,7 @@ class Play:
     """One scene: wait, then answer. `drip_s` sends the body byte by byte, `hangs_up` closes without an answer."""
 
     status: int = 200
-    body: Any = field(default_factory=dict)
+    body: Any = field(default_factory=lambda: {"title": "as told"})
     headers: dict[str, str] = field(default_factory=dict)
     wait_s: float = 0.0
     drip_s: float = 0.0
@@ -45,7 +45,9 @@ Answering = Callable[[Asked], Play]
 
 
 class Stage:
-    """The server: `script` is played scene by scene, then `otherwise` answers."""
+    """The server: `script` is played scene by scene, then `otherwise` answers; `scene` makes one."""
+
+    scene = Play
 
     def __init__(self) -> None:
         self.script: list[Play] = []

@@ -44,22 +44,11 @@ def test_an_answer_is_served_as_it_came(stage: Any, client: dwell.Client) -> Non
 
 
 def test_a_failed_attempt_is_repeated_with_the_same_event_id(stage: Any, client: dwell.Client) -> None:
-    stage.script = [stage_play(500), stage_play(503)]
+    stage.script = [stage.scene(500), stage.scene(503)]
     served = client.rank("q", CANDIDATES)
     assert served.ids == ["c", "b", "a"]
     assert len(stage.asked) == 3
     assert {asked.json["event_id"] for asked in stage.asked} == {served.event_id}
-
-
-def stage_play(status: int, **how: Any) -> Any:
-    from_body = how.pop("body", {"title": "no", "status": status})
-    return _Play(status, from_body, **how)
-
-
-class _Play:
-    def __init__(self, status: int, body: Any, headers: Any = None, wait_s: float = 0.0, drip_s: float = 0.0) -> None:
-        self.status, self.body, self.headers = status, body, headers or {}
-        self.wait_s, self.drip_s, self.hangs_up = wait_s, drip_s, False
 
 
 def test_nobody_there(nobody: str) -> None:
@@ -78,7 +67,7 @@ def test_nobody_there(nobody: str) -> None:
 @pytest.mark.parametrize("scene", [{"wait_s": 1.0}, {"drip_s": 0.02}], ids=["silent", "in drops"])
 def test_a_slow_answer_is_not_waited_for(stage: Any, scene: dict[str, float]) -> None:
     whole = {"event_id": "e", "ids": ["c"], "scores": [1.0], "propensities": [1.0], "params_version": 1}
-    stage.script = [stage_play(200, body=whole, **scene)]
+    stage.script = [stage.scene(200, body=whole, **scene)]
     with dwell.Client(stage.url, KEY) as client:
         start = time.monotonic()
         served = client.rank("q", CANDIDATES, event_id="mine")
@@ -90,7 +79,7 @@ def test_a_slow_answer_is_not_waited_for(stage: Any, scene: dict[str, float]) ->
 
 
 def test_an_overloaded_server_is_left_alone_as_long_as_it_asks(stage: Any, client: dwell.Client) -> None:
-    stage.script = [stage_play(429, headers={"retry-after": "60"})]
+    stage.script = [stage.scene(429, headers={"retry-after": "60"})]
     start = time.monotonic()
     assert_callers_order(client.rank("q", CANDIDATES), "overloaded")
     assert time.monotonic() - start < BUDGET_S + SLACK_S
@@ -98,7 +87,7 @@ def test_an_overloaded_server_is_left_alone_as_long_as_it_asks(stage: Any, clien
 
 
 def test_a_short_wish_is_honoured_within_the_budget(stage: Any) -> None:
-    stage.script = [stage_play(503, headers={"retry-after": "0.3"})]
+    stage.script = [stage.scene(503, headers={"retry-after": "0.3"})]
     with dwell.Client(stage.url, KEY, feedback_timeout_s=5.0) as client:
         assert client.feedback("e", "click", doc="a").status == "joined"
     first, second = stage.asked
@@ -113,7 +102,7 @@ def test_a_short_wish_is_honoured_within_the_budget(stage: Any) -> None:
 def test_an_unreadable_answer_serves_the_callers_order(
     stage: Any, client: dwell.Client, body: Any, fallback: str
 ) -> None:
-    stage.script = [stage_play(200, body=body)]
+    stage.script = [stage.scene(200, body=body)]
     assert_callers_order(client.rank("q", CANDIDATES), fallback)
 
 
@@ -129,7 +118,9 @@ def test_an_unreadable_answer_serves_the_callers_order(
 def test_a_refusal_serves_the_callers_order_and_raises_where_strict(
     stage: Any, client: dwell.Client, status: int, code: str, kind: type[Exception]
 ) -> None:
-    stage.otherwise = lambda _: stage_play(status, body={"status": status, "code": code, "detail": "no", "remedy": "r"})
+    stage.otherwise = lambda _: stage.scene(
+        status, body={"status": status, "code": code, "detail": "no", "remedy": "r"}
+    )
     assert_callers_order(client.rank("q", CANDIDATES), code)
     with dwell.Client(stage.url, KEY, strict=True) as strict, pytest.raises(kind) as caught:
         strict.rank("q", CANDIDATES)
@@ -178,7 +169,7 @@ def test_any_positive_k_is_taken(stage: Any, client: dwell.Client) -> None:
 def test_a_dead_server_costs_nothing_after_a_few_searches_and_is_found_again(stage: Any) -> None:
     now = [100.0]
     with dwell.Client(stage.url, KEY, clock=lambda: now[0], sleep=lambda _: None, rng=random.Random(3)) as client:
-        stage.otherwise = lambda _: stage_play(500)
+        well, stage.otherwise = stage.otherwise, lambda _: stage.scene(500)
         codes = [client.rank("q", CANDIDATES).fallback for _ in range(6)]
         # two calls of three attempts reach five failures in a row; the clock stands still meanwhile
         assert codes == ["server_error", "server_error", *["circuit_open"] * 4]
@@ -187,20 +178,9 @@ def test_a_dead_server_costs_nothing_after_a_few_searches_and_is_found_again(sta
         assert client.feedback("e", "click", doc="a").status == "rejected"
         assert len(stage.asked) == n_asked
         now[0] += 5.0  # longer than any first pause
-        stage.otherwise = _answered
+        stage.otherwise = well
         assert client.rank("q", CANDIDATES).fallback is None
         assert client.rank("q", CANDIDATES).fallback is None
-
-
-def _answered(asked: Any) -> Any:
-    shown = [one["id"] for one in asked.json["candidates"]]
-    return stage_play(
-        200,
-        body={
-            "event_id": asked.json["event_id"], "ids": shown, "scores": [0.0] * len(shown),
-            "propensities": [1.0] * len(shown), "params_version": 0,
-        },
-    )  # fmt: skip
 
 
 def test_strict_says_what_happened(nobody: str) -> None:

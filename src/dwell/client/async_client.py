@@ -87,7 +87,7 @@ class AsyncClient:
         self._flush_every_s = positive_s(flush_every_s, "flush_every_s")
         self._close_timeout_s = positive_s(close_timeout_s, "close_timeout_s")
         self._max_buffered = checked_capacity(max_buffered)
-        self._http = new_async_http() if http is None else http
+        self._http = new_async_http(self._core.url) if http is None else http
         self._waiting: Buffer[asyncio.Future[Feedback]] = Buffer(self._max_buffered)
         self._under_way: list[Waiting[asyncio.Future[Feedback]]] = []
         self._is_due = asyncio.Event()

@@ -98,12 +98,14 @@ class Client:
         self._close_timeout_s = positive_s(close_timeout_s, "close_timeout_s")
         self._max_buffered = checked_capacity(max_buffered)
         self._is_own_http = http is None
-        self._http = new_http() if http is None else http
+        self._http = new_http(self._core.url) if http is None else http
         self._begin()
         _OPEN.add(self)
 
     def _begin(self) -> None:
         """Set up what a forked child can not take over: threads, locks, and what waits to be sent by the parent."""
+        self._let_go = weakref.finalize(self, self._http.close)  # of a client that nobody closed, and nobody has
+        self._let_go.atexit = False
         self._workers = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="dwell-client")
         self._waiting: Buffer[Future[Feedback]] = Buffer(self._max_buffered)
         self._changed = threading.Condition()
@@ -250,7 +252,9 @@ class Client:
             self._core.count("dropped_feedback")
             return Feedback("rejected", f"overloaded: {self._max_buffered} reactions wait to be sent")
         if self._sender is None:
-            self._sender = threading.Thread(target=_send_waiting, args=(weakref.ref(self),), daemon=True)
+            self._sender = threading.Thread(
+                target=_send_waiting, args=(weakref.ref(self),), name="dwell-feedback", daemon=True
+            )
             self._sender.start()
         if self._waiting.is_due:
             self._changed.notify_all()
@@ -367,7 +371,7 @@ class Client:
         with self._changed:
             self._core.is_closed = True
             left = [*self._under_way, *self._waiting.take_all()]
-        self._http.close()
+        self._let_go()
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._core.count("dropped_feedback", len(left))
         _resolve(left, [Feedback("rejected", "closed: the client was closed before it could be sent")] * len(left))
@@ -483,8 +487,9 @@ def _begin_anew() -> None:
     """In a forked child: sockets and threads are the parent's, and what waits is the parent's to send."""
     for client in list(_OPEN):
         client._core.begin_anew()  # noqa: SLF001 - this module's own class
+        client._let_go.detach()  # noqa: SLF001 - this module's own class
         if client._is_own_http:  # noqa: SLF001 - this module's own class
-            client._http = new_http()  # noqa: SLF001 - this module's own class
+            client._http = new_http(client._core.url)  # noqa: SLF001 - this module's own class
         client._begin()  # noqa: SLF001 - this module's own class
 
 

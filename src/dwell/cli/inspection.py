@@ -186,6 +186,7 @@ def _event(reader: Reader, event_id: str) -> dict[str, Any]:
         "is_deterministic": impression.is_deterministic,
         "is_shown": impression.is_shown,
         "is_altered": impression.is_altered,
+        "teams": list(impression.teams),
         "n_candidates": impression.n_candidates,
         "features": list(impression.feature_names) if impression.has_features else [],
         "served": documents[:n_served],
@@ -274,6 +275,8 @@ def _say_unserved(found: Mapping[str, Any]) -> None:
 def _say_event(found: Mapping[str, Any]) -> None:
     say(f"event {plain(found['event_id'])}")
     drawn = "deterministic" if found["is_deterministic"] else f"temperature {number(found['temperature'])}"
+    if found["teams"]:
+        drawn = f"teams {' '.join('+' if t > 0 else '-' if t < 0 else '0' for t in found['teams'])}: not learned from"
     altered = ", altered: not learned from" if found["is_altered"] else ""
     fact_lines(
         [

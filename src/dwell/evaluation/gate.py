@@ -22,6 +22,7 @@ from dwell.errors import ConfigError
 from dwell.evaluation.betting import log_wealth, lower_bound, upper_bound
 from dwell.evaluation.diagnostics import Finding, weight_concentration
 from dwell.evaluation.guardrails import guardrail_objections
+from dwell.evaluation.interleaving import InterleavingVerdict
 from dwell.evaluation.judging import JudgedEvent, differences, end_differences, kish, prefix_difference
 from dwell.evaluation.online import CanaryVerdict
 from dwell.learning.transform import normal_quantile
@@ -29,9 +30,10 @@ from dwell.records import Estimate, GateDecision
 from dwell.records.arrays import FloatArray
 from dwell.records.decision import DecisionKind, Verdict
 
-__all__ = ["Evidence", "GateKind", "GateSettings", "decide", "spent_alpha"]
+__all__ = ["CanaryMethod", "Evidence", "GateKind", "GateSettings", "decide", "spent_alpha"]
 
 GateKind = Literal["anytime", "block", "off"]
+CanaryMethod = Literal["split", "interleave"]
 
 _Z_VETO: Final = 1.645  # one-sided 5 %: the second estimate and the hold-out are vetoes, not proofs
 _FEW: Final = 2  # a variance needs two values
@@ -58,6 +60,8 @@ class GateSettings:
         segment_margin: How much worse a segment may be, reward per list, >= 0: one that is shown to lose more holds a
             promotion.
         min_segment_events: Judged events from which a segment is guarded, >= 2.
+        canary_method: What the canary's users get in mode "canary": "split" (the proposal's lists) or "interleave"
+            (what the proposal and the live params draft in turn).
         is_rolled_back: Whether params that `train` promoted give way again, by themselves, to those before them once
             later events show that these are better; at the error of a first attempt, once per such promotion.
     """
@@ -77,12 +81,20 @@ class GateSettings:
         0.02  # a choice: a twenty-fifth of a click of the preset "search", below what a segment of hundreds can show
     )
     min_segment_events: int = 100
+    canary_method: CanaryMethod = "split"
     is_rolled_back: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in {"anytime", "block", "off"}:
             raise ConfigError(
                 "unknown gate", field="gate.kind", value=self.kind, hint="Use 'anytime', 'block' or 'off'."
+            )
+        if self.canary_method not in {"split", "interleave"}:
+            raise ConfigError(
+                "unknown method of the canary",
+                field="gate.canary_method",
+                value=self.canary_method,
+                hint="Use 'split' or 'interleave'.",
             )
         for name, low, high in (
             ("alpha", 1e-6, 0.5),
@@ -133,6 +145,7 @@ class Evidence:
             where nobody is capped.
         users: Per event, who it is of, or None; for the error of the capped estimate.
         canary: What the users who are served the proposal say, beside those who are not; None where nobody is.
+        interleaving: Whose documents users choose, the proposal's being the first; None where nothing is interleaved.
     """
 
     events: Sequence[JudgedEvent]
@@ -147,6 +160,7 @@ class Evidence:
     weights: FloatArray | None = None
     users: Sequence[int | None] = ()
     canary: CanaryVerdict | None = None
+    interleaving: InterleavingVerdict | None = None
 
     @property
     def effective_users(self) -> float | None:
@@ -185,6 +199,8 @@ def _estimates(
         found["capped_users"] = _capped_estimate(x, evidence.weights, evidence.users)
     if evidence.canary is not None:
         found["canary"] = evidence.canary.difference
+    if evidence.interleaving is not None:
+        found["interleaving"] = evidence.interleaving.difference
     if evidence.held_out.size:
         found["held_out_users"] = _fixed_estimate(evidence.held_out)
     return found
@@ -376,6 +392,15 @@ def _rejection(n: int, difference: Estimate, settings: GateSettings, *, forgone:
     return None
 
 
+def _served_worse(evidence: Evidence) -> str | None:
+    """Return what users who were served it hold against it, or None."""
+    if evidence.canary is not None and evidence.canary.verdict == "worse":
+        return f"canary_{evidence.canary.reason}"
+    if evidence.interleaving is not None and evidence.interleaving.verdict == "second":
+        return f"interleaving_{evidence.interleaving.reason}"
+    return None
+
+
 def decide(
     evidence: Evidence,
     settings: GateSettings,
@@ -409,9 +434,9 @@ def decide(
     if settings.kind == "off":
         verdict: Verdict = "promote"
         reasons = ["gate_off: the configuration lets every proposal go live"]
-    elif evidence.canary is not None and evidence.canary.verdict == "worse":
+    elif (worse := _served_worse(evidence)) is not None:
         # what users were served needs no model of how they look at lists: no estimate speaks against it
-        verdict, reasons = "reject", [f"canary_{evidence.canary.reason}"]
+        verdict, reasons = "reject", [worse]
     else:
         verdict, reasons = _verdict(x, difference, objections, alpha, settings, forgone=forgone)
     return GateDecision(

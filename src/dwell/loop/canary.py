@@ -15,7 +15,7 @@ __all__ = ["canary_of"]
 
 
 def canary_of(state: LoopState, proposal: Proposal, rows: Sequence[Known], *, alpha: float) -> CanaryVerdict | None:
-    """Return what users of both arms say of a proposal; None outside of mode "canary", or where nobody is in an arm.
+    """Return what users of both arms say of a proposal; None where nobody is split, or in an arm.
 
     A user who was served by both, as at the very moment when the proposal was made, is in neither arm.
 
@@ -26,7 +26,7 @@ def canary_of(state: LoopState, proposal: Proposal, rows: Sequence[Known], *, al
         alpha: Chance of a wrong word, in (0, 1).
     """
     share = state.limits.canary_share
-    if state.mode != "canary" or not 0.0 < share < 1.0:
+    if state.mode != "canary" or state.config.gate.canary_method != "split" or not 0.0 < share < 1.0:
         return None
     served = {proposal.version, proposal.safe_version}
     known = [row for row in rows if row.user_hash is not None and row.params_version in served]

@@ -42,7 +42,7 @@ def logged_exposure(impression: Impression, examination: Examination) -> Exposur
 
     A pure function of what was logged: the draws are seeded by the event id.
     """
-    if not impression.has_features or impression.is_altered:
+    if not impression.has_features or not impression.is_policys:
         return None
     theta = examination.theta(impression.n_served)
     if impression.is_deterministic:

@@ -27,6 +27,7 @@ from dwell.records.rows import EventRow
 __all__ = [
     "Band",
     "Bench",
+    "Draft",
     "Entrant",
     "Judgement",
     "Known",
@@ -141,6 +142,20 @@ class Known(NamedTuple):
     segment_code: int
 
 
+class Draft(NamedTuple):
+    """What is remembered of a list that the proposal and the live params drafted in turn.
+
+    Attributes:
+        user_hash: Who saw it.
+        teams: As in `Impression`.
+        credit: In [-1, 1], positive where users chose what the proposal drafted.
+    """
+
+    user_hash: int
+    teams: tuple[int, ...]
+    credit: float
+
+
 @dataclass(slots=True)
 class Judgement:
     """The judged events of one proposal; each is computed once, rewards are read anew at every look.
@@ -152,6 +167,8 @@ class Judgement:
     bench: Bench
     events: dict[int, JudgedEvent]
     known: dict[int, Known] = field(default_factory=dict)
+    drafts: dict[int, Draft] = field(default_factory=dict)  # by seq, in the order taken up
+    looked_at: set[int] = field(default_factory=set)  # seqs of closed events that drafts were looked for among
     _scored: dict[int, _Scored] = field(default_factory=dict)
 
     def forget(self, seqs: Iterable[int]) -> None:
@@ -159,6 +176,7 @@ class Judgement:
         for seq in seqs:
             self.known.pop(seq, None)
             self.events.pop(seq, None)
+            self.drafts.pop(seq, None)
             self._scored.pop(seq, None)
 
     def sequence(self, rows: Iterable[EventRow], *, most: int) -> list[Known]:

@@ -259,7 +259,7 @@ def _judgements(state: LoopState) -> list[Judgement]:
 
 def _drop_erased(state: LoopState) -> None:
     """Forget events in memory whose facts are gone."""
-    judged = {seq for judgement in _judgements(state) for seq in judgement.known}
+    judged = {seq for judgement in _judgements(state) for seq in (*judgement.known, *judgement.drafts)}
     seqs = sorted({*state.replayed.rows.seqs_in_close_order().tolist(), *judged})
     with state.store.snapshot() as reader:
         there = set(reader.seqs())

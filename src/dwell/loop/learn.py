@@ -13,7 +13,7 @@ import numpy as np
 from dwell.loop.channels import is_split
 from dwell.loop.examining import settle_examination
 from dwell.loop.expected import expected_of, put_predictor
-from dwell.loop.keep import close_events
+from dwell.loop.keep import close_events, evict
 from dwell.loop.metering import put_metered, taken_up
 from dwell.loop.online import OwnEvents, own_events, propose_online, put_used_until, used_until
 from dwell.loop.promote import make_live, next_attempt
@@ -85,6 +85,7 @@ def _judge(state: LoopState, now: float) -> GateDecision | None:
         return None
     if standing.proposal.safe_version != state.live.version:
         # the live params moved by hand: a proposal learned from others is judged against nothing that still serves
+        _let_go(state, standing)
         state.write(lambda tx: put_standing(tx, None))
         state.standing = None
         return None
@@ -97,6 +98,7 @@ def _settle(state: LoopState, decision: GateDecision) -> GateDecision:
     if standing is not None and decision.verdict == "promote" and state.mode != "shadow":
         watched = watched_after(state, standing)
         make_live(state, standing.params, decision, expected=state.live.version, watched=watched)
+        _let_go(state, standing)
         return decision
     if decision.verdict == "promote":
         decision = replace(
@@ -115,6 +117,8 @@ def _settle(state: LoopState, decision: GateDecision) -> GateDecision:
     state.write(job)
     if decision.verdict == "reject":
         state.standing = None
+        if standing is not None:
+            _let_go(state, standing)
     return decision
 
 
@@ -127,6 +131,12 @@ def _own(state: LoopState) -> OwnEvents | None:
         after = used_until(reader, state.live)
     rng = named_generator(state.identity.secret, "own", state.identity.seed, state.live.version)
     return own_events(state.live, rows, after=after, rng=rng)
+
+
+def _let_go(state: LoopState, standing: Standing) -> None:
+    """Evict the interleaved lists of a proposal that no longer stands: nobody else reads them."""
+    if standing.judgement is not None:
+        evict(state, list(standing.judgement.drafts))
 
 
 def _learned_until(state: LoopState) -> int:

@@ -17,7 +17,7 @@ from dwell.loop.follow import follow
 from dwell.loop.ids import new_event_id
 from dwell.loop.ingest import fix_dimension, quarantine, submit_impression
 from dwell.loop.rows import hold_out_share
-from dwell.loop.serve import Request, Serving, caller_scores, serve
+from dwell.loop.serve import Request, Serving, caller_scores, serve, serve_drafted
 from dwell.loop.state import MAX_RECENT, LoopState
 from dwell.loop.warm_up import note_served
 from dwell.ranking import score_spread
@@ -233,21 +233,29 @@ def _served_again(impression: Impression, ids: Sequence[str]) -> Served:
     )
 
 
-def _arm(state: LoopState, request: Request) -> tuple[Arm, Params]:
-    """Return which arm a user is served: in mode "canary" a stable share of them gets the standing proposal."""
+def _arm(state: LoopState, request: Request) -> tuple[Arm, Params, Params]:
+    """Return which arm a user is served, by which params, and the live ones.
+
+    In mode "canary" a stable share of users gets the standing proposal, or what it and the live params draft in turn.
+    """
     proposed = state.proposed
     live = state.live
     if state.mode != "canary" or proposed is None or request.user is None:
-        return "live", live
+        return "live", live, live
     if proposed.parent != live.version:  # another process moved the live params: the proposal improves on older ones
-        return "live", live
-    share = hold_out_share(request.user, "", _CANARY_SALT)
-    return ("canary", proposed) if share < state.limits.canary_share else ("live", live)
+        return "live", live, live
+    if hold_out_share(request.user, "", _CANARY_SALT) >= state.limits.canary_share:
+        return "live", live, live
+    return "interleave" if state.config.gate.canary_method == "interleave" else "canary", proposed, live
 
 
 def _serve(state: LoopState, found: Candidates, request: Request) -> Served:
-    arm, params = _arm(state, request)
-    served, impression = serve(found, request, state.how_to_serve(arm, params))
+    arm, params, live = _arm(state, request)
+    serving = state.how_to_serve(arm, params)
+    if arm == "interleave":
+        served, impression = serve_drafted(found, request, state.how_to_serve(arm, live), serving)
+    else:
+        served, impression = serve(found, request, serving)
     _record(state, served, impression, found)
     return served
 

@@ -14,7 +14,15 @@ from dwell.records.rows import EventRow
 from dwell.storage import Outcome
 from dwell.storage.instants import micros
 
-__all__ = ["aligned_features", "event_row", "hold_out_share", "late_us", "normalised_query", "query_digest"]
+__all__ = [
+    "aligned_features",
+    "event_row",
+    "hold_out_share",
+    "late_us",
+    "normalised_query",
+    "query_digest",
+    "user_hash",
+]
 
 
 def normalised_query(query: str) -> str:
@@ -38,7 +46,8 @@ def _query_hash(query: str) -> int:
 
 
 @lru_cache(maxsize=65_536)
-def _user_hash(user: str) -> int:
+def user_hash(user: str) -> int:
+    """Return a 64-bit hash of a pseudonym."""
     return _hash64(user.encode())
 
 
@@ -77,7 +86,7 @@ def event_row(
         salt: Salt of the hold-out split.
         holdout: Share of users whose events only judge.
     """
-    if not impression.has_features or impression.is_altered or not impression.is_shown:
+    if not impression.has_features or not impression.is_policys or not impression.is_shown:
         return None
     if outcome.exposure is None or outcome.document_rewards is None:
         return None
@@ -87,7 +96,7 @@ def event_row(
         seq=outcome.seq,
         event_id=impression.event_id,
         query_hash=_query_hash(impression.query),
-        user_hash=None if impression.user is None else _user_hash(impression.user),
+        user_hash=None if impression.user is None else user_hash(impression.user),
         served_at=impression.served_at,
         features=aligned_features(impression, feature_names),
         inclusion=impression.inclusion,

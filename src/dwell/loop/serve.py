@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from dwell.errors import RecordError
+from dwell.evaluation.interleaving import team_draft
 from dwell.loop.candidates import Candidates
 from dwell.ranking import draw_ranking, named_generator, policy_scores, score_spread
 from dwell.ranking.policy import MIN_SPREAD, Drawn
@@ -14,7 +16,7 @@ from dwell.records import Impression, Params, Served
 from dwell.records.arrays import Float32Array, FloatArray, IntArray
 from dwell.records.impression import MAX_LOGGED_SCORES, Arm, Mode, Policy
 
-__all__ = ["Request", "Serving", "caller_scores", "serve"]
+__all__ = ["Request", "Serving", "caller_scores", "serve", "serve_drafted"]
 
 
 class Request(NamedTuple):
@@ -48,7 +50,7 @@ class Serving(NamedTuple):
         params: The params in force.
         policy: "params", "caller" or "external".
         mode: Mode of the loop.
-        arm: "live", "canary" or "baseline".
+        arm: "live", "canary", "baseline" or "interleave".
         temperature: Exploration temperature; 0 draws nothing.
         max_results: Served documents whose features are kept.
         max_candidates: Documents whose features are kept in all.
@@ -83,6 +85,42 @@ def serve(candidates: Candidates, request: Request, serving: Serving) -> tuple[S
     Raises:
         RecordError: code `non_finite:score` or `non_finite:propensity`.
     """
+    logged, drawn, rng = _ranked(candidates, request, serving)
+    impression = _impression(candidates, request, serving, drawn, logged, rng)
+    return _served(impression, drawn, logged), impression
+
+
+def serve_drafted(
+    candidates: Candidates, request: Request, live: Serving, proposed: Serving
+) -> tuple[Served, Impression]:
+    """Return a list that a draw of the proposal and one of the live params draft in turn, and the record of it.
+
+    Both draw with the same noise: what differs between them is their params' doing. The list is nobody's draw, so that
+    its propensities are 1, as where nothing is drawn.
+
+    Args:
+        candidates: The candidates of the call.
+        request: What is asked for.
+        live: How the live params order.
+        proposed: How the proposal does; what it scored is recorded.
+
+    Raises:
+        RecordError: code `non_finite:score` or `non_finite:propensity`.
+    """
+    logged, by_proposed, rng = _ranked(candidates, request, proposed)
+    by_live = _ranked(candidates, request, live)[1]
+    coins = named_generator(proposed.secret, "interleave", proposed.seed, request.event_id)
+    order, team = team_draft(by_proposed.order, by_live.order, by_proposed.order.size, coins)
+    drafted = Drawn(order, np.ones(order.size))
+    impression = _impression(candidates, request, proposed, drafted, logged, rng)
+    impression = replace(impression, is_deterministic=True, teams=tuple(team.tolist()))
+    return _served(impression, drafted, logged), impression
+
+
+def _ranked(
+    candidates: Candidates, request: Request, serving: Serving
+) -> tuple[Float32Array, Drawn, np.random.Generator]:
+    """Return scores as they are logged, the draw, and the generator behind it."""
     ids, features = candidates
     n = len(ids)
     k = min(request.k, n)
@@ -100,15 +138,17 @@ def serve(candidates: Candidates, request: Request, serving: Serving) -> tuple[S
             value=serving.temperature,
             hint="Draw at a temperature that scores can be divided by, or at 0.",
         )
-    impression = _impression(candidates, request, serving, drawn, logged, rng)
-    served = Served(
-        event_id=request.event_id,
+    return logged, drawn, rng
+
+
+def _served(impression: Impression, drawn: Drawn, logged: Float32Array) -> Served:
+    return Served(
+        event_id=impression.event_id,
         ids=list(impression.served),
-        scores=scores[drawn.order],
+        scores=logged.astype(np.float64)[drawn.order],
         propensities=drawn.propensities.copy(),  # the caller may do as he likes with his own
-        params_version=serving.params.version,
+        params_version=impression.params_version,
     )
-    return served, impression
 
 
 def _as_logged(scores: FloatArray) -> Float32Array:

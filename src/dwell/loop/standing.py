@@ -19,6 +19,7 @@ from dwell.learning.space import space_for
 from dwell.loop.canary import canary_of
 from dwell.loop.examining import band_of
 from dwell.loop.expected import stored_predictor
+from dwell.loop.interleaved import interleaving_of
 from dwell.loop.judge import Bench, Judgement, evidence_of
 from dwell.loop.state import LoopState
 from dwell.loop.train import Proposal, Standing
@@ -143,7 +144,9 @@ def judge(state: LoopState, standing: Standing, now: float, *, held_out: Sequenc
     if standing is state.standing and standing.judgement is not None:
         alpha = spent_alpha(state.config.gate.alpha, proposal.attempt)
         evidence = replace(
-            evidence, canary=canary_of(state, proposal, list(standing.judgement.known.values()), alpha=alpha)
+            evidence,
+            canary=canary_of(state, proposal, list(standing.judgement.known.values()), alpha=alpha),
+            interleaving=interleaving_of(state, proposal, standing.judgement, alpha=alpha),
         )
     return decide(
         evidence, state.config.gate, proposed_version=params.version, safe_version=state.live.version, now=now

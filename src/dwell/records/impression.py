@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -9,13 +10,31 @@ import numpy as np
 
 from dwell.records.arrays import Float32Array, FloatArray, IntArray
 
-__all__ = ["MAX_LOGGED_SCORES", "Arm", "Impression", "Mode", "Policy"]
+__all__ = ["MAX_LOGGED_SCORES", "Arm", "Impression", "Mode", "Policy", "teams_as_shown"]
 
 Mode = Literal["log-only", "shadow", "canary", "live"]
 Policy = Literal["params", "caller", "external"]
-Arm = Literal["live", "canary", "baseline"]
+Arm = Literal["live", "canary", "baseline", "interleave"]
 
 MAX_LOGGED_SCORES: Final = 1_000  # design, section 5: what is logged of the candidates
+
+
+def teams_as_shown(served: Sequence[str], teams: Sequence[int], shown: Sequence[str]) -> tuple[int, ...]:
+    """Return the team of each document shown; nobody's where it was added, and all nobody's where they were re-sorted.
+
+    The coins made the teams' places alike. What is cut or added leaves that; another order puts them where somebody
+    else wants them.
+
+    Args:
+        served: Document ids as they were drafted.
+        teams: Their teams.
+        shown: Document ids as they were rendered.
+    """
+    place = {doc: i for i, doc in enumerate(served)}
+    places = [place[doc] for doc in shown if doc in place]
+    if places != sorted(places):
+        return (0,) * len(shown)
+    return tuple(teams[place[doc]] if doc in place else 0 for doc in shown)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -33,9 +52,11 @@ class Impression:
         policy: What ordered the list: "params", "caller" (the caller's own order, explored or not) or "external"
             (somebody else's ranker, through `log_retrieval`).
         params_version: Version of the params in force, >= 0.
-        arm: "live", "canary" or "baseline".
+        arm: "live", "canary", "baseline" or "interleave": a list that the proposal, whose version and scores are
+            recorded, and the live params drafted in turn.
         temperature: Exploration temperature, >= 0; 0 is a stable sort.
-        is_deterministic: Whether the order was no draw: then every propensity is 1.
+        is_deterministic: Whether the order was no draw: then every propensity is 1. So it is for arm "interleave",
+            whose lists are no policy's draws.
         is_shown: False while a deferred event waits for `activate`.
         is_altered: Whether what was shown is an order that this policy did not choose.
         activated_at: UTC epoch seconds at which a deferred event was activated, or None.
@@ -54,6 +75,8 @@ class Impression:
             exist when the event was served. (0, 0) where none were given.
         feature_names: Names of the columns.
         keep_probability: Probability with which an event like this one was kept at all, in (0, 1].
+        teams: Per document of `served`, in arm "interleave": 1 where the proposal drafted it, -1 the live params, 0
+            nobody. Empty in the others.
         seq: Position in the store's order, >= 1; 0 before it is stored.
     """
 
@@ -84,12 +107,18 @@ class Impression:
     is_altered: bool = False
     activated_at: float | None = None
     keep_probability: float = 1.0
+    teams: tuple[int, ...] = ()
     seq: int = field(default=0)
 
     @property
     def has_features(self) -> bool:
         """Whether features were logged: without them the event is joined and counted, but not learned from."""
         return bool(self.features.size)
+
+    @property
+    def is_policys(self) -> bool:
+        """Whether one policy chose what was shown: only then do propensities and exposure mean anything."""
+        return not self.is_altered and self.arm != "interleave"
 
     @property
     def n_served(self) -> int:

@@ -87,6 +87,7 @@ class _ImpressionHeader(msgspec.Struct, array_like=True, frozen=True):
     keep_probability: float
     feature_names: bytes
     lengths: tuple[int, int, int, int, int, int, int]
+    teams: tuple[int, ...] = ()
 
 
 class _DetailsHeader(msgspec.Struct, array_like=True, frozen=True):
@@ -196,7 +197,8 @@ def encode_impression(given: Impression) -> bytes:
                 *features.shape,
                 -1 if embedding is None else len(embedding),
             ),
-        )
+            given.teams,
+        )[: None if given.teams else -1]  # of arm "interleave" alone
     )
     arrays = [
         _raw(given.propensities, _F8),
@@ -247,6 +249,7 @@ def decode_impression(blob: bytes, *, event_id: str, seq: int) -> Impression:
         score_sd=header.score_sd,
         rest_logsumexp=header.rest_logsumexp,
         keep_probability=header.keep_probability,
+        teams=header.teams,
         feature_names=_names(header.feature_names),
         seq=seq,
     )

@@ -16,6 +16,7 @@ import msgspec
 from dwell.errors import RecordError, StorageError
 from dwell.records import Impression, Signal, checks
 from dwell.records.experience import ExperienceState
+from dwell.records.impression import teams_as_shown
 from dwell.storage import codec
 from dwell.storage.instants import micros, seconds
 from dwell.storage.protocol import EventState, Outcome, PairStatistics
@@ -137,9 +138,11 @@ def impression(seq: int, event_id: str, body: bytes, activation: ActivationRow |
     found = codec.decode_impression(body, event_id=event_id, seq=seq)
     if activation is None:
         return found
+    shown = _decode_shown(activation.shown)
     return dataclasses.replace(
         found,
-        served=_decode_shown(activation.shown),
+        served=shown,
+        teams=teams_as_shown(found.served, found.teams, shown) if found.teams else (),
         is_shown=True,
         is_altered=bool(activation.is_altered),
         activated_at=seconds(activation.at),

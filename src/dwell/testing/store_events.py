@@ -167,6 +167,16 @@ class EventContract:
             expected = sample_impression("a", served=("a/doc-1",), is_altered=True, is_shown=True, activated_at=1.7e9)
             same_record(found, expected, besides=("seq",))
 
+    def test_an_activated_draft_keeps_the_teams_of_what_was_shown(self, tmp_path: Path) -> None:
+        with opened(self, tmp_path) as store:
+            with store.transaction() as tx:
+                for name in "ab":
+                    tx.add_impression(sample_impression(name, arm="interleave", teams=(1, -1, 0), is_shown=False))
+                tx.add_activation(1, shown=["x", "a/doc-1"], is_altered=True, at=1.7e9)
+                tx.add_activation(2, shown=["b/doc-1", "b/doc-0"], is_altered=True, at=1.7e9)
+            with store.snapshot() as reader:
+                equal([found.teams for found in reader.impressions([1, 2])], [(0, -1), (0, 0)])
+
     def test_due_events_are_open_and_old_enough(self, tmp_path: Path) -> None:
         with opened(self, tmp_path) as store, store.transaction() as tx:
             for name, served_at in (("a", 30.0), ("b", 10.0), ("c", 20.0), ("d", 10.0)):

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from scipy import stats
 from dwell.errors import ConfigError
 from dwell.evaluation import Evidence, GateSettings, JudgedEvent, decide, spent_alpha
 from dwell.evaluation.diagnostics import Finding
+from dwell.evaluation.interleaving import InterleavingVerdict
 from dwell.evaluation.judging import Contribution
 from dwell.evaluation.online import CanaryVerdict
 from dwell.records import Estimate, GateDecision
@@ -428,6 +430,29 @@ def test_a_setting_of_another_kind_is_refused_by_name(name: str, value: object) 
         GateSettings(**{name: value})
     assert caught.value.field == f"gate.{name}"
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict", "code"), [("second", "reject", "interleaving_worse"), ("first", "promote", "better")]
+)
+def test_whose_documents_users_choose_rejects_and_never_promotes(
+    said: Literal["first", "second"], verdict: str, code: str
+) -> None:
+    words = "worse: mean credit -0.2" if said == "second" else "better: mean credit +0.2"
+    found = InterleavingVerdict(verdict=said, difference=Estimate(-0.2, -0.3, -0.1, 90, 90.0), reason=words)
+    decision = judge(dataclasses.replace(evidence(GOOD), interleaving=found))
+    assert (decision.verdict, codes_of(decision)[0]) == (verdict, code)
+    assert decision.estimates["interleaving"] == found.difference
+    alone = judge(dataclasses.replace(evidence([]), interleaving=found))
+    assert alone.verdict == ("reject" if said == "second" else "hold")
+    # a gate that is off asks nobody
+    assert judge(dataclasses.replace(evidence(GOOD), interleaving=found), kind="off").verdict == "promote"
+
+
+def test_another_method_of_the_canary_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        GateSettings(canary_method="both")  # type: ignore[arg-type]
+    assert caught.value.field == "gate.canary_method"
 
 
 def test_a_segment_that_is_shown_to_lose_holds_what_is_better_over_all() -> None:

@@ -74,6 +74,7 @@ def test_a_fixed_order_is_examined_as_shown() -> None:
 def test_without_features_or_with_an_altered_order_there_is_none() -> None:
     assert logged_exposure(impression(features=np.zeros((0, 0), dtype=np.float32)), ETA1) is None
     assert logged_exposure(impression(is_altered=True), ETA1) is None
+    assert logged_exposure(impression(arm="interleave"), ETA1) is None
 
 
 def test_the_unlogged_tail_takes_its_share() -> None:

@@ -71,6 +71,7 @@ def test_features_are_aligned_by_name_and_missing_ones_are_nan() -> None:
     [
         ({"features": np.zeros((0, 0), dtype=np.float32), "feature_names": ()}, {}),
         ({"is_altered": True}, {}),
+        ({"arm": "interleave"}, {}),
         ({"is_shown": False}, {}),
         ({}, {"exposure": None}),
         ({}, {"document_rewards": None}),

@@ -6,7 +6,7 @@ import pytest
 
 from dwell.errors import RecordError
 from dwell.loop.candidates import Candidates
-from dwell.loop.serve import Request, Serving, caller_scores, serve
+from dwell.loop.serve import Request, Serving, caller_scores, serve, serve_drafted
 from dwell.records import Params
 
 
@@ -127,3 +127,39 @@ def test_a_propensity_that_is_not_finite_is_refused() -> None:
     with pytest.raises(RecordError) as error:
         serve(near, request(), serving(temperature=5e-324))
     assert error.value.code == "non_finite:propensity"
+
+
+def test_both_drafts_of_a_list_are_what_each_would_have_served() -> None:
+    """The same noise on both sides: a document of a team is the best that its own draw had left."""
+    found = Candidates([f"d{i}" for i in range(12)], np.random.default_rng(3).normal(size=(12, 2)).astype(np.float32))
+    live = serving(params=Params(version=4, weights={"x": 1.0, "y": 0.0}))
+    proposed = serving(params=Params(version=5, weights={"x": 0.3, "y": 1.0}))
+    whole = {team: serve(found, request(k=12), how)[0].ids for team, how in ((-1, live), (1, proposed))}
+    served, impression = serve_drafted(found, request(k=8), live, proposed)
+    assert list(impression.served) == served.ids
+    assert (served.params_version, impression.params_version) == (5, 5)
+    assert served.propensities.tolist() == impression.propensities.tolist() == [1.0] * 8
+    assert impression.is_deterministic
+    assert set(impression.teams) >= {1, -1}
+    for doc, team in zip(impression.served, impression.teams, strict=True):
+        assert {ranking[0] == doc for ranking in ([*whole.values()] if team == 0 else [whole[team]])} == {True}
+        for ranking in whole.values():
+            ranking.remove(doc)
+    assert serve_drafted(found, request(k=8), live, proposed)[0].ids == served.ids
+
+
+def test_two_equal_policies_draft_what_either_serves() -> None:
+    alone, _ = serve(candidates(9), request(), serving())
+    served, impression = serve_drafted(candidates(9), request(), serving(), serving())
+    assert served.ids == alone.ids
+    assert impression.teams == (0, 0, 0)
+
+
+def test_the_coins_of_a_draft_are_fair() -> None:
+    live, proposed = serving(), serving(params=Params(version=5, weights={"x": -1.0}))
+    teams = [
+        serve_drafted(candidates(9), request(event_id=f"e{i}", k=1), live, proposed)[1].teams[0] for i in range(400)
+    ]
+    drafted = np.array([team for team in teams if team])
+    assert drafted.size > 300  # opposite orders rarely begin alike
+    assert abs(drafted.sum()) < 4.0 * np.sqrt(drafted.size)  # four standard errors

@@ -18,6 +18,7 @@ from dwell.records import (
     UpdateResult,
 )
 from dwell.records.arrays import frozen
+from dwell.records.impression import teams_as_shown
 
 
 def impression(**changes: object) -> Impression:
@@ -92,6 +93,29 @@ def test_an_impression_is_shown_unaltered_and_kept_for_certain_unless_said_other
     )
     assert (plain.user, plain.segment, plain.query_embedding) == (None, None, None)
     assert plain.rest_logsumexp == -np.inf  # nothing was left out: the sum over nothing is 0
+
+
+@pytest.mark.parametrize(
+    ("shown", "teams"),
+    [
+        ("abcd", (1, -1, 0, 1)),
+        ("ab", (1, -1)),  # cut
+        ("acd", (1, 0, 1)),  # left out
+        ("xaby", (0, 1, -1, 0)),  # added
+        ("bacd", (0, 0, 0, 0)),  # in another order, no place is the coins'
+        ("dx", (1, 0)),
+    ],
+)
+def test_what_is_shown_of_a_draft_keeps_its_teams_while_the_order_is_its_own(
+    shown: str, teams: tuple[int, ...]
+) -> None:
+    assert teams_as_shown(tuple("abcd"), (1, -1, 0, 1), tuple(shown)) == teams
+
+
+def test_only_what_a_policy_chose_is_a_policys() -> None:
+    assert impression().is_policys
+    assert not impression(is_altered=True).is_policys
+    assert not impression(arm="interleave").is_policys
 
 
 def test_impressions_and_signals_are_given_by_name() -> None:

@@ -44,6 +44,15 @@ def test_arrays_stay_aligned_and_read_only(n_documents: int) -> None:
     same_record(found, given, besides=("seq",))
 
 
+def test_the_teams_of_a_draft_are_kept_and_nothing_is_written_without() -> None:
+    plain = sample_impression("e")
+    given = sample_impression("e", arm="interleave", teams=(1, 0, -1))
+    blob = codec.encode_impression(given)
+    assert codec.decode_impression(blob, event_id="e", seq=1).teams == (1, 0, -1)
+    assert codec.decode_impression(codec.encode_impression(plain), event_id="e", seq=1).teams == ()
+    assert len(blob) > len(codec.encode_impression(plain))
+
+
 def test_numpy_scalars_are_numbers() -> None:
     given = sample_impression("e", temperature=np.float64(0.3), n_candidates=np.int64(6), is_altered=np.bool_(0))
     found = codec.decode_impression(codec.encode_impression(given), event_id="e", seq=1)

@@ -17,7 +17,7 @@ from dwell.loop.activate import activate
 from dwell.loop.challenge import Challenge, challenge
 from dwell.loop.experiences import read_experience
 from dwell.loop.export import export_experiences
-from dwell.loop.ingest import check_sequence, checked_signal, signals_of, submit_signals
+from dwell.loop.ingest import Request, check_sequence, checked_signal, digest_of, signals_of, submit_signals
 from dwell.loop.keep import checkpoint, close_events, erase
 from dwell.loop.learn import train
 from dwell.loop.opening import Start, build_state
@@ -203,13 +203,37 @@ class Loop:
         refusal = self._refusal_to_wait()
         if refusal is not None:
             return [refusal for _ in items]
+        return self.submit_feedback_many(items, now=now).result()
+
+    def submit_feedback_many(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        *,
+        request_key: str | None = None,
+        now: float | None = None,
+    ) -> Future[list[Feedback]]:
+        """Return a future of what `feedback_many` would answer, without waiting for the disk.
+
+        Args:
+            items: See `feedback_many`.
+            request_key: The caller's key for the whole batch: for a week a retry has no second effect and is answered
+                as the first time; other items under it are all rejected as `idempotency_conflict`.
+            now: When they are received.
+
+        Raises:
+            RecordError: `items` is no sequence, or the key no text of 1 to 512 bytes.
+        """
+        check_sequence(items)
+        key = checks.optional_identifier(request_key, "request_key")
         try:
             moment = self._now(now)
+            signals: list[Any] = signals_of(self._state, items, moment)
+            request = None if key is None else Request(key, digest_of(items), moment)
         except DwellError as error:
-            return [Feedback("rejected", f"{error.code}: {error}") for _ in items]
+            signals, request = [Feedback("rejected", f"{error.code}: {error}") for _ in items], None
         except Exception as error:  # noqa: BLE001 - whatever a hostile value does when it is looked at
-            return [Feedback("rejected", f"internal:{type(error).__name__}") for _ in items]
-        return submit_signals(self._state, signals_of(self._state, items, moment)).result()
+            signals, request = [Feedback("rejected", f"internal:{type(error).__name__}") for _ in items], None
+        return submit_signals(self._state, signals, request=request)
 
     def activate(self, event_id: str, *, shown: Sequence[str] | None = None, now: float | None = None) -> None:
         """Record that a deferred event was shown.

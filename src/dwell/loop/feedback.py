@@ -11,9 +11,12 @@ from dwell.reward.lifecycle import credited_at, join_status
 from dwell.storage import SignalStatus, Transaction
 from dwell.storage.protocol import MAX_ORPHANS, MAX_SIGNALS_PER_EVENT
 
-__all__ = ["ORPHAN_WINDOW_S", "Joined", "join_all", "record_impression"]
+__all__ = ["ANSWERS_KEPT_S", "ORPHAN_WINDOW_S", "Joined", "join_all", "record_impression"]
 
 ORPHAN_WINDOW_S = 86_400.0  # a signal that came before its impression waits for a day
+ANSWERS_KEPT_S: Final = (
+    604_800.0  # a retry of a keyed request is answered the same for a week, as long as it may be late
+)
 
 
 _REFUSED: Final[dict[SignalStatus, str]] = {

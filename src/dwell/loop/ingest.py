@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -14,12 +15,15 @@ from dwell.loop.state import LoopState
 from dwell.records import Feedback, Impression, Signal, checks
 from dwell.records.arrays import Float32Array
 from dwell.reward.signals import check_signal
-from dwell.storage import Quarantined, Transaction
+from dwell.storage import Answer, Quarantined, Transaction
 
 __all__ = [
     "EMBEDDING_DIM",
+    "KEY_CONFLICT",
+    "Request",
     "check_sequence",
     "checked_signal",
+    "digest_of",
     "fix_dimension",
     "quarantine",
     "signals_of",
@@ -27,6 +31,7 @@ __all__ = [
     "submit_signals",
 ]
 
+KEY_CONFLICT: Final = "idempotency_conflict: this key was used for another request"
 EMBEDDING_DIM = "embedding_dim"  # name of the setting
 _TEXT_BYTES = 64  # an id in the queue besides its letters: 49 bytes of a Python str, its place, its position
 _SIGNAL_BYTES = 512  # a signal in the queue: ids, name and the job around it
@@ -144,6 +149,11 @@ def check_sequence(items: object) -> None:
         )
 
 
+def digest_of(items: Sequence[object]) -> bytes:
+    """Return 16 bytes that tell a batch from any other, the order of an item's fields left aside."""
+    return hashlib.blake2b(msgspec.json.encode(items, order="deterministic"), digest_size=16).digest()
+
+
 def signals_of(state: LoopState, items: Sequence[object], now: float) -> list[Signal | Feedback]:
     """Return, per item, a signal that can be stored or the answer that refuses it.
 
@@ -176,12 +186,45 @@ def _signal_of(state: LoopState, item: object, now: float) -> Signal | Feedback:
     )
 
 
-def submit_signals(state: LoopState, signals: Sequence[Signal | Feedback]) -> Future[list[Feedback]]:
-    """Queue signals for one commit; the future answers, item by item, once the commit is durable. Never raises."""
+class Request(NamedTuple):
+    """What tells a retry of a batch from another one.
+
+    Attributes:
+        key: The caller's idempotency key.
+        digest: Hash of what was sent.
+        at: When it came.
+    """
+
+    key: str
+    digest: bytes
+    at: float
+
+
+def submit_signals(
+    state: LoopState, signals: Sequence[Signal | Feedback], *, request: Request | None = None
+) -> Future[list[Feedback]]:
+    """Queue signals for one commit; the future answers, item by item, once the commit is durable. Never raises.
+
+    Args:
+        state: The loop.
+        signals: What can be stored, or the answer that refuses it.
+        request: With it, a retry is answered as the first time, from the same commit; another batch under its key is
+            refused as a whole.
+    """
     wanted = [signal for signal in signals if isinstance(signal, Signal)]
 
     def job(tx: Transaction) -> list[Joined]:
-        return join_all(tx, wanted, state.rules)
+        if request is None:
+            return join_all(tx, wanted, state.rules)
+        before = tx.answer(request.key)
+        if before is None:
+            joined = join_all(tx, wanted, state.rules)
+            body = msgspec.msgpack.encode([(one.feedback.status, one.feedback.reason) for one in joined])
+            tx.put_answer(Answer(request.key, request.digest, body, request.at))
+            return joined
+        if before.digest != request.digest:
+            return [Joined(Feedback("rejected", KEY_CONFLICT))] * len(wanted)
+        return [Joined(Feedback(*one)) for one in msgspec.msgpack.decode(before.body)]
 
     answer: Future[list[Feedback]] = Future()
     answer.set_running_or_notify_cancel()

@@ -11,7 +11,7 @@ import msgspec
 from dwell.errors import RingUnusable, StorageError, StoreBusyError
 from dwell.loop.close import close_one, logged_exposure
 from dwell.loop.expected import expected_rewards
-from dwell.loop.feedback import ORPHAN_WINDOW_S
+from dwell.loop.feedback import ANSWERS_KEPT_S, ORPHAN_WINDOW_S
 from dwell.loop.judge import Judgement
 from dwell.loop.replayed import Notes
 from dwell.loop.rows import late_us, query_digest
@@ -331,7 +331,7 @@ def _retain(state: LoopState, now: float) -> None:
                 state.counters["removed"] += n_removed
             state.replayed.drop(seqs)
 
-    state.write(lambda tx: tx.drop_orphans(now - ORPHAN_WINDOW_S))
+    state.write(lambda tx: (tx.drop_orphans(now - ORPHAN_WINDOW_S), tx.drop_answers(now - ANSWERS_KEPT_S)))
     if state.limits.retention_s is not None:
         with state.store.snapshot() as reader:
             old = reader.seqs(until=now - state.limits.retention_s)

@@ -11,6 +11,7 @@ from dwell.storage.pepper import (
     user_mark,
 )
 from dwell.storage.protocol import (
+    Answer,
     Durability,
     EventState,
     Outcome,
@@ -25,6 +26,7 @@ from dwell.storage.protocol import (
 from dwell.storage.writer import QueueFull, Writer
 
 __all__ = [
+    "Answer",
     "Durability",
     "EventState",
     "Outcome",

@@ -10,7 +10,7 @@ from dwell.errors import CorruptStoreError, StoreClosedError
 from dwell.records import GateDecision, Impression, Params, Signal
 from dwell.storage import codec, rows
 from dwell.storage.instants import bound_micros
-from dwell.storage.protocol import EventState, Outcome, PairStatistics, Quarantined
+from dwell.storage.protocol import Answer, EventState, Outcome, PairStatistics, Quarantined
 from dwell.storage.versions import Changes, View
 
 __all__ = ["TABLES", "MemoryReader"]
@@ -25,6 +25,7 @@ TABLES: Final = (
     "open",  # seq -> served_at, of open events only
     "signals",  # seq -> {dedupe: SignalRow}, replaced as a whole
     "orphans",  # event_id -> {dedupe: SignalRow}, replaced as a whole
+    "answers",  # key -> Answer
     "quarantine",  # n -> Quarantined
     "params",  # version -> bytes
     "decisions",  # n -> bytes
@@ -166,6 +167,11 @@ class MemoryReader:
     def orphans(self, event_id: str) -> list[Signal]:
         """Return signals parked for an event that is not known."""
         return _in_order(event_id, (self._get("orphans", event_id) or {}).values())
+
+    def answer(self, key: str) -> Answer | None:
+        """Return what the request under a key was answered, or None."""
+        found: Answer | None = self._get("answers", key)
+        return found
 
     def params(self, version: int) -> Params | None:
         """Return a params version, bit for bit as it was written, or None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from dwell.records import GateDecision, Impression, Params, Signal
@@ -11,7 +12,7 @@ from dwell.storage import codec, protocol, rows
 from dwell.storage.instants import bound_micros, micros, rounded
 from dwell.storage.memory_reader import MemoryReader
 from dwell.storage.pepper import user_mark
-from dwell.storage.protocol import Outcome, PairStatistics, Quarantined, SignalStatus
+from dwell.storage.protocol import Answer, Outcome, PairStatistics, Quarantined, SignalStatus
 from dwell.storage.versions import Changes
 
 __all__ = ["MemoryTransaction"]
@@ -155,6 +156,21 @@ class MemoryTransaction(MemoryReader):
         self._count_orphans(-n)
         self._grow(-_SIGNAL_BYTES * n)
         return n
+
+    def put_answer(self, answer: Answer) -> None:
+        """Keep what a request was answered."""
+        before = self._get("answers", answer.key)
+        self._put("answers", answer.key, replace(answer, at=rounded(answer.at, "at")))
+        self._grow(len(answer.body) - (0 if before is None else len(before.body)))
+
+    def drop_answers(self, before: float) -> int:
+        """Remove answers that were given before an instant; return how many."""
+        bound = bound_micros(before, "before")
+        gone = [answer for _, answer in self._items("answers") if micros(answer.at, "at") < bound]
+        for answer in gone:
+            self._remove("answers", answer.key)
+            self._grow(-len(answer.body))
+        return len(gone)
 
     def add_quarantined(self, quarantined: Quarantined) -> None:
         """Record an event that can not be learned from; the newest 100,000 are kept."""

@@ -21,6 +21,18 @@ CREATE INDEX outcomes_by_state ON outcomes (state, id, served_at);
 """,
     # 2 could not tell whether what was derived from outcomes is still in step with them
     2: "ALTER TABLE tenants ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0 CHECK (epoch >= 0)",
+    # 3 had no place for what a request was answered: a retry over the wire had its effect once, but another answer
+    3: """
+CREATE TABLE answers (
+  tenant TEXT NOT NULL DEFAULT '',
+  key TEXT NOT NULL,
+  digest BLOB NOT NULL,
+  body BLOB NOT NULL,
+  at INTEGER NOT NULL CHECK (at >= 0),
+  PRIMARY KEY (tenant, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX answers_by_time ON answers (tenant, at);
+""",
 }
 
 

@@ -39,6 +39,7 @@ from dwell.records.experience import ExperienceState
 __all__ = [
     "MAX_ORPHANS",
     "MAX_SIGNALS_PER_EVENT",
+    "Answer",
     "Durability",
     "EventState",
     "Outcome",
@@ -164,6 +165,23 @@ class PairStatistics:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request was answered, so that its retry is answered the same.
+
+    Attributes:
+        key: The caller's idempotency key.
+        digest: Hash of the request, so that another one under the same key is told from a retry.
+        body: The answer, encoded.
+        at: UTC epoch seconds.
+    """
+
+    key: str
+    digest: bytes
+    body: bytes
+    at: float
+
+
 class Reader(Protocol):
     """Everything that can be read from one committed state."""
 
@@ -233,6 +251,10 @@ class Reader(Protocol):
 
     def orphans(self, event_id: str) -> list[Signal]:
         """Return signals parked for an event that is not known, in the order of `signals`."""
+        ...
+
+    def answer(self, key: str) -> Answer | None:
+        """Return what the request under a key was answered, or None where it is unknown or was dropped."""
         ...
 
     def params(self, version: int) -> Params | None:
@@ -344,6 +366,14 @@ class Transaction(Reader, Protocol):
 
     def drop_orphans(self, received_before: float) -> int:
         """Remove parked signals that were received before an instant; return how many."""
+        ...
+
+    def put_answer(self, answer: Answer) -> None:
+        """Keep what a request was answered; one that stands under the key is replaced."""
+        ...
+
+    def drop_answers(self, before: float) -> int:
+        """Remove answers that were given before an instant; return how many."""
         ...
 
     def add_quarantined(self, quarantined: Quarantined) -> None:

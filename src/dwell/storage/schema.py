@@ -15,7 +15,7 @@ from typing import Final
 __all__ = ["APPLICATION_ID", "FACTS", "SCHEMA", "SEQ_BITS", "VERSION"]
 
 APPLICATION_ID: Final = 0x6477_656C  # "dwel"; `file` and sqlite3 show it
-VERSION: Final = 3
+VERSION: Final = 4
 SEQ_BITS: Final = 40  # 10^12 events for each of 8 million tenants in SQLite's 63 bits
 
 FACTS: Final = ("events", "activations", "signals", "params", "decisions")
@@ -148,6 +148,16 @@ CREATE TABLE statistics (
   PRIMARY KEY (tenant, query_hash, segment, doc)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX statistics_by_worth ON statistics (tenant, length(users), at);
+
+CREATE TABLE answers (
+  tenant TEXT NOT NULL DEFAULT '',
+  key TEXT NOT NULL,
+  digest BLOB NOT NULL,
+  body BLOB NOT NULL,
+  at INTEGER NOT NULL CHECK (at >= 0),
+  PRIMARY KEY (tenant, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX answers_by_time ON answers (tenant, at);
 
 CREATE TABLE deletion_permit (
   n INTEGER PRIMARY KEY CHECK (n = 1),

@@ -19,7 +19,7 @@ from dwell.records import GateDecision, Impression, Params, Signal
 from dwell.storage import codec, rows
 from dwell.storage.failures import told
 from dwell.storage.instants import bound_micros, seconds
-from dwell.storage.protocol import EventState, Outcome, PairStatistics, Quarantined, chunks
+from dwell.storage.protocol import Answer, EventState, Outcome, PairStatistics, Quarantined, chunks
 from dwell.storage.schema import SEQ_BITS
 
 __all__ = ["SqliteReader", "Tenant", "json_text", "read_tenant"]
@@ -246,6 +246,13 @@ class SqliteReader:
             f"SELECT {_SIGNAL_COLUMNS} FROM orphans WHERE tenant = ? AND event_id = ?", (self._tenant.name, event_id)
         )
         return _in_order([(event_id, rows.SignalRow(*row)) for row in found])
+
+    def answer(self, key: str) -> Answer | None:
+        """Return what the request under a key was answered, or None."""
+        found = self._query(
+            "SELECT digest, body, at FROM answers WHERE tenant = ? AND key = ?", (self._tenant.name, key)
+        )
+        return Answer(key, found[0][0], found[0][1], seconds(found[0][2])) if found else None
 
     def params(self, version: int) -> Params | None:
         """Return a params version, bit for bit as it was written, or None."""

@@ -23,7 +23,7 @@ from dwell.storage import codec, protocol, rows
 from dwell.storage.failures import told
 from dwell.storage.instants import bound_micros, micros
 from dwell.storage.pepper import user_mark
-from dwell.storage.protocol import EventState, Outcome, PairStatistics, Quarantined, SignalStatus, chunks
+from dwell.storage.protocol import Answer, EventState, Outcome, PairStatistics, Quarantined, SignalStatus, chunks
 from dwell.storage.schema import SEQ_BITS
 from dwell.storage.sqlite_reader import SqliteReader, Tenant, json_text
 
@@ -379,6 +379,18 @@ class SqliteTransaction(SqliteReader):
         bound = bound_micros(received_before, "received_before")
         self._n_orphans = None
         return self._write("DELETE FROM orphans WHERE tenant = ? AND received_at < ?", (self._tenant.name, bound))
+
+    def put_answer(self, answer: Answer) -> None:
+        """Keep what a request was answered."""
+        self._write(
+            "INSERT OR REPLACE INTO answers (tenant, key, digest, body, at) VALUES (?, ?, ?, ?, ?)",
+            (self._tenant.name, answer.key, answer.digest, answer.body, micros(answer.at, "at")),
+        )
+
+    def drop_answers(self, before: float) -> int:
+        """Remove answers that were given before an instant; return how many."""
+        bound = bound_micros(before, "before")
+        return self._write("DELETE FROM answers WHERE tenant = ? AND at < ?", (self._tenant.name, bound))
 
     def add_quarantined(self, quarantined: Quarantined) -> None:
         """Record an event that can not be learned from; the newest 100,000 are kept."""

@@ -15,7 +15,7 @@ from dwell.errors import (
     StorageError,
 )
 from dwell.records import Estimate, GateDecision, Params, RawScore, Transform
-from dwell.storage.protocol import PairStatistics, Quarantined, Reader, Role, Store
+from dwell.storage.protocol import Answer, PairStatistics, Quarantined, Reader, Role, Store
 from dwell.testing.store_samples import (
     USERS,
     Refused,
@@ -100,6 +100,19 @@ class FactContract:
                 equal((tx.take_orphans("x"), tx.take_orphans("x")), ([late], []))
             with store.snapshot() as reader:
                 equal((reader.orphans("x"), len(reader.orphans("y"))), ([], 1))
+
+    def test_answers_are_kept_by_key_until_they_are_dropped(self, tmp_path: Path) -> None:
+        old, new = Answer("k", b"d" * 16, b"first", 10.0000004), Answer("l", b"e" * 16, b"", 20.0)
+        with opened(self, tmp_path) as store:
+            with store.transaction() as tx:
+                tx.put_answer(old)
+                tx.put_answer(new)
+                equal((tx.answer("k"), tx.answer("m")), (Answer("k", b"d" * 16, b"first", 10.0), None))
+                tx.put_answer(Answer("k", b"f" * 16, b"second", 11.0))
+            with store.snapshot() as reader:
+                equal((reader.answer("k"), reader.answer("l")), (Answer("k", b"f" * 16, b"second", 11.0), new))
+            with store.transaction() as tx:
+                equal((tx.drop_answers(11.0), tx.drop_answers(20.0), tx.answer("k"), tx.answer("l")), (0, 1, None, new))
 
     # ------------------------------------------------------------ params, ledger, settings, quarantine
 

@@ -19,7 +19,7 @@ QUOTED = re.compile(r"('[^']*'|`[^`]*`)")
 #: What needs no space on either side.
 PUNCTUATION = re.compile(r" *([=+\-*/<>!?:&|,;{}()\[\]]) *")
 #: What can not be told apart line by line, or would mean something else without its spaces.
-REFUSED = re.compile(r"/\*|\"|[+-] +[+-]|/[^ /]+/")
+REFUSED = re.compile(r"/\*|\"|[+-] +[+-]|(?<! )/|/(?! )")
 
 
 def stripped(source: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
+from threading import Lock, Thread
 from typing import Final, Protocol
 
 from starlette.requests import Request
@@ -18,7 +18,7 @@ from dwell.server import page
 __all__ = ["House", "Library", "page_routes"]
 
 N_SHOWN: Final = 10
-N_CANDIDATES: Final = 50  # the retriever's own default: two in three of the relevant are among them (docs/demo-corpus.md)
+N_CANDIDATES: Final = 50  # holds the item that is looked for in nine of ten searches (docs/demo-corpus.md)
 MAX_QUERY_CHARS: Final = 300  # a line that a person types; the store itself takes 64 KB
 MAX_USER_CHARS: Final = 60
 
@@ -59,7 +59,8 @@ def page_routes(
 
     Args:
         house: The service.
-        open_library: Makes what is searched. Called at the first search, once; it may take seconds.
+        open_library: Makes what is searched. Called once, when the example is first visited, in a
+            thread; it may take seconds, for which a search waits.
         tenant: The tenant whose loop orders the results. Its features must be those of the library.
         public_key: Key that pages send with what they tell; "" where the service asks for none.
     """
@@ -95,9 +96,13 @@ class _Example:
         self._public_key = public_key
         self._library: Library | None = None
         self._opening = Lock()
+        self._is_begun = False
 
     def start(self, request: Request) -> Response:
-        """Show the page without a search."""
+        """Show the page without a search, and begin to open the library: whoever comes here will search."""
+        if not self._is_begun:
+            self._is_begun = True
+            Thread(target=self._opened, name="dwell-example", daemon=True).start()
         return _page(page.example_page(page.ExampleView(base=_base_of(request), public_key=self._public_key)))
 
     def search(self, request: Request) -> Response:

@@ -68,7 +68,7 @@
     const batch = queue.slice(0, size)
     isBusy = true
     fetch(settings.endpoint, { // a string goes as text/plain, which needs no preflight
-      method: 'POST', body: body(batch), keepalive: true, credentials: 'omit',
+      method: 'POST', body: body(batch), keepalive: !!isUrgent, credentials: 'omit',
       signal: AbortSignal.timeout && AbortSignal.timeout(10000),
     }).then(answer => settle(batch, answer.status, +answer.headers.get('Retry-After')), () => settle(batch))
   }

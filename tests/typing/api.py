@@ -147,6 +147,30 @@ def replays(experience: dwell.Experience) -> None:
     assert_type(changed.updated, int)
 
 
+def asks(client: dwell.Client, candidates: list[dict[str, Any]]) -> None:
+    """A client is a loop that another process serves."""
+    assert_type(client.rank("q", candidates, user="u"), dwell.Served)
+    assert_type(client.feedback("e", "click", doc="a", at=1.0), dwell.Feedback)
+    assert_type(client.feedback_many([{"event_id": "e", "signal": "click"}]), list[dwell.Feedback])
+    assert_type(client.submit_feedback("e", "click"), Future[dwell.Feedback])
+    assert_type(client.train(), dwell.TrainReport)
+    assert_type(client.evaluate(client.params), dwell.GateDecision)
+    assert_type(client.promote(3, force=True, expected_version=2), dwell.Params)
+    assert_type(client.experiences(limit=10), Iterator[dwell.Experience])
+    assert_type(client.erase("u"), int)
+
+
+async def asks_without_waiting(candidates: list[dict[str, Any]]) -> None:
+    """The asynchronous one is awaited."""
+    async with dwell.AsyncClient("http://127.0.0.1:8321", "dwell_sec_...", rank_timeout_s=0.1) as client:
+        assert_type(await client.rank("q", candidates), dwell.Served)
+        assert_type(await client.submit_feedback("e", "click"), dwell.Feedback)
+        assert_type(await client.params, dwell.Params)
+        assert_type(await client.history(), list[dwell.GateDecision])
+        async for experience in client.experiences():
+            assert_type(experience, dwell.Experience)
+
+
 def errors() -> tuple[type[Exception], ...]:
     """Every error of ours can be caught by one class, and malformed values as ValueError."""
     malformed: tuple[type[ValueError], ...] = (dwell.ConfigError, dwell.RecordError)

@@ -1,0 +1,77 @@
+"""The same surface: every public call of `Loop`, argument by argument, or a reason why it is not there."""
+
+import inspect
+from typing import Any
+
+import pytest
+
+from dwell.client import AsyncClient, Client
+from dwell.loop import Loop
+
+# What a client has not, and why. A call that `Loop` gains fails here until somebody decides.
+NOT_THERE = {
+    "challenge": "grows trees on the events: it runs where they are",
+    "close_events": "the server's learner closes events on its own schedule",
+    "export": "`dwell export` runs beside the server; `experiences` gives the newest ones",
+    "proposed": "the wire tells the live params; `TrainReport.proposed` has the proposal",
+    "version": "calls that take params take the number of a version",
+}
+# What a client has beyond it: arguments that only make sense where several people move the same params.
+MORE = {"promote": {"expected_version"}, "rollback": {"expected_version"}}
+
+
+def public(kind: type) -> dict[str, Any]:
+    return {name: inspect.getattr_static(kind, name) for name in dir(kind) if not name.startswith("_")}
+
+
+def test_every_call_of_the_loop_is_there_or_has_a_reason() -> None:
+    assert set(public(Loop)) - set(public(Client)) == set(NOT_THERE)
+    assert set(public(Client)) - set(public(Loop)) == {"counters"}
+    assert set(public(AsyncClient)) == set(public(Client))
+
+
+SHARED = sorted(set(public(Loop)) & set(public(Client)))
+
+
+@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_call_takes_the_same_arguments(kind: type, name: str) -> None:
+    ours, theirs = public(kind)[name], public(Loop)[name]
+    assert isinstance(ours, property) == isinstance(theirs, property)
+    if isinstance(ours, property):
+        return
+    taken = inspect.signature(ours).parameters
+    due = {n: p for n, p in inspect.signature(theirs).parameters.items() if n != "now"}  # the server's clock is law
+    assert [n for n in taken if n not in MORE.get(name, ())] == list(due)
+    for argument, parameter in due.items():
+        assert taken[argument].kind == parameter.kind
+        assert taken[argument].default == parameter.default
+        if (name, argument) not in {("evaluate", "params"), ("promote", "params")}:  # they also take a version's number
+            assert taken[argument].annotation == parameter.annotation
+    for argument in MORE.get(name, ()):
+        assert (taken[argument].kind, taken[argument].default) == (inspect.Parameter.KEYWORD_ONLY, None)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_call_returns_the_same(name: str) -> None:
+    def returned(kind: type) -> str:
+        found = public(kind)[name]
+        return str(inspect.signature(found.fget if isinstance(found, property) else found).return_annotation)
+
+    assert returned(Client) == returned(Loop)
+    if isinstance(public(Loop)[name], property):
+        assert returned(AsyncClient) == f"Coroutine[Any, Any, {returned(Loop)}]"
+    elif name == "submit_feedback":
+        assert returned(AsyncClient) == f"asyncio.{returned(Loop)}"
+    elif name == "experiences":
+        assert returned(AsyncClient) == f"Async{returned(Loop)}"
+    else:
+        assert returned(AsyncClient) == returned(Loop)
+        assert inspect.iscoroutinefunction(public(AsyncClient)[name])
+
+
+def test_both_clients_are_made_alike() -> None:
+    ours, theirs = (inspect.signature(kind).parameters for kind in (Client, AsyncClient))
+    assert list(ours) == list(theirs)
+    for name in set(ours) - {"http", "sleep"}:
+        assert ours[name] == theirs[name]

@@ -244,11 +244,12 @@ def test_the_async_client_fails_open_in_time(stage: Any, nobody: str) -> None:
         candidates = [{"id": "a", "x": 1.0}, {"id": "b", "x": 2.0}]
         async with dwell.AsyncClient(stage.url) as client:
             assert (await client.rank("q", candidates)).ids == ["b", "a"]
-            stage.script = [stage.scene(wait_s=1.0)]
-            start = time.monotonic()
-            served = await client.rank("q", candidates)
-            assert 0.2 < time.monotonic() - start < 0.7
-            assert (served.ids, served.fallback) == (["a", "b"], "timeout")
+            for scene in (stage.scene(wait_s=1.0), stage.scene(body=b"x" * 100, drip_s=0.02)):
+                stage.script = [scene]
+                start = time.monotonic()
+                served = await client.rank("q", candidates)
+                assert 0.2 < time.monotonic() - start < 0.7
+                assert (served.ids, served.fallback) == (["a", "b"], "timeout")
         async with dwell.AsyncClient(nobody) as client:
             assert (await client.rank("q", candidates)).fallback == "unreachable"
             assert (await client.feedback("e", "click")).status == "rejected"

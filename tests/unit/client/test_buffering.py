@@ -44,6 +44,18 @@ def test_a_request_has_at_most_a_thousand() -> None:
     assert (len(buffer.take()), len(buffer.take())) == (MAX_ITEMS, 1)
 
 
+def test_what_was_taken_weighs_nothing_any_more() -> None:
+    buffer: Buffer[None] = Buffer(10)
+    for _ in range(50):
+        buffer.add(Waiting(b"x", None))
+        assert len(buffer.take()) == 1
+    buffer.add(Waiting(b"x" * (MAX_REQUEST_BYTES - 2), None))
+    assert not buffer.is_due
+    buffer.take()
+    buffer.add(Waiting(b"x" * (MAX_REQUEST_BYTES - 1), None))
+    assert buffer.is_due
+
+
 @pytest.mark.parametrize("value", [0, -1, True, 1.0, "9", 10**7])
 def test_a_capacity_is_a_whole_number_above_zero(value: object) -> None:
     with pytest.raises(ConfigError):

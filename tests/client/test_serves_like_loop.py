@@ -20,7 +20,7 @@ from dwell.errors import DwellError, NothingToRollBackError, UnknownEventError
 from dwell.health import HealthReport
 
 FEATURES = ("good", "noise")
-N_EVENTS = 60
+N_EVENTS = 25
 
 
 def plain(value: Any) -> Any:

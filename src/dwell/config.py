@@ -78,6 +78,7 @@ class TrainingSettings:
         first_version_events: Events served in the caller's order before equal weights are fitted, >= 1.
         examination: "measured" (from the loop's own draws, where they say enough; assumed until then) or "assumed".
         examination_eta: Examination of position k is assumed to be 1 / k^eta, eta in [0, 4].
+        recalibrate: Whether a monotone map is fitted over what the predictor expects of a document.
     """
 
     max_steps: int = 200
@@ -88,6 +89,7 @@ class TrainingSettings:
     first_version_events: int = 200
     examination: Literal["measured", "assumed"] = "measured"
     examination_eta: float = 1.0
+    recalibrate: bool = False  # docs/experiments.md: it helps single documents, and not the lists of cascade users
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "target_steps", "min_batch", "max_batch", "first_version_events"):
@@ -98,6 +100,10 @@ class TrainingSettings:
                 field="training.examination",
                 value=self.examination,
                 hint="Use 'measured' or 'assumed'.",
+            )
+        if not isinstance(self.recalibrate, bool):
+            raise ConfigError(
+                "true or false is due here", field="training.recalibrate", value=self.recalibrate, hint="Use True."
             )
         _check("training.max_seconds", self.max_seconds, 1e-3, 1e6)
         _check("training.examination_eta", self.examination_eta, 0.0, 4.0)

@@ -70,3 +70,42 @@ def test_the_predictor_in_force_outlives_the_process(opened: Open, world: Any) -
     again = opened("a.dwell", weights=None)
     assert again._state.expected is not None
     assert again._state.expected.predictor.beta.tobytes() == beta
+
+
+def test_recalibrated_it_says_what_the_map_says_and_keeps_it(opened: Open, world: Any) -> None:
+    def expected_of(loop: dwell.Loop) -> Any:
+        found = loop._state.expected
+        assert found is not None
+        return found
+
+    config = {"training": {"recalibrate": True, "target_steps": 5}}
+    loop = opened("a.dwell", config=config)
+    world.visits(loop, 150)
+    loop.train(now=world.now)
+    expected = expected_of(loop)
+    knots, values = expected.recalibration.knots, expected.recalibration.values
+    assert (np.diff(knots) > 0.0).all()
+    assert (np.diff(values) >= 0.0).all()
+    # the map minimises the squared error over all monotone ones, so the mean it promises is the mean that came
+    rows = loop._state.replayed.trainable()
+    theta = loop._state.theta()
+    features = np.concatenate([row.features[: row.n_kept] for row in rows])
+    assert values.size > 1
+    assert np.ptp(expected.recalibration.apply(expected.predictor.predict(expected.space.phi(features)))) > 0.0
+    world.visits(loop, 20)
+    loop.close_events(now=world.now)
+    e = next(e for e in reversed(list(loop.experiences())) if e.predicted_reward is not None)
+    shown = np.array([[r[name] for name in loop.features] for r in e.results_served], dtype=np.float32)
+    relevance = np.interp(expected.predictor.predict(expected.space.phi(shown)), knots, values)
+    assert e.predicted_reward == pytest.approx(float((relevance * theta[: len(relevance)]).sum()), abs=1e-12)
+    loop.close()
+    again = opened("a.dwell", config=config)
+    assert expected_of(again).recalibration.values.tolist() == values.tolist()
+    assert expected_of(again).recalibration.knots.tolist() == knots.tolist()
+
+
+def test_by_default_there_is_no_map(opened: Open, world: Any) -> None:
+    loop = opened()
+    world.visits(loop, 60)
+    loop.train(now=world.now)
+    assert loop._state.expected.recalibration is None

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
 import numpy as np
 
 from dwell.errors import ConfigError, DivergedError, LearningError
+from dwell.learning.adam import Adam, adam_step
 from dwell.learning.estimates import (
     DEFAULT_RELEVANCE,
     Channel,
@@ -32,8 +33,8 @@ from dwell.records.arrays import BoolArray, FloatArray, IntArray
 from dwell.records.rows import RowBatch
 
 __all__ = [
-    "Adam",
     "Learned",
+    "LearnerCall",
     "LearnerSettings",
     "Lists",
     "NegativeExamination",
@@ -41,7 +42,6 @@ __all__ = [
     "Sampled",
     "ScoreSlope",
     "Terms",
-    "adam_step",
     "bounded",
     "check_lists",
     "check_start",
@@ -61,9 +61,6 @@ __all__ = [
 NegativeExamination = Literal["clicks", "shown"]
 
 OBJECTIVE_NAMES: Final = ("lambda_loss", "pairwise", "pdgd", "pl_rank")  # `protocol.OBJECTIVES`, above, and PDGD
-_ADAM_BETA1: Final = 0.9  # Kingma and Ba 2015, section 2: the paper's own defaults
-_ADAM_BETA2: Final = 0.999
-_ADAM_EPSILON: Final = 1e-8
 # A list whose scores hardly differ has a gradient of order 1 / spread: one with equal scores among 50 froze Adam for
 # good, since its square stays in the second moment. Below this spread a list weighs less, in proportion. Simulated (the
 # world of tests/statistical/test_gradient.py, 4 seeds), 10 % of such lists: from a cosine of .50 to the best weights to
@@ -163,6 +160,24 @@ class Lists(NamedTuple):
     params_versions: IntArray | None = None
     praise: FloatArray | None = None
     channels: tuple[Channel, Channel] | None = None
+
+
+class LearnerCall(TypedDict):
+    """What every learner is called with, by name, beside the start, the samples and the predictors.
+
+    Attributes:
+        theta: float64 (k,), examination per position.
+        temperature: Exploration temperature of the policy being learned, > 0.
+        n_events: Effective number of events behind the samples, >= 0.
+        settings: What the learner may do.
+        rng: The only source of chance.
+    """
+
+    theta: FloatArray
+    temperature: float
+    n_events: float
+    settings: LearnerSettings
+    rng: np.random.Generator
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -270,33 +285,6 @@ def free_to_move(sampled: Sampled) -> tuple[BoolArray, BoolArray]:
     rise = trusted_rewards(ones, *exposures, eps=sampled.eps) > 0.0
     fall = trusted_rewards(-ones, *exposures, eps=sampled.eps) < 0.0
     return rise, fall
-
-
-class Adam(NamedTuple):
-    """The optimiser's memory.
-
-    Attributes:
-        first: Mean of the slopes.
-        second: Mean of their squares.
-        n_steps: Steps taken.
-    """
-
-    first: FloatArray
-    second: FloatArray
-    n_steps: int = 0
-
-
-def adam_step(adam: Adam, slope: FloatArray, step_size: float) -> tuple[Adam, FloatArray]:
-    """Return the memory after one more slope, and how far to move uphill; all in the shape of the slope.
-
-    Source:
-        Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization", algorithm 1.
-    """
-    n_steps = adam.n_steps + 1
-    first = _ADAM_BETA1 * adam.first + (1.0 - _ADAM_BETA1) * slope
-    second = _ADAM_BETA2 * adam.second + (1.0 - _ADAM_BETA2) * slope**2
-    scale = np.sqrt(second / (1.0 - _ADAM_BETA2**n_steps)) + _ADAM_EPSILON
-    return Adam(first, second, n_steps), step_size * (first / (1.0 - _ADAM_BETA1**n_steps)) / scale
 
 
 def estimated_relevance(

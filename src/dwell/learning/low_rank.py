@@ -24,14 +24,13 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from dwell.errors import DivergedError, LearningError
+from dwell.learning.adam import Adam, adam_step
 from dwell.learning.learner import (
-    Adam,
     LearnerSettings,
     Lists,
     Objective,
     ScoreSlope,
     Terms,
-    adam_step,
     bounded,
     check_lists,
     check_start,

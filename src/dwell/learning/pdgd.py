@@ -22,14 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Unpack
 
 import numpy as np
 
 from dwell.errors import DivergedError, LearningError
 from dwell.learning.learner import (
     Learned,
-    LearnerSettings,
+    LearnerCall,
     Lists,
     bounded,
     check_lists,
@@ -177,12 +177,7 @@ class PdgdLearner:
         start: FloatArray,
         samples: Iterable[Lists],
         predictors: tuple[Predictor, Predictor],
-        *,
-        theta: FloatArray,
-        temperature: float,
-        n_events: float,
-        settings: LearnerSettings,
-        rng: np.random.Generator,
+        **call: Unpack[LearnerCall],
     ) -> Learned:
         """Return the weights after one step uphill, `step_size` times the sum of the gradients of all lists, bounded.
 
@@ -190,18 +185,16 @@ class PdgdLearner:
             start: (p,) the params in force at norm 1.
             samples: Lists that they served, each once, with `params_versions`.
             predictors: Not read.
-            theta: Not read: no examination has to be known.
-            temperature: At which the lists were served, > 0.
-            n_events: Not read.
-            settings: `step_size`, `max_step_norm` and `max_weight` are.
-            rng: Not touched.
+            call: See `LearnerCall`. The temperature is that at which the lists were served; of the settings
+                `step_size`, `max_step_norm` and `max_weight` are read; no examination has to be known.
 
         Raises:
             LearningError: code "off_policy": a list was not served by the start, or comes twice, or was drawn by a
                 sampler that favours some; code "start": it is no finite vector at norm 1.
             DivergedError: Something was not finite.
         """
-        del predictors, theta, n_events, rng
+        del predictors
+        temperature, settings = call["temperature"], call["settings"]
         check_start(start)
         total, seen, n_lists = np.zeros_like(start), set[int](), 0
         for lists in samples:

@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from types import MappingProxyType
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol, Unpack, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from dwell.errors import ConfigError
 from dwell.learning.lambda_loss import lambda_loss
-from dwell.learning.learner import Learned, LearnerSettings, Lists, Objective, learn, list_reward
+from dwell.learning.learner import Learned, LearnerCall, Lists, Objective, learn, list_reward
 from dwell.learning.pairwise import pairwise_logistic
 from dwell.learning.predictor import Predictor
 from dwell.records.arrays import FloatArray
@@ -40,12 +40,7 @@ class Learner(Protocol):
         start: FloatArray,
         samples: Iterable[Lists],
         predictors: tuple[Predictor, Predictor],
-        *,
-        theta: FloatArray,
-        temperature: float,
-        n_events: float,
-        settings: LearnerSettings,
-        rng: np.random.Generator,
+        **call: Unpack[LearnerCall],
     ) -> Learned:
         """Return proposed weights.
 
@@ -53,11 +48,7 @@ class Learner(Protocol):
             start: (p,) the live params at norm 1.
             samples: Samples of lists, each in the learner's space.
             predictors: The direct method, fitted to queries of fold 0 and of fold 1.
-            theta: (k,) examination per position.
-            temperature: Exploration temperature of the policy being learned, > 0.
-            n_events: Effective number of events behind the samples.
-            settings: What the learner may do.
-            rng: The only source of chance.
+            call: See `LearnerCall`.
 
         Raises:
             LearningError: Something was not finite, or the samples are not of a kind that it may learn from.

@@ -21,12 +21,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Unpack
 
 import numpy as np
 
 from dwell.errors import LearningError
-from dwell.learning.learner import Learned, LearnerSettings, Lists, bounded, check_start, learn
+from dwell.learning.learner import Learned, LearnerCall, LearnerSettings, Lists, bounded, check_start, learn
 from dwell.learning.predictor import Predictor
 from dwell.learning.protocol import Learner
 from dwell.records.arrays import FloatArray
@@ -134,12 +134,7 @@ class SegmentLearner:
         start: FloatArray,
         samples: Iterable[Lists],
         predictors: tuple[Predictor, Predictor],
-        *,
-        theta: FloatArray,
-        temperature: float,
-        n_events: float,
-        settings: LearnerSettings,
-        rng: np.random.Generator,
+        **call: Unpack[LearnerCall],
     ) -> Learned:
         """Return the weights of the segment whose events these are; `start` are the global ones.
 
@@ -147,27 +142,14 @@ class SegmentLearner:
             start: (p,) the global weights at norm 1.
             samples: Samples of the segment's lists.
             predictors: The direct method, fitted to queries of fold 0 and of fold 1.
-            theta: (k,) examination per position.
-            temperature: Exploration temperature of the policy being learned, > 0.
-            n_events: Effective number of the segment's events: sets its share, the clip and the trust region.
-            settings: What the learner may do.
-            rng: The only source of chance.
+            call: See `LearnerCall`; `n_events` are the segment's: they set its share, the clip and the trust region.
 
         Raises:
             LearningError: As the learner does; or kappa is negative.
         """
-        share = segment_share(n_events, self.kappa)
-        own = self.learner(
-            start,
-            samples,
-            predictors,
-            theta=theta,
-            temperature=temperature,
-            n_events=n_events,
-            settings=settings,
-            rng=rng,
-        )
-        vector, step_norm, was_bounded = shrunk(own.vector, start, share, settings)
+        share = segment_share(call["n_events"], self.kappa)
+        own = self.learner(start, samples, predictors, **call)
+        vector, step_norm, was_bounded = shrunk(own.vector, start, share, call["settings"])
         return Learned(vector, own.n_steps, step_norm, own.was_bounded or was_bounded, own.curves)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from dwell.loop.channels import is_split
 from dwell.loop.examining import settle_examination
-from dwell.loop.expected import expected_of, put_predictor
+from dwell.loop.expected import expected_of, put_predictor, recalibration_of
 from dwell.loop.keep import close_events, evict
 from dwell.loop.metering import put_metered, taken_up
 from dwell.loop.online import OwnEvents, own_events, propose_online, put_used_until, used_until
@@ -175,6 +175,10 @@ def _learn(
         is_against_caller=state.mode == "shadow",
     )
     standing = Standing(proposal, learning.params)
+    recalibration = None
+    if state.config.training.recalibrate:
+        rows = state.replayed.trainable()
+        recalibration = recalibration_of(rows, learning.params, learning.folds, state.theta())
     seqs = sorted(learning.priorities)
     values = [learning.priorities[seq] for seq in seqs]
 
@@ -182,7 +186,7 @@ def _learn(
         tx.add_params(learning.params)
         tx.put_setting(f"learned:{version}", msgspec.msgpack.encode(last_seq))
         put_standing(tx, standing)
-        put_predictor(tx, learning.predictor, version=version)
+        put_predictor(tx, learning.predictor, version=version, recalibration=recalibration)
         if own is not None:
             put_used_until(tx, state.live, own.rows)
         put_metered(
@@ -199,7 +203,8 @@ def _learn(
         change.is_written = True
         state.replayed.prioritise(seqs, values)
     state.meter = meter
-    state.standing, state.expected = standing, expected_of(learning.predictor, learning.params, state.feature_names)
+    state.standing = standing
+    state.expected = expected_of(learning.predictor, learning.params, state.feature_names, recalibration)
     return learning, standing
 
 

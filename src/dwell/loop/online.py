@@ -161,4 +161,4 @@ def propose_online(
     )
     params = space.params(learned.vector, version=version, parent=live, created_at=now)
     counts: Mapping[int, int] = {live.version: len(own.rows)}
-    return Learning(params, learned, both, "steps", {}, 0, Counter(counts), own.left_out)
+    return Learning(params, learned, both, "steps", {}, 0, Counter(counts), own.left_out, (fold0, fold1))

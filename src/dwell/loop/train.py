@@ -152,6 +152,7 @@ class Learning(NamedTuple):
         n_replayed: Lists drawn from the buffer.
         version_counts: Number of events learned from by the params version that served them.
         left_out: Events that could not be learned from, by reason.
+        folds: Predictors fitted to queries of fold 0 and of fold 1.
     """
 
     params: Params
@@ -162,6 +163,7 @@ class Learning(NamedTuple):
     n_replayed: int
     version_counts: Counter[int]
     left_out: dict[str, int]
+    folds: tuple[Predictor, Predictor]
 
 
 def plan_steps(n_unseen: int, config: Config, *, steps: int | None) -> Plan:
@@ -342,8 +344,7 @@ def propose(
     """
     rows = replayed.trainable()
     space = space_for(live, fitting_features(rows, rng))
-    standardised = Standardised(space, rows)
-    caps = caps_of(rows)
+    standardised, caps = Standardised(space, rows), caps_of(rows)
     fold0, fold1, both = fit_predictors(
         rows, space, theta, ridge=config.learner.ridge, standardised=standardised, caps=caps
     )
@@ -386,7 +387,8 @@ def propose(
     priorities = {seq: _surprise(row, standardised(row), both, theta) for seq, row in seen.items()}
     served_by = Counter(row.params_version for row in rows)
     left_out = {} if channels is None else channels.left_out
-    return Learning(params, learned, both, state["ended_by"], priorities, budget.n_spent, served_by, left_out)
+    folds = fold0, fold1
+    return Learning(params, learned, both, state["ended_by"], priorities, budget.n_spent, served_by, left_out, folds)
 
 
 def _safe_scores(rows: Sequence[EventRow], phi: FloatArray, start: FloatArray, live: Params, mode: Mode) -> FloatArray:

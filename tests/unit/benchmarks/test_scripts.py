@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import calibration
 import learning
 import ranking
 from study.figures import FROZEN, LINEAR
@@ -102,3 +103,20 @@ def test_the_table_says_what_was_met() -> None:
     rows = ranking.table([slow, fast])
     assert rows[2] == "| slow | 2000.0 | 1000.0 | 1000 | **not met** |"
     assert rows[3] == "| fast | 5.0 | 4.0 |  |  |"
+
+
+def test_recalibration_is_measured_on_events_that_the_map_never_saw(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(calibration, "N_LATER", 200)
+    monkeypatch.setattr(calibration, "USERS", calibration.USERS[:1])
+    assert calibration.main(["--quick"]) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| position")]
+    assert len(table) == 1
+    rows = calibration.events_of(calibration.USERS[0], 200, np.random.default_rng(0))
+    # a predictor that promises nothing is off by what came
+    nothing = calibration.errors_of(rows, np.zeros(5 * len(rows)))
+    rewards = np.array([row.rewards.sum() for row in rows])
+    assert nothing.document == pytest.approx(np.mean([row.rewards.mean() for row in rows]))
+    assert nothing.listed == pytest.approx(np.clip(rewards, -1.0, 1.0).mean())
+    assert nothing.squared == pytest.approx((np.clip(rewards, -1.0, 1.0) ** 2).mean())

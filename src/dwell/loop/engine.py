@@ -23,12 +23,14 @@ from dwell.loop.learn import train
 from dwell.loop.opening import Start, build_state
 from dwell.loop.promote import evaluate, promote, rollback
 from dwell.loop.rank import log_external, rank
+from dwell.loop.recorded import RecordedList, is_erased, recorded_lists
 from dwell.loop.snapshot import health_snapshot
 from dwell.loop.standing import restore_standing
 from dwell.loop.state import Limits, LoopState
 from dwell.loop.train import TrainReport
 from dwell.loop.warm_up import recall_warm_up
 from dwell.records import Experience, Feedback, GateDecision, Params, Served, checks
+from dwell.reward.presets import RewardPreset
 from dwell.storage import Role
 
 __all__ = ["Loop", "open_loop"]
@@ -341,6 +343,24 @@ class Loop:
     def features(self) -> tuple[str, ...]:
         """Registered feature names, in the order of `Params.weights`."""
         return self._state.feature_names
+
+    @property
+    def rewards(self) -> RewardPreset:
+        """What turns signals into rewards; its signals are those that `feedback` takes."""
+        return self._state.rules.preset
+
+    def recorded(self, event_ids: Sequence[str]) -> dict[str, RecordedList]:
+        """Return, by event id, those of these lists that the store holds."""
+        self._state.check_may_wait()
+        return recorded_lists(self._state, event_ids)
+
+    def is_erased(self, user: str) -> bool:
+        """Return whether everything of this user was erased.
+
+        Raises:
+            RecordError: This is no user id.
+        """
+        return is_erased(self._state, user)
 
     def version(self, version: int) -> Params:
         """Return any stored version.

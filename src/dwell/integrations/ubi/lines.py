@@ -1,0 +1,191 @@
+"""Files and request bodies as decoded items: NDJSON, OpenSearch bulk lines, search hits a line, or one JSON array.
+
+Whatever stands there is accounted for: every item comes out decoded, or as a refusal with its place.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple
+
+import msgspec
+
+from dwell.errors import ConfigError
+from dwell.integrations.ubi.reading import kind_of
+from dwell.integrations.ubi.records import Kind, Refusal
+
+__all__ = ["Found", "decoded", "items_of_array", "items_of_lines", "read_file"]
+
+MAX_ITEM_BYTES: Final = 4_194_304  # an event of the sample has 800 bytes; 10,000 hits of 100 bytes are one megabyte
+_CHUNK_CHARACTERS: Final = 65_536
+_ACTIONS: Final = frozenset({"index", "create"})  # bulk lines that announce a document
+_REMOVALS: Final = frozenset({"delete", "update"})  # bulk lines that change one: facts do not change
+# what begins with these is no text, whatever its name is: gzip, zip, zstandard, Parquet, SQLite, a pickle
+_MAGIC: Final = (b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"PAR1", b"SQLite format 3\0", b"\x80\x02", b"\x80\x03",
+                 b"\x80\x04", b"\x80\x05")  # fmt: skip
+
+
+class Found(NamedTuple):
+    """One item of a file or a body.
+
+    Attributes:
+        kind: What it is, as far as its place or its content tells; None otherwise.
+        item: Decoded JSON, or why there is none.
+        index: Its place, from 0; bulk lines that only announce are not counted.
+    """
+
+    kind: Kind | None
+    item: object
+    index: int
+
+
+def decoded(text: bytes | str) -> object:
+    """Return decoded JSON; NaN, infinities and numbers beyond a float are no JSON.
+
+    Raises:
+        ValueError: It is none, or nested too deep.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def _kind_of_index(name: object) -> Kind | None:
+    if not isinstance(name, str):
+        return None
+    return "queries" if "quer" in name else "events" if "event" in name else None
+
+
+def _found(item: object, kind: Kind | None, index: int) -> Found:
+    """Return an item for what it is; a search hit is taken for the document in it."""
+    if isinstance(item, Mapping) and isinstance(item.get("_source"), Mapping):
+        kind = kind or _kind_of_index(item.get("_index"))
+        item = item["_source"]
+    return Found(kind_of(item) or kind if kind is None else kind, item, index)
+
+
+def items_of_lines(file: BinaryIO) -> Iterator[Found]:
+    """Yield the items of NDJSON or of OpenSearch bulk lines, one at a time; never raises on what they hold.
+
+    Args:
+        file: Open for reading bytes; a line longer than 4 MB is refused without being held.
+    """
+    index = 0
+    announced: Mapping[str, Any] | None = None
+    while line := file.readline(MAX_ITEM_BYTES + 1):
+        is_long = len(line) > MAX_ITEM_BYTES
+        while is_long and not line.endswith(b"\n") and (line := file.readline(MAX_ITEM_BYTES)):
+            pass
+        if is_long:
+            yield Found(None, Refusal(index, "", f"too_long: a line has at most {MAX_ITEM_BYTES} bytes"), index)
+            index, announced = index + 1, None
+            continue
+        if not line.strip():
+            continue
+        try:
+            item = decoded(line.removeprefix(b"\xef\xbb\xbf") if index == 0 else line)
+        except ValueError:
+            yield Found(None, Refusal(index, "", "malformed_json: this line is no JSON"), index)
+            index, announced = index + 1, None
+            continue
+        action = None if announced is not None else _action_of(item)
+        if action is not None and action[0] in _ACTIONS:
+            announced = action[1]
+            continue
+        if action is not None:
+            reason = f"not_applied: facts are never changed, so no {action[0]} is"
+            if action[0] == "update":
+                file.readline(MAX_ITEM_BYTES)  # the change itself
+            yield Found(None, Refusal(index, f"/{action[0]}", reason), index)
+        else:
+            yield _found(item, None if announced is None else _kind_of_index(announced.get("_index")), index)
+        index, announced = index + 1, None
+
+
+def _action_of(item: object) -> tuple[str, Mapping[str, Any]] | None:
+    """Return verb and target of a line that announces what is done to a document, or None for any other."""
+    if not isinstance(item, Mapping) or len(item) != 1:
+        return None
+    verb, target = next(iter(item.items()))
+    return (verb, target) if verb in _ACTIONS | _REMOVALS and isinstance(target, Mapping) else None
+
+
+def items_of_array(file: BinaryIO) -> Iterator[Found]:
+    """Yield the items of one JSON array, one at a time; never raises on what it holds.
+
+    What follows a place where the array is broken can not be told apart: it is one refusal.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="replace")
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    buffer, index, is_first, is_over = "", 0, True, False
+    while True:
+        buffer = buffer.lstrip(" \t\r\n\ufeff") if is_first else buffer.lstrip(" \t\r\n")
+        if is_first and buffer:
+            buffer, is_first = buffer[1:], False  # the bracket that made this an array
+            continue
+        if buffer.startswith("]"):
+            return
+        skipped = buffer[1:] if index and buffer.startswith(",") else buffer
+        try:
+            item, end = decoder.raw_decode(skipped.lstrip(" \t\r\n"))
+            is_whole = end < len(skipped.lstrip(" \t\r\n")) and (index == 0 or buffer.startswith(","))
+        except (ValueError, RecursionError):
+            is_whole = False
+        if is_whole:
+            yield _found(item, None, index)
+            buffer, index = skipped.lstrip(" \t\r\n")[end:], index + 1
+            continue
+        if is_over or len(buffer) > MAX_ITEM_BYTES:
+            yield Found(None, Refusal(index, "", "malformed_json: the array is broken from here on"), index)
+            return
+        more = text.read(max(_CHUNK_CHARACTERS, len(buffer)))  # doubling: an item is looked at O(log n) times
+        is_over = not more
+        buffer += more
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def read_file(path: Path) -> Iterator[Found]:
+    """Yield the items of a file, one at a time, an array where it begins with a bracket, lines otherwise.
+
+    Raises:
+        ConfigError: It can not be read, or is no plain file, or no text by its first bytes, whatever its name.
+    """
+    with _opened(path) as file:
+        head = file.read(64)
+        if head.startswith(_MAGIC):
+            raise ConfigError(
+                f"{path} is no text",
+                field="path",
+                value=path.name,
+                hint="Give JSON lines, OpenSearch bulk lines or a JSON array; unpack it first.",
+            )
+        file.seek(0)
+        is_array = head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
+        yield from items_of_array(file) if is_array else items_of_lines(file)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a plain file: no link, device, pipe or folder, which may hang, never end, or be another file by now."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        is_link = path.is_symlink()
+        raise ConfigError(
+            f"{path} is a symbolic link" if is_link else f"{path} can not be read",
+            field="path",
+            value=str(path),
+            hint="Give the file itself." if is_link else "Check the path and its permissions.",
+        ) from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ConfigError(f"{path} is no plain file", field="path", value=str(path), hint="Give a file.")
+    return os.fdopen(handle, "rb")

@@ -13,6 +13,7 @@ import click
 from dwell import __version__
 from dwell.cli.demo import demo
 from dwell.cli.health import health
+from dwell.cli.importing import importing
 from dwell.cli.inspection import inspect
 from dwell.cli.keeping import erase, export
 from dwell.cli.learning import evaluate, train
@@ -67,6 +68,7 @@ for _command in (
     rollback,
     erase,
     export,
+    importing,
     config,
 ):
     program.add_command(_command)

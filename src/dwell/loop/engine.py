@@ -23,13 +23,13 @@ from dwell.loop.learn import train
 from dwell.loop.opening import Start, build_state
 from dwell.loop.promote import evaluate, promote, rollback
 from dwell.loop.rank import log_external, rank
-from dwell.loop.recorded import RecordedList, is_erased, recorded_lists
+from dwell.loop.recorded import RecordedList, is_erased, recorded_lists, recorded_signals
 from dwell.loop.snapshot import health_snapshot
 from dwell.loop.standing import restore_standing
 from dwell.loop.state import Limits, LoopState
 from dwell.loop.train import TrainReport
 from dwell.loop.warm_up import recall_warm_up
-from dwell.records import Experience, Feedback, GateDecision, Params, Served, checks
+from dwell.records import Experience, Feedback, GateDecision, Params, Served, Signal, checks
 from dwell.reward.presets import RewardPreset
 from dwell.storage import Role
 
@@ -353,6 +353,10 @@ class Loop:
         """Return, by event id, those of these lists that the store holds."""
         self._state.check_may_wait()
         return recorded_lists(self._state, event_ids)
+
+    def signals(self, event_id: str) -> list[Signal]:
+        """Return what users did with a list, one by one; `experiences` has them aggregated."""
+        return recorded_signals(self._state, event_id)
 
     def is_erased(self, user: str) -> bool:
         """Return whether everything of this user was erased.

@@ -12,20 +12,34 @@ import msgspec
 from dwell.errors import ConfigError
 from dwell.records import Experience
 
-__all__ = ["export_experiences"]
+__all__ = ["export_experiences", "write_whole"]
 
 
 def export_experiences(experiences: Iterable[Experience], path: Path, format_name: str) -> int:
     """Write experiences to a new file, one JSON object per line, and return how many.
-
-    They are written to `<path>.part`, which takes the name once it is whole and on the disk: a file of that name is a
-    whole one. Where anything fails, neither stays.
 
     Raises:
         ConfigError: Another format than "jsonl", or a path that is taken or can not be written.
     """
     if format_name != "jsonl":
         raise ConfigError("unknown export format", field="format", value=format_name, hint="Use 'jsonl'.")
+    return write_whole(path, map(_line, experiences))
+
+
+def _line(experience: Experience) -> bytes:
+    record = {f.name: getattr(experience, f.name) for f in dataclasses.fields(experience) if f.init}
+    return msgspec.json.encode(record, enc_hook=dict) + b"\n"
+
+
+def write_whole(path: Path, pieces: Iterable[bytes]) -> int:
+    """Write pieces to a new file and return how many.
+
+    They are written to `<path>.part`, which takes the name once it is whole and on the disk: a file of that name is a
+    whole one. Where anything fails, neither stays.
+
+    Raises:
+        ConfigError: A path that is taken or can not be written.
+    """
     if not path.name or "\0" in str(path):
         raise ConfigError("an export needs a file's name", field="path", value=str(path), hint="Give one.")
     part = path.with_name(f"{path.name}.part")
@@ -34,10 +48,8 @@ def export_experiences(experiences: Iterable[Experience], path: Path, format_nam
         with part.open("xb") as file:
             try:
                 n = 0
-                for experience in experiences:
-                    record = {f.name: getattr(experience, f.name) for f in dataclasses.fields(experience) if f.init}
-                    file.write(msgspec.json.encode(record, enc_hook=dict))
-                    file.write(b"\n")
+                for piece in pieces:
+                    file.write(piece)
                     n += 1
                 file.flush()
                 os.fsync(file.fileno())

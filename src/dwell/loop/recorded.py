@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dwell.loop.state import LoopState
-from dwell.records import checks
+from dwell.records import Signal, checks
 from dwell.records.impression import Policy
 from dwell.storage import pseudonym
 
-__all__ = ["RecordedList", "is_erased", "recorded_lists"]
+__all__ = ["RecordedList", "is_erased", "recorded_lists", "recorded_signals"]
 
 
 class RecordedList(NamedTuple):
@@ -45,6 +45,13 @@ def recorded_lists(state: LoopState, event_ids: Sequence[str]) -> dict[str, Reco
         for event in events
         if event.seq in impressions
     }
+
+
+def recorded_signals(state: LoopState, event_id: str) -> list[Signal]:
+    """Return what users did with a list, in the order of the store; empty for a list that it does not hold."""
+    with state.store.snapshot() as reader:
+        event = reader.event(event_id)
+        return [] if event is None else reader.signals([event.seq]).get(event.seq, [])
 
 
 def is_erased(state: LoopState, user: object) -> bool:

@@ -14,7 +14,16 @@ from typing import Any, Final
 from dwell.errors import RecordError
 from dwell.records import checks
 
-__all__ = ["UnreadableField", "epoch_seconds", "identifier_or_none", "mapping_or_empty", "object_id", "ordinal", "without_nulls"]
+__all__ = [
+    "UnreadableField",
+    "as_object",
+    "epoch_seconds",
+    "identifier_or_none",
+    "mapping_or_empty",
+    "object_id",
+    "ordinal",
+    "without_nulls",
+]
 
 MAX_ORDINAL: Final = 1_000_000  # a place in a list that somebody scrolled to; beyond it, it is another number
 MAX_DEPTH: Final = 32  # the schemas are three deep; what is far deeper is an attack on whoever walks it
@@ -57,6 +66,17 @@ def without_nulls(value: object, noted: Counter[str], name: str = "", depth: int
     if isinstance(value, list):
         return [without_nulls(item, noted, name, depth + 1) for item in value]
     return value
+
+
+def as_object(item: object) -> Mapping[str, Any]:
+    """Return an item that is an object.
+
+    Raises:
+        UnreadableField: It is anything else.
+    """
+    if not isinstance(item, Mapping):
+        raise UnreadableField("", "type: an object is due here")
+    return item
 
 
 def escaped(key: str) -> str:
@@ -147,7 +167,9 @@ def ordinal(value: object, where: str, noted: Counter[str]) -> int:
     """
     if isinstance(value, Mapping) and "index" in value:
         noted["ordinal_object"] += 1
-        return ordinal(value["index"], f"{where}/index", noted) if not isinstance(value["index"], Mapping) else _no(where)
+        return (
+            ordinal(value["index"], f"{where}/index", noted) if not isinstance(value["index"], Mapping) else _no(where)
+        )
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len(str(MAX_ORDINAL)):
         noted["ordinal_text"] += 1
         value = int(value)

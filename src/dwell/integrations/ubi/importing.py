@@ -1,8 +1,7 @@
-"""Searches and reactions that were logged elsewhere, into a loop: lists in time order, then what users did with them."""
+"""Searches and reactions that were logged elsewhere, into a loop: lists in time order, then what users did."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,17 +13,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from dwell.errors import RecordError, StorageError
-from dwell.integrations.ubi import actions, ordinals
+from dwell.integrations.ubi import meanings, ordinals
 from dwell.integrations.ubi.lines import Found, read_file
 from dwell.integrations.ubi.lists import Named, choose, lists_of, name_lists, names_of, safe_event_id
-from dwell.integrations.ubi.reading import kind_of, read_item
+from dwell.integrations.ubi.reading import id_without_one, read_item
 from dwell.integrations.ubi.records import Kind, Refusal, UbiEvent, UbiQuery, UbiReport
 from dwell.integrations.ubi.spool import Reaction, Spool
 from dwell.loop import Loop
 from dwell.loop.recorded import RecordedList
 from dwell.records import Feedback, checks
 
-__all__ = ["MAX_SKEW_S", "Features", "import_ubi", "import_ubi_files", "recorded_of"]
+__all__ = ["MAX_SKEW_S", "Features", "import_ubi", "import_ubi_files", "outcome_of", "recorded_of"]
 
 # (question, document ids) -> one mapping of every registered feature per document
 Features = Callable[[str, Sequence[str]], Sequence[Mapping[str, float]]]
@@ -84,30 +83,30 @@ class _Import:
                 self.quarantined.append(record)
         elif isinstance(record, UbiQuery):
             self.counts["queries"] += 1
-            self.spool.add_query(record, record.query_id or _id_without_one(record))
+            self.spool.add_query(record, record.query_id or id_without_one(record))
         else:
             self.counts["events"] += 1
             self._take_event(record)
 
     def _read(self, one: Found, source: str) -> UbiQuery | UbiEvent | Refusal:
         if isinstance(one.item, Refusal):
-            return Refusal(one.index, one.item.pointer, one.item.reason, source)
+            return Refusal(one.place, one.item.pointer, one.item.reason, source)
         if one.kind is None:
-            return Refusal(one.index, "", "kind: neither a query (user_query) nor an event (action_name)", source)
+            return Refusal(one.place, "", "kind: neither a query (user_query) nor an event (action_name)", source)
         noted: Counter[str] = Counter()
-        record = read_item(one.item, one.kind, one.index, noted, source=source)
+        record = read_item(one.item, one.kind, one.place, noted, source=source)
         if not isinstance(record, Refusal) and record.at is not None and record.at > self.now + MAX_SKEW_S:
-            return Refusal(one.index, "/timestamp", "future: more than 5 minutes from now", source)
+            return Refusal(one.place, "/timestamp", "future: more than 5 minutes from now", source)
         self.normalised.update(noted)
         return record
 
     def _take_event(self, event: UbiEvent) -> None:
         self.counts["without_query_id"] += event.query_id is None
-        meaning = actions.meaning_of(event.action_name, self.loop.rewards.signals, self.overrides)
+        meaning = meanings.meaning_of(event.action_name, self.loop.rewards.signals, self.overrides)
         if meaning.kind == "unknown":
             is_room = event.action_name in self.unknown or len(self.unknown) < _MAX_ACTIONS
             self.unknown[event.action_name if is_room else "(others)"] += 1
-        value = actions.value_of(event, meaning.signal) if meaning.kind == "signal" else None
+        value = meanings.value_of(event, meaning.signal) if meaning.kind == "signal" else None
         if meaning.kind == "signal" and value is None:
             self.feedback["no_value"] += 1
         signal = meaning.signal if value is not None else ""
@@ -196,9 +195,7 @@ class _Import:
     def _results(self, query: str, documents: Sequence[str]) -> list[dict[str, Any]]:
         if self.features is None:
             return [{"id": doc} for doc in documents]
-        return [
-            {"id": doc, **row} for doc, row in zip(documents, self.features(query, documents), strict=True)
-        ]
+        return [{"id": doc, **row} for doc, row in zip(documents, self.features(query, documents), strict=True)]
 
     def _wait_for(self, event_ids: Sequence[str]) -> None:
         """Wait until lists are durable.
@@ -277,12 +274,6 @@ def outcome_of(answer: Feedback) -> str:
     return f"rejected:{(answer.reason or 'unknown').partition(':')[0]}"
 
 
-def _id_without_one(query: UbiQuery) -> str:
-    """Return an id for a query that has none, the same whenever it comes again."""
-    text = "\0".join((query.user_query, repr(query.at), query.user or "", *query.hits))
-    return f"ubi:{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}"
-
-
 def recorded_of(loop: Loop, query_ids: Sequence[str]) -> dict[str, list[RecordedList]]:
     """Return the lists that a store holds under the names of each query id, in the order of the names."""
     found: dict[str, list[RecordedList]] = {query_id: [] for query_id in query_ids}
@@ -358,8 +349,8 @@ def import_ubi_files(
 ) -> UbiReport:
     """Import files as `import_ubi` does; queries and events may stand in one file, in any order.
 
-    A file holds JSON lines, OpenSearch bulk lines, search hits a line, or one JSON array. What an item is says the index
-    that its bulk line names, else its content.
+    A file holds JSON lines, OpenSearch bulk lines, search hits a line, or one JSON array. What an item is says the
+    index that its bulk line names, else its content.
 
     Raises:
         ConfigError: A file can not be read, is no plain file or no text; or an override is wrong.
@@ -399,7 +390,7 @@ def _run(
         return _Import(
             loop=loop,
             spool=spool,
-            overrides=actions.check_actions(overrides, loop.rewards.signals),
+            overrides=meanings.check_actions(overrides, loop.rewards.signals),
             bases=ordinals.check_bases(ordinal_base),
             max_skew_s=checks.within(max_skew_s, "max_skew_s", 0.0, checks.MAX_TIMESTAMP_S),
             now=moment,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,11 +24,18 @@ __all__ = ["Found", "decoded", "items_of_array", "items_of_lines", "read_file"]
 
 MAX_ITEM_BYTES: Final = 4_194_304  # an event of the sample has 800 bytes; 10,000 hits of 100 bytes are one megabyte
 _CHUNK_CHARACTERS: Final = 65_536
+_BLANKS: Final = re.compile(r"[ \t\r\n]*")
 _ACTIONS: Final = frozenset({"index", "create"})  # bulk lines that announce a document
 _REMOVALS: Final = frozenset({"delete", "update"})  # bulk lines that change one: facts do not change
 # what begins with these is no text, whatever its name is: gzip, zip, zstandard, Parquet, SQLite, a pickle
-_MAGIC: Final = (b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"PAR1", b"SQLite format 3\0", b"\x80\x02", b"\x80\x03",
-                 b"\x80\x04", b"\x80\x05")  # fmt: skip
+_MAGIC: Final = (
+    b"\x1f\x8b",
+    b"PK\x03\x04",
+    b"\x28\xb5\x2f\xfd",
+    b"PAR1",
+    b"SQLite format 3\0",
+    *(bytes((0x80, protocol)) for protocol in range(2, 6)),
+)
 
 
 class Found(NamedTuple):
@@ -36,12 +44,12 @@ class Found(NamedTuple):
     Attributes:
         kind: What it is, as far as its place or its content tells; None otherwise.
         item: Decoded JSON, or why there is none.
-        index: Its place, from 0; bulk lines that only announce are not counted.
+        place: Where it stands, from 0; bulk lines that only announce are not counted.
     """
 
     kind: Kind | None
     item: object
-    index: int
+    place: int
 
 
 def decoded(text: bytes | str) -> object:
@@ -116,37 +124,58 @@ def _action_of(item: object) -> tuple[str, Mapping[str, Any]] | None:
     return (verb, target) if verb in _ACTIONS | _REMOVALS and isinstance(target, Mapping) else None
 
 
-def items_of_array(file: BinaryIO) -> Iterator[Found]:
+def items_of_array(file: BinaryIO, *, chunk: int = _CHUNK_CHARACTERS) -> Iterator[Found]:
     """Yield the items of one JSON array, one at a time; never raises on what it holds.
 
     What follows a place where the array is broken can not be told apart: it is one refusal.
+
+    Args:
+        file: Open for reading bytes; its first character is the bracket.
+        chunk: Characters to read at once.
     """
-    text = io.TextIOWrapper(file, encoding="utf-8", errors="replace")
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace")
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-    buffer, index, is_first, is_over = "", 0, True, False
+    buffer, at, n = text.read(chunk), 0, 0
+    is_over = not buffer
     while True:
-        buffer = buffer.lstrip(" \t\r\n\ufeff") if is_first else buffer.lstrip(" \t\r\n")
-        if is_first and buffer:
-            buffer, is_first = buffer[1:], False  # the bracket that made this an array
-            continue
-        if buffer.startswith("]"):
+        found = _next(decoder, buffer, at, is_first=n == 0)
+        if found is not None and found.end < 0:
             return
-        skipped = buffer[1:] if index and buffer.startswith(",") else buffer
-        try:
-            item, end = decoder.raw_decode(skipped.lstrip(" \t\r\n"))
-            is_whole = end < len(skipped.lstrip(" \t\r\n")) and (index == 0 or buffer.startswith(","))
-        except (ValueError, RecursionError):
-            is_whole = False
-        if is_whole:
-            yield _found(item, None, index)
-            buffer, index = skipped.lstrip(" \t\r\n")[end:], index + 1
+        # a number at the very end may go on: an item is whole once something follows it
+        if found is not None and found.end < len(buffer):
+            yield _found(found.item, None, n)
+            at, n = found.end, n + 1
             continue
-        if is_over or len(buffer) > MAX_ITEM_BYTES:
-            yield Found(None, Refusal(index, "", "malformed_json: the array is broken from here on"), index)
+        if is_over or len(buffer) - at > MAX_ITEM_BYTES:
+            yield Found(None, Refusal(n, "", "malformed_json: the array is broken from here on"), n)
             return
-        more = text.read(max(_CHUNK_CHARACTERS, len(buffer)))  # doubling: an item is looked at O(log n) times
-        is_over = not more
-        buffer += more
+        more = text.read(max(chunk, len(buffer) - at))  # doubling: an item is looked at O(log n) times
+        buffer, at, is_over = buffer[at:] + more, 0, not more
+
+
+class _Item(NamedTuple):
+    item: object
+    end: int
+
+
+def _next(decoder: json.JSONDecoder, buffer: str, at: int, *, is_first: bool) -> _Item | None:
+    """Return the item after a bracket or comma and where it ends, -1 for the end of the array, None for neither."""
+    at = _after_blanks(buffer, at)
+    if not is_first and buffer.startswith("]", at):
+        return _Item(None, -1)
+    if not buffer.startswith("[" if is_first else ",", at):
+        return None
+    at = _after_blanks(buffer, at + 1)
+    if is_first and buffer.startswith("]", at):
+        return _Item(None, -1)
+    try:
+        return _Item(*decoder.raw_decode(buffer, at))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _after_blanks(buffer: str, at: int) -> int:
+    return at + len(_BLANKS.match(buffer, at)[0])  # type: ignore[index] - it matches nothing as well
 
 
 def _refuse_constant(name: str) -> float:

@@ -18,7 +18,18 @@ from dwell.integrations.ubi.records import UbiEvent, UbiQuery
 from dwell.loop.recorded import RecordedList
 from dwell.records import checks
 
-__all__ = ["MAX_LISTS", "Chosen", "Named", "UbiList", "choose", "lists_of", "name_lists", "names_of", "safe_event_id", "segment_of"]
+__all__ = [
+    "MAX_LISTS",
+    "Chosen",
+    "Named",
+    "UbiList",
+    "choose",
+    "lists_of",
+    "name_lists",
+    "names_of",
+    "safe_event_id",
+    "segment_of",
+]
 
 MAX_LISTS: Final = 100  # per query id: a page for each of the first hundred; beyond it the id says nothing
 _LONGEST_ID: Final = 128 - len(f".{MAX_LISTS}")  # room for the number of the list
@@ -177,7 +188,9 @@ def _gaps(places: Sequence[int], base: Base | None) -> int:
     return max(places) - first + 1 - len(set(places))
 
 
-def name_lists(query_id: str, lists: Sequence[UbiList], known: Sequence[RecordedList], now: float) -> tuple[list[Named], int]:
+def name_lists(
+    query_id: str, lists: Sequence[UbiList], known: Sequence[RecordedList], now: float
+) -> tuple[list[Named], int]:
     """Return the lists of a query id by name, those that the store holds first, and how many found no name left.
 
     A list is known where the store holds the same question and documents under one of the names. A list that the loop

@@ -59,7 +59,9 @@ def counted(base: Base | None) -> str:
     return "undecided" if base is None else str(base)
 
 
-def resolve(application: str | None, observed: Base | None, given: Mapping[str, Base], seen: Mapping[str, Counter[str]]) -> Base | None:
+def resolve(
+    application: str | None, observed: Base | None, given: Mapping[str, Base], seen: Mapping[str, Counter[str]]
+) -> Base | None:
     """Return the base of one query: the override, else its own, else its application's, else None.
 
     Args:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from dwell.errors import RecordError
 from dwell.integrations.ubi.fields import (
     UnreadableField,
+    as_object,
     epoch_seconds,
     identifier_or_none,
     mapping_or_empty,
@@ -22,10 +23,11 @@ from dwell.integrations.ubi.fields import (
     ordinal,
     without_nulls,
 )
+from dwell.integrations.ubi.meanings import VALUE
 from dwell.integrations.ubi.records import Kind, Refusal, UbiEvent, UbiQuery
 from dwell.records import checks
 
-__all__ = ["event_digest", "kind_of", "read_event", "read_item", "read_query"]
+__all__ = ["event_digest", "id_without_one", "kind_of", "read_event", "read_item", "read_query"]
 
 MAX_HITS: Final = 10_000  # OpenSearch returns at most so many without scrolling (index.max_result_window)
 
@@ -58,7 +60,7 @@ _EVENT_KEYS: Final = frozenset(
 
 
 def kind_of(item: object) -> Kind | None:
-    """Return what an item is by what only the one kind has: events have an action, queries have none; None for neither."""
+    """Return what an item is: an event has an action, a query has a question and none; None for neither."""
     if not isinstance(item, Mapping):
         return None
     if item.get("action_name") is not None:
@@ -80,9 +82,7 @@ def read_item(
     """
     seen: Counter[str] = Counter()
     try:
-        if not isinstance(item, Mapping):
-            raise UnreadableField("", "type: an object is due here")
-        cleaned = without_nulls(item, seen)
+        cleaned = without_nulls(as_object(item), seen)
         record = read_query(cleaned, seen) if kind == "queries" else read_event(cleaned, seen)
     except UnreadableField as error:
         return Refusal(index, error.pointer, error.reason, source)
@@ -164,9 +164,17 @@ def event_digest(event: UbiEvent) -> str:
 
     A collector that retries, or adds keys of its own, does not make a second reaction of it.
     """
-    parts = (event.query_id, event.action_name, event.object_id, repr(event.at), event.client_id, event.user_id)
+    parts = [event.query_id, event.action_name, event.object_id, repr(event.at), event.client_id, event.user_id]
+    if VALUE in event.attributes:
+        parts.append(repr(event.attributes[VALUE])[:100])
     text = "\0".join("\1" if part is None else part for part in parts)  # ids hold no control characters
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+
+
+def id_without_one(query: UbiQuery) -> str:
+    """Return an id for a query that has none, the same whenever it comes again."""
+    text = "\0".join((query.user_query, repr(query.at), query.user or "", *query.hits))
+    return f"ubi:{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}"
 
 
 def _text(value: object, where: str) -> str:

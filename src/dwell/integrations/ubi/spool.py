@@ -13,8 +13,8 @@ import apsw
 import msgspec
 
 from dwell.integrations.ubi.lists import SEGMENT, UbiList, segment_of
-from dwell.integrations.ubi.records import UbiEvent, UbiQuery
 from dwell.integrations.ubi.reading import event_digest
+from dwell.integrations.ubi.records import UbiEvent, UbiQuery
 
 __all__ = ["Reaction", "Spool"]
 
@@ -122,13 +122,17 @@ class Spool:
 
     def queries(self, query_id: str) -> list[UbiQuery]:
         """Return the queries of an id in time order, those without an instant first."""
-        rows = self._rows("SELECT body FROM queries WHERE id = ? ORDER BY at, n LIMIT ?", (query_id, MAX_QUERIES_PER_ID))
+        rows = self._rows(
+            "SELECT body FROM queries WHERE id = ? ORDER BY at, n LIMIT ?", (query_id, MAX_QUERIES_PER_ID)
+        )
         found = []
         for (body,) in rows:
             text, told_id, at, user, hits, segment = msgspec.json.decode(body)
             attributes = {} if segment is None else {SEGMENT: segment}
             found.append(
-                UbiQuery(user_query=text, query_id=told_id, at=at, client_id=user, hits=tuple(hits), attributes=attributes)
+                UbiQuery(
+                    user_query=text, query_id=told_id, at=at, client_id=user, hits=tuple(hits), attributes=attributes
+                )
             )
         return found
 
@@ -172,7 +176,9 @@ class Spool:
 
     def add_reaction(self, reaction: Reaction) -> None:
         """Keep a reaction to send."""
-        self._run("INSERT INTO reactions (at, body) VALUES (?, ?)", (reaction.received_at, msgspec.json.encode(reaction)))
+        self._run(
+            "INSERT INTO reactions (at, body) VALUES (?, ?)", (reaction.received_at, msgspec.json.encode(reaction))
+        )
 
     def lists(self) -> Iterator[tuple[str, float, UbiList]]:
         """Yield event id, instant and content of the lists to record, in time order."""

@@ -1,0 +1,183 @@
+"""What enters a store from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from dwell.cli.options import json_object, rewards_option, tenant_option
+from dwell.cli.printing import document, examples, fact_lines, json_option, plain, say, table
+from dwell.cli.stores import owner_loop
+from dwell.errors import StoreOwnedError
+
+if TYPE_CHECKING:
+    from dwell.integrations.ubi import UbiReport
+    from dwell.loop import Loop
+
+__all__ = ["importing"]
+
+_SHOWN: Final = 10  # refusals that people are shown; the document has a thousand
+_STEP: Final = 1_000  # items between two words on progress
+
+
+@click.group(name="import")
+def importing() -> None:
+    """Bring in what was logged elsewhere."""
+
+
+def _actions(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, str | None] | None:
+    found = json_object(context, parameter, value)
+    if found is not None and not all(signal is None or isinstance(signal, str) for signal in found.values()):
+        raise click.BadParameter('a signal\'s name or null is due for each action, like {"buy": "purchase"}')
+    return found
+
+
+def _instant(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter("an ISO 8601 instant is due here, like 2026-01-31 or 2026-01-31T12:00:00Z") from error
+    return (instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)).timestamp()
+
+
+@importing.command()
+@click.argument("store")
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.option(
+    "--opensearch", metavar="URL", help="Take the indices ubi_queries and ubi_events of a running OpenSearch."
+)
+@click.option("--since", callback=_instant, metavar="INSTANT", help="With --opensearch: only what is not older.")
+@click.option(
+    "--actions", callback=_actions, metavar="JSON", help="{action: signal}, null to ignore it, where names differ."
+)
+@click.option(
+    "--ordinal-base", type=click.IntRange(0, 1), help="Where places are counted from. Default: found per query."
+)
+@click.option("--create", is_flag=True, help="Make the store where there is none.")
+@rewards_option
+@tenant_option
+@json_option
+@examples(
+    "dwell import ubi search.dwell ubi_queries.ndjson ubi_events.ndjson",
+    "dwell import ubi search.dwell --opensearch https://search.example:9200 --since 2026-01-31",
+    'dwell import ubi search.dwell log.ndjson --actions \'{"buy": "purchase", "hover": null}\'',
+)
+def ubi(
+    store: str,
+    files: tuple[str, ...],
+    *,
+    opensearch: str | None,
+    since: float | None,
+    actions: dict[str, str | None] | None,
+    ordinal_base: int | None,
+    rewards: object,
+    tenant: str,
+    create: bool,
+    as_json: bool,
+) -> None:
+    """Bring in searches and reactions that User Behavior Insights logged.
+
+    Files hold JSON lines, OpenSearch bulk lines or a JSON array. Doing it again changes nothing. OpenSearch is asked
+    over https, or over http on this machine, with OPENSEARCH_USER and OPENSEARCH_PASSWORD where they are set.
+    """
+    if bool(files) == (opensearch is not None) or (since is not None and opensearch is None):
+        raise click.UsageError("Give files, or --opensearch URL with or without --since.")
+    how: dict[str, Any] = {"actions": actions, "ordinal_base": ordinal_base, "on_progress": _progress()}
+    with closing(_loop(store, tenant, rewards, may_create=create)) as loop:
+        report = _from_files(loop, files, how) if opensearch is None else _from_opensearch(loop, opensearch, since, how)
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    if as_json:
+        document(report)
+    else:
+        _say(report)
+
+
+def _from_files(loop: Loop, files: tuple[str, ...], how: dict[str, Any]) -> UbiReport:
+    from dwell.integrations.ubi import import_ubi_files
+
+    return import_ubi_files(loop, [Path(file) for file in files], **how)
+
+
+def _from_opensearch(loop: Loop, url: str, since: float | None, how: dict[str, Any]) -> UbiReport:
+    from dwell.integrations.ubi import import_ubi
+    from dwell.integrations.ubi.opensearch import check_url, fetch
+
+    check_url(url)
+    user = os.environ.get("OPENSEARCH_USER")
+    login = None if user is None else (user, os.environ.get("OPENSEARCH_PASSWORD", ""))
+    queries, events = (fetch(url, kind, since=since, login=login) for kind in ("queries", "events"))
+    return import_ubi(loop, queries, events, **how)
+
+
+def _loop(store: str, tenant: str, rewards: object, *, may_create: bool) -> Loop:
+    from dwell.loop import open_loop
+
+    if may_create and not os.path.lexists(store):
+        return open_loop(store, tenant=tenant, rewards=rewards)
+    try:
+        return owner_loop(store, tenant, {"rewards": rewards})
+    except StoreOwnedError as error:
+        raise StoreOwnedError(
+            error.message, hint="Stop that process, or call dwell.integrations.ubi.import_ubi in it."
+        ) from error
+
+
+def _progress() -> Callable[[int], None]:
+    """Return what says on a terminal how far it went, and nothing in a pipe."""
+    is_shown = sys.stderr.isatty()
+
+    def say_so(n: int) -> None:
+        if is_shown and n % _STEP == 0:
+            click.echo(f"\r{n} items", nl=False, err=True)
+
+    return say_so
+
+
+def _say(report: UbiReport) -> None:
+    pairs: list[tuple[str, object]] = [
+        ("read", f"{report.n_queries} queries, {report.n_events} events, {report.n_quarantined} could not be read"),
+        (
+            "lists",
+            f"{report.n_lists} recorded, {report.n_lists_known} known, {report.n_lists_rebuilt} from impressions",
+        ),
+        ("reactions", _words(report.feedback)),
+        ("events of a known query", report.n_joins),
+        ("repeated events", report.n_duplicates),
+        (
+            "query ids",
+            f"{report.n_repeated_query_ids} stand in several queries, {report.n_split_query_ids} have several lists",
+        ),
+        ("queries without a list", report.n_queries_without_list),
+        ("before their list", f"{report.n_negative_delays}, of these left out {report.n_too_early}"),
+        ("normalised", _words(report.normalised)),
+        ("unknown actions", _words(report.unknown_actions)),
+    ]
+    pairs += [(f"places of {name or '(no name)'}", _bases(bases)) for name, bases in report.ordinal_bases.items()]
+    if report.refused_lists:
+        pairs.append(("refused lists", _words(report.refused_lists)))
+    if report.n_erased:
+        pairs.append(("of erased users", report.n_erased))
+    fact_lines(pairs)
+    if report.quarantined:
+        say()
+        rows = [(one.source, one.index, plain(one.pointer), plain(one.reason)) for one in report.quarantined[:_SHOWN]]
+        table(("where", "item", "field", "reason"), rows, right=("item",))
+
+
+def _words(counts: Any) -> str:  # noqa: ANN401 - {name: number}
+    return ", ".join(f"{name} {n}" for name, n in counts.items()) or "none"
+
+
+def _bases(bases: Any) -> str:  # noqa: ANN401 - {base: number}
+    told = {"0": "from 0", "1": "from 1", "undecided": "undecided"}
+    return ", ".join(f"{n} queries {told[name]}" for name, n in bases.items())

@@ -141,8 +141,8 @@ def items_of_array(file: BinaryIO, *, chunk: int = _CHUNK_CHARACTERS) -> Iterato
         found = _next(decoder, buffer, at, is_first=n == 0)
         if found is not None and found.end < 0:
             return
-        # a number at the very end may go on: an item is whole once something follows it
-        if found is not None and found.end < len(buffer):
+        # "1" may go on as "1.5" in the next chunk: an item is whole once a comma or the end follows it
+        if found is not None and buffer.startswith((",", "]"), _after_blanks(buffer, found.end)):
             yield _found(found.item, None, n)
             at, n = found.end, n + 1
             continue
@@ -175,7 +175,8 @@ def _next(decoder: json.JSONDecoder, buffer: str, at: int, *, is_first: bool) ->
 
 
 def _after_blanks(buffer: str, at: int) -> int:
-    return at + len(_BLANKS.match(buffer, at)[0])  # type: ignore[index] - it matches nothing as well
+    blanks = _BLANKS.match(buffer, at)
+    return at if blanks is None else blanks.end()
 
 
 def _refuse_constant(name: str) -> float:

@@ -25,7 +25,9 @@ ids = st.sampled_from(["q", "q2", "a b", "", 7]) | junk
 instants = st.sampled_from([1_700_000_000, 1_700_000_000_000, "2024-01-01T00:00:00Z", "2024-01-01"]) | junk
 places = st.fixed_dictionaries({}, optional={"ordinal": st.integers(-1, 3) | st.just({"index": 1}) | junk, "xy": junk})
 things = st.fixed_dictionaries({}, optional={"object_id": st.sampled_from(["a", "b", 3]) | junk})
-attributes = st.fixed_dictionaries({}, optional={"object": things | junk, "position": places | junk, "dwell_time": junk})
+attributes = st.fixed_dictionaries(
+    {}, optional={"object": things | junk, "position": places | junk, "dwell_time": junk}
+)
 items = junk | st.fixed_dictionaries(
     {},
     optional={
@@ -60,6 +62,7 @@ def test_any_item_is_a_record_or_a_refusal(item: Any, kind: Any) -> None:
         assert found.pointer == "" or found.pointer.startswith("/")
 
 
+@settings(max_examples=50)
 @given(st.binary(max_size=60) | st.lists(items, max_size=4).map(lambda found: json.dumps(found).encode()))
 def test_any_bytes_are_items_or_refusals(text: bytes) -> None:
     for index, one in enumerate(items_of_lines(io.BytesIO(text))):
@@ -69,7 +72,7 @@ def test_any_bytes_are_items_or_refusals(text: bytes) -> None:
             assert one.place == index
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(items, max_size=6), st.lists(items, max_size=6))
 def test_whatever_is_imported_is_accounted_for_and_known_the_second_time(
     loop: dwell.Loop, queries: list[Any], events: list[Any]
@@ -81,7 +84,7 @@ def test_whatever_is_imported_is_accounted_for_and_known_the_second_time(
     assert not {"joined", "orphan", "late"} & again.feedback.keys()
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(items, max_size=6), st.sampled_from(["queries", "events"]), st.booleans())
 def test_whatever_a_request_holds_is_accounted_for(loop: dwell.Loop, sent: list[Any], kind: Any, trusted: bool) -> None:  # noqa: FBT001 - drawn
     answer = take_ubi(loop, kind, json.dumps(sent).encode(), "application/json", trusted=trusted, now=NOW)

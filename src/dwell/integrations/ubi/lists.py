@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, NamedTuple
 
 from dwell.errors import RecordError
@@ -204,7 +205,7 @@ def name_lists(
     """
     named = [Named(one.event_id, one.served_at, one.shown, None) for one in known]
     new = [one for one in lists if not any(_is_same(one, held) for held in known)]
-    free = list(names_of(query_id))[len(known) :]
+    free = list(islice(names_of(query_id), len(known), len(known) + len(new)))
     named += [
         Named(event_id, now if one.at is None else one.at, one.documents, one)
         for event_id, one in zip(free, new, strict=False)

@@ -1,4 +1,4 @@
-"""Lists of a query id: which there are, what they are called, where their places are counted from, who reacted to which."""
+"""Lists of a query id: which there are, their names, where their places are counted from, who reacted to which."""
 
 import pytest
 

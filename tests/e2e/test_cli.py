@@ -131,7 +131,9 @@ def test_every_help_shows_an_example(words: tuple[str, ...], dwell_: Callable[..
     assert f"    {' '.join(('dwell', *words))}" in ran.out.partition("Examples:")[2]
 
 
-@pytest.mark.parametrize("words", [words for words in leaves(program) if words not in {(), ("config",)}], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [words for words in leaves(program) if words not in {(), ("config",), ("import",)}], ids=" ".join
+)
 def test_every_command_that_prints_offers_json(words: tuple[str, ...], dwell_: Callable[..., Ran]) -> None:
     assert "--json" in dwell_(*words, "--help").out
 

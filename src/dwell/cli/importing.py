@@ -28,6 +28,7 @@ _STEP: Final = 1_000  # items between two words on progress
 
 
 @click.group(name="import")
+@examples("dwell import ubi search.dwell ubi_queries.ndjson ubi_events.ndjson")
 def importing() -> None:
     """Bring in what was logged elsewhere."""
 

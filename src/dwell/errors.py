@@ -28,6 +28,8 @@
     + ServiceError                             a served loop could not be asked, or answered what can not be used
     |   + ServiceUnreachableError              no answer: not reachable, too late, or overloaded; trying again is right
     |   + AuthenticationError                  the key is missing, unknown, or not good for this call
+    + RequestError                             the service does not do what a request asks; its code says why
+    |   + TokenInvalid                         an impression token is not good for what it came with
     + MissingDependencyError(ImportError)      an optional package is absent; prints the extra to install
 
 A test holds the drawing against the classes.
@@ -56,6 +58,7 @@ __all__ = [
     "QueueFull",
     "RecordError",
     "ReplayError",
+    "RequestError",
     "RingUnusable",
     "SchemaVersionError",
     "ServiceError",
@@ -66,6 +69,7 @@ __all__ = [
     "StoreBusyError",
     "StoreClosedError",
     "StoreOwnedError",
+    "TokenInvalid",
     "UnknownEventError",
 ]
 
@@ -308,6 +312,55 @@ class AuthenticationError(ServiceError):
     """The key is missing, unknown, or not good for this call; what was sent as a key is never shown."""
 
     code = "unauthorized"
+
+
+class RequestError(DwellError):
+    """The service does not do what a request asks.
+
+    Its code says why, in the words of the HTTP API: `unauthorized`, `forbidden`, `not_found`, `conflict`,
+    `idempotency_conflict`, `too_large`, `too_many_requests`, `unsupported_media_type`, `malformed_json`, `timeout`,
+    `overloaded`.
+
+    Args:
+        message: What happened.
+        code: One of the above.
+        hint: What to do about it.
+        field: JSON pointer or name of the parameter, where there is one.
+        value: The offending value.
+        retry_after_s: When trying again may work, where that is known.
+    """
+
+    code = "request"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        hint: str = "",
+        field: str | None = None,
+        value: object = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, code=code, hint=hint, field=field, value=value)
+        self.retry_after_s = retry_after_s
+
+
+class TokenInvalid(RequestError):  # noqa: N818 - it says what to do: take the token of the list that was shown
+    """An impression token is not good for what it came with.
+
+    Its message never says what is wrong: whoever forges tokens learns nothing from it.
+
+    Args:
+        message: The same for every reason.
+        reason: What is wrong, for the log alone.
+    """
+
+    code = "token_invalid"
+
+    def __init__(self, message: str, *, reason: str = "", **given: Any) -> None:  # noqa: ANN401 - as RequestError
+        super().__init__(message, **given)
+        self.reason = reason
 
 
 class MissingDependencyError(DwellError, ImportError):

@@ -28,7 +28,7 @@ N_EVENTS = 60
 HOSTILE = "\x1b]0;owned\x07\x1b[31m\u202egnp.exe\r\nsecond line"
 PUBLIC_COMMANDS = {
     "demo", "inspect", "params", "history", "health", "train", "evaluate", "promote", "rollback", "erase", "export",
-    "import", "config",
+    "import", "keys", "config",
 }  # fmt: skip
 
 

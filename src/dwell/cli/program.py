@@ -16,6 +16,7 @@ from dwell.cli.health import health
 from dwell.cli.importing import importing
 from dwell.cli.inspection import inspect
 from dwell.cli.keeping import erase, export
+from dwell.cli.keys import keys
 from dwell.cli.learning import evaluate, train
 from dwell.cli.params import history, params
 from dwell.cli.printing import complain, examples
@@ -69,6 +70,7 @@ for _command in (
     erase,
     export,
     importing,
+    keys,
     config,
 ):
     program.add_command(_command)

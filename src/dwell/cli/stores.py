@@ -12,16 +12,18 @@ from dwell.errors import ConfigError, StorageError, StoreOwnedError
 
 if TYPE_CHECKING:
     from dwell.loop import Loop
-    from dwell.storage import Reader
+    from dwell.storage import Reader, Store
 
 __all__ = [
     "AsServed",
     "admin_loop",
+    "admin_store",
     "as_served",
     "facts",
     "owner_loop",
     "reader_loop",
     "room_for",
+    "store_settings",
 ]
 
 _MOST_CAPACITY: Final = 100_000_000  # as `dwell.open` allows
@@ -216,6 +218,44 @@ def admin_loop(store: str, tenant: str, given: Mapping[str, object] | None = Non
         return open_loop(store, **arguments, _role="owner")
     except StoreOwnedError:
         return open_loop(store, **arguments, _role="admin")
+
+
+@contextlib.contextmanager
+def admin_store(store: str, tenant: str = "") -> Iterator[Store]:
+    """Open the facts for one short write, beside whoever has them: what is written is of the whole store.
+
+    Raises:
+        StorageError: There is no such store.
+    """
+    from dwell.storage import open_store
+
+    _check_place(store)
+    try:
+        opened = open_store(store, tenant=tenant, role="owner")
+    except StoreOwnedError:
+        opened = open_store(store, tenant=tenant, role="admin")
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextlib.contextmanager
+def store_settings(store: str) -> Iterator[Reader]:
+    """Read one committed state of what is of the whole store; nothing is written, and no tenant need be there.
+
+    Raises:
+        StorageError: There is no such store.
+    """
+    from dwell.storage import open_store
+
+    _check_place(store)
+    opened = open_store(store, role="reader")
+    try:
+        with opened.snapshot() as reader:
+            yield reader
+    finally:
+        opened.close()
 
 
 def owner_loop(store: str, tenant: str, given: Mapping[str, object]) -> Loop:

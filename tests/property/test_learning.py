@@ -1,11 +1,14 @@
 """Whatever the lists: gradients are finite, transforms monotone, a proposal stays on the sphere within its bounds."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dwell.learning.learner import LearnerSettings, Lists, learn, log_weights_of, spread_chain
+from dwell.learning.estimates import Channel, RelevanceKind, channels_of, position_based
+from dwell.learning.learner import LearnerSettings, Lists, estimated_relevance, learn, log_weights_of, spread_chain
 from dwell.learning.pl_rank import exposure_of, full_rankings, pl_rank_gradient
 from dwell.learning.predictor import Predictor, PredictorSums, fit_predictor
 from dwell.learning.relevance import relevance_estimates
@@ -163,3 +166,21 @@ def test_predictor_sums_do_not_care_how_events_were_sharded(
     np.testing.assert_allclose(parts.gram, whole.gram, atol=1e-9)
     np.testing.assert_allclose(parts.moment, whole.moment, atol=1e-9)
     assert np.isfinite(fit_predictor(whole, ridge=ridge).beta).all()
+
+
+@given(one=rows(), weight=st.floats(0.0, 10.0), kind=st.sampled_from(["naive", "clipped", "direct", "doubly_robust"]))
+def test_two_channels_of_one_model_are_one_with_dislikes_at_their_price(
+    one: EventRow, weight: float, kind: RelevanceKind
+) -> None:
+    batch = stack_rows([one])
+    phi = np.zeros((*batch.is_document.shape, 2))
+    nothing = (Predictor(np.zeros(3)),) * 2
+    model, no_prediction = position_based(THETA), np.zeros(batch.rewards.shape)
+    channels = tuple(Channel(part, batch.exposure, no_prediction, model) for part in channels_of(batch.rewards))
+    lists = Lists(batch, phi, phi[..., 0], np.ones(1))
+    split = estimated_relevance(
+        lists._replace(channels=channels), nothing, THETA, clip=0.1, kind=kind, negative_weight=weight
+    )
+    priced = replace(batch, rewards=np.where(batch.rewards < 0.0, weight * batch.rewards, batch.rewards))
+    whole = estimated_relevance(lists._replace(batch=priced), nothing, THETA, clip=0.1, kind=kind)
+    np.testing.assert_allclose(split, whole, rtol=1e-9, atol=1e-12)

@@ -79,6 +79,8 @@ class TrainingSettings:
         examination: "measured" (from the loop's own draws, where they say enough; assumed until then) or "assumed".
         examination_eta: Examination of position k is assumed to be 1 / k^eta, eta in [0, 4].
         recalibrate: Whether a monotone map is fitted over what the predictor expects of a document.
+        swap_share: Share of served lists of which an adjacent pair is drawn, to be shown in either order by a fair coin,
+            in [0, 0.2]: it measures examination where the temperature is too low to tell.
     """
 
     max_steps: int = 200
@@ -90,6 +92,7 @@ class TrainingSettings:
     examination: Literal["measured", "assumed"] = "measured"
     examination_eta: float = 1.0
     recalibrate: bool = False  # docs/experiments.md: it helps single documents, and not the lists of cascade users
+    swap_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "target_steps", "min_batch", "max_batch", "first_version_events"):
@@ -107,6 +110,7 @@ class TrainingSettings:
             )
         _check("training.max_seconds", self.max_seconds, 1e-3, 1e6)
         _check("training.examination_eta", self.examination_eta, 0.0, 4.0)
+        _check("training.swap_share", self.swap_share, 0.0, 0.2)
         if self.min_batch > self.max_batch:
             raise ConfigError("min_batch exceeds max_batch", field="training.min_batch", value=self.min_batch)
 

@@ -36,6 +36,8 @@ GateKind = Literal["anytime", "block", "off"]
 CanaryMethod = Literal["split", "interleave"]
 
 _Z_VETO: Final = 1.645  # one-sided 5 %: the second estimate and the hold-out are vetoes, not proofs
+# in the order of an event's ends; the last two only beside a band that no test of the log supports
+_ENDS: Final = ("examination_low", "examination_high", "assumed_low", "assumed_high")
 _FEW: Final = 2  # a variance needs two values
 _ROUNDING: Final = 1e-9  # n users with equally many events are n effective ones, whatever the sums were rounded to
 
@@ -187,9 +189,8 @@ def _estimates(
 ) -> dict[str, Estimate]:
     found = {"doubly_robust": _fixed_estimate(x, importance)}
     ends = np.clip(end_differences(evidence.events, evidence.rewards), -settings.bound, settings.bound)
-    if ends.shape == (x.size, 2) and x.size:
-        found["examination_low"] = _fixed_estimate(ends[:, 0], importance)
-        found["examination_high"] = _fixed_estimate(ends[:, 1], importance)
+    if x.size:
+        found |= {name: _fixed_estimate(end, importance) for name, end in zip(_ENDS, ends.T, strict=False)}
     prefix = prefix_difference(evidence.events, evidence.rewards)
     if prefix is not None:
         value, error, n, effective = prefix
@@ -261,13 +262,14 @@ def _objections(
     if "prefix" in estimates and _significantly_negative(estimates["prefix"]):
         reasons.append(f"disagreement: the prefix estimate says it is worse, {estimates['prefix'].value:+.4f}")
     reasons += [f"{found.code}: {found.words}. {found.remedy}" for found in findings if found.severity == "fail"]
-    if "examination_low" in estimates or "examination_high" in estimates:
-        ends = [estimates[name].value for name in ("examination_low", "examination_high")]
-        if min(ends) <= 0.0:
-            reasons.append(
-                f"examination: the difference is {ends[0]:+.4f} where lower positions are looked at least,"
-                f" {ends[1]:+.4f} where most: a band from more lists, or a canary, can decide"
-            )
+    ends = [estimates[name].value for name in _ENDS if name in estimates]
+    if len(ends) > 1 and min(ends) <= 0.0:
+        assumed = "".join(f", {value:+.4f}" for value in ends[2:])
+        reasons.append(
+            f"examination: the difference is {ends[0]:+.4f} where lower positions are looked at least,"
+            f" {ends[1]:+.4f} where most{assumed and ', and at the ends of the assumed band' + assumed[1:]}:"
+            " a band from more lists, or a canary, can decide"
+        )
     if "capped_users" in estimates and not _significantly_positive(estimates["capped_users"]):
         reasons.append(
             f"few_users_decide: with nobody counting for more than three average users the difference is"

@@ -66,6 +66,8 @@ def own_lists(rows: Sequence[EventRow], phi: FloatArray, start: FloatArray, *, p
         if row.is_caller_ordered or row.is_deterministic:
             how = "was ordered by the caller" if row.is_caller_ordered else "was not drawn"
             raise _off_policy(f"event {row.event_id!r} {how}", "event", row.event_id)
+        if row.swap_pair:
+            raise _off_policy(f"event {row.event_id!r} had a pair swapped", "event", row.event_id)
         _check_version(row.params_version, params_version)
     versions = np.array([row.params_version for row in rows], dtype=np.int64)
     return Lists(stack_rows(rows), phi, phi @ start, np.ones(len(rows)), versions)

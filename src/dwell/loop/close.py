@@ -16,6 +16,7 @@ from dwell.replay.priority import priority_of
 from dwell.reward.compute import compute_reward
 from dwell.reward.examination import Examination
 from dwell.reward.presets import RewardPreset
+from dwell.reward.swaps import examined_given_pair
 from dwell.storage import EventState, Outcome, Transaction
 
 __all__ = ["Rules", "close_one", "logged_exposure", "reopen"]
@@ -40,11 +41,15 @@ class Rules(NamedTuple):
 def logged_exposure(impression: Impression, examination: Examination) -> Exposure | None:
     """Return the expected examination of each kept document under the policy that served; None without features.
 
-    A pure function of what was logged: the draws are seeded by the event id.
+    A pure function of what was logged: the draws are seeded by the event id. Of a list with a drawn pair it is the
+    exposure given that pair, over both sides of the coin; None where the pair was cut apart when the list was shown.
     """
-    if not impression.has_features or not impression.is_policys:
+    n, pair = impression.n_served, impression.swap_pair
+    if not impression.has_features or not impression.is_policys or (pair and pair == n):
         return None
-    theta = examination.theta(impression.n_served)
+    theta = examination.theta(n)
+    if 0 < pair < n:
+        theta = examined_given_pair(theta, pair)
     if impression.is_deterministic:
         position = {doc: i for i, doc in enumerate(impression.served)}
         order = np.array([position.get(doc, -1) for doc in impression.documents])

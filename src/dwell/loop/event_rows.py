@@ -240,21 +240,28 @@ class EventRows:
         """Return index columns of all rows, each (n,), in one order."""
         return self._from_ring(lambda ring: ring.columns(names))
 
-    def seqs_in_close_order(self, *, after: int = 0, is_held_out: bool | None = None) -> IntArray:
+    def seqs_in_close_order(
+        self, *, after: int = 0, is_held_out: bool | None = None, is_swapped: bool | None = None
+    ) -> IntArray:
         """Return seqs > after in the order in which windows ended, of both kinds or of one, int64 (n,).
 
         One that was activated after its window's end stands where it could first be taken up.
         """
-        columns = self.index("seq", "served_at", "late_us", "is_held_out")
+        columns = self.index("seq", "served_at", "late_us", "is_held_out", "swap_pair")
         is_wanted = columns["seq"] > after
         if is_held_out is not None:
             is_wanted &= columns["is_held_out"] == is_held_out
+        if is_swapped is not None:
+            is_wanted &= (columns["swap_pair"] > 0) == is_swapped
         seqs: IntArray = columns["seq"][is_wanted].astype(np.int64)
         return seqs[np.lexsort((seqs, taken_up_us(columns)[is_wanted]))]
 
-    def in_close_order(self, *, after: int = 0, is_held_out: bool | None = None) -> list[EventRow]:
+    def in_close_order(
+        self, *, after: int = 0, is_held_out: bool | None = None, is_swapped: bool | None = None
+    ) -> list[EventRow]:
         """Return rows with seq > after in the order in which their windows ended."""
-        return self.rows(self.seqs_in_close_order(after=after, is_held_out=is_held_out).tolist())
+        seqs = self.seqs_in_close_order(after=after, is_held_out=is_held_out, is_swapped=is_swapped)
+        return self.rows(seqs.tolist())
 
     # ---- changing
 

@@ -55,10 +55,12 @@ class Band(NamedTuple):
     Attributes:
         low: float64 (k,), lower ends per position.
         high: float64 (k,), upper ends.
+        more: Further tables that a verdict must not depend on, float64 (k,) each.
     """
 
     low: FloatArray
     high: FloatArray
+    more: tuple[FloatArray, ...] = ()
 
 
 class Entrant(Protocol):
@@ -233,7 +235,7 @@ class Judgement:
         found = self.events.get(row.seq)
         if found is None:
             self.prepare([row])
-            scored = self._scored.pop(row.seq)
+            scored, band = self._scored.pop(row.seq), self.bench.band
             found = judge_event(
                 row if exposure is None else replace(row, exposure=exposure),
                 scored.proposed,
@@ -241,8 +243,8 @@ class Judgement:
                 scored.predicted,
                 self.bench.theta,
                 max_importance_weight=self.bench.max_importance_weight,
-                ends=() if self.bench.band is None else tuple(self.bench.band),
                 is_own=exposure is None and self._is_own(row),
+                ends=() if band is None else (band.low, band.high, *band.more),
             )
             self.events[row.seq] = found
         return found

@@ -121,7 +121,7 @@ def evaluate(state: LoopState, params: object, now: float, *, kind: DecisionKind
     proposed = check_params(state, params)
     take_in(state)
     after = _learned_until(state, proposed)
-    rows = state.replayed.rows.in_close_order(after=after)[-state.config.gate.max_judged_events :]
+    rows = state.replayed.judging(after=after)[-state.config.gate.max_judged_events :]
     if not rows:
         return GateDecision(
             "hold",

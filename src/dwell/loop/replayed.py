@@ -374,9 +374,13 @@ class Replayed:
         """Return rows that may be learned from, in close order."""
         return self.rows.in_close_order(after=after, is_held_out=False)
 
+    def judging(self, *, after: int = 0) -> list[EventRow]:
+        """Return rows that may judge what was made before them, in close order: all but those with a drawn pair."""
+        return self.rows.in_close_order(after=after, is_swapped=False)
+
     def held_out(self) -> list[EventRow]:
         """Return rows that only judge, in close order."""
-        return self.rows.in_close_order(is_held_out=True)
+        return self.rows.in_close_order(is_held_out=True, is_swapped=False)
 
 
 def _events(reader: Reader, seqs: Sequence[int]) -> list[tuple[Impression, Outcome]]:

@@ -19,7 +19,7 @@ __all__ = ["INDEX", "EmbeddingKind", "LearningRow", "RowShape", "packed", "row_s
 
 EmbeddingKind = Literal["none", "float16", "float32"]
 
-FORMAT: Final = 3  # of the row: part of the key, so that another version's ring is made anew
+FORMAT: Final = 4  # of the row: part of the key, so that another version's ring is made anew
 FIRST_DOCUMENTS: Final = 16  # width of a new ring; it doubles as longer lists come
 _UINT64: Final = np.dtype(np.uint64)
 _FLOAT64: Final = np.dtype(np.float64)
@@ -28,7 +28,7 @@ _INT64: Final = np.dtype(np.int64)
 _INT32: Final = np.dtype(np.int32)
 _BOOL: Final = np.dtype(np.bool_)
 
-# read for all events at opening, and by health: 90 bytes beside seq and event id
+# read for all events at opening, and by health: 94 bytes beside seq and event id
 INDEX: Final[Mapping[str, np.dtype[Any]]] = {
     "served_at": _FLOAT64,
     "late_us": _INT64,
@@ -41,6 +41,7 @@ INDEX: Final[Mapping[str, np.dtype[Any]]] = {
     "has_user": _BOOL,
     "user_hash": _UINT64,
     "query_hash": _UINT64,
+    "swap_pair": _INT32,
 }
 
 
@@ -152,6 +153,7 @@ def packed(rows: Sequence[LearningRow], schema: RingSchema) -> dict[str, npt.NDA
         "user_hash": [event.user_hash or 0 for event in events],
         "query_hash": [event.query_hash for event in events],
         "late_us": [event.late_us for event in events],
+        "swap_pair": [event.swap_pair for event in events],
         "temperature": [event.temperature for event in events],
         "n_documents": lengths,
         "n_kept": [event.n_kept for event in events],
@@ -197,13 +199,13 @@ def unpacked(columns: Mapping[str, npt.NDArray[Any]]) -> list[EventRow]:
     numbers = (
         "n_documents", "n_kept", "seq", "event_id", "query_hash", "has_user", "user_hash", "served_at", "n_shown",
         "params_version", "temperature", "is_held_out", "is_deterministic", "is_caller_ordered", "version",
-        "segment_code", "late_us",
+        "segment_code", "late_us", "swap_pair",
     )  # fmt: skip
     found = []
     for i, (
         length, kept, seq, event_id, query_hash, has_user, user_hash, served_at, n_shown,
         params_version, temperature, is_held_out, is_deterministic, is_caller_ordered, version, segment_code,
-        late_us,
+        late_us, swap_pair,
     ) in enumerate(zip(*(columns[name].tolist() for name in numbers), strict=True)):  # fmt: skip
         found.append(
             EventRow(
@@ -229,6 +231,7 @@ def unpacked(columns: Mapping[str, npt.NDArray[Any]]) -> list[EventRow]:
                 segment_code=segment_code,
                 doc_hashes=doc_hashes[i, :kept],
                 late_us=late_us,
+                swap_pair=swap_pair,
             )
         )
     return found

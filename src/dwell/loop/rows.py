@@ -114,6 +114,7 @@ def event_row(
         version=outcome.version,
         doc_hashes=np.array([_doc_hash(doc) for doc in impression.documents[:kept]], dtype=np.uint64),
         late_us=late_us(impression, outcome.closed_at),
+        swap_pair=impression.swap_pair,
     )
 
 

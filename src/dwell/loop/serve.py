@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,11 @@ from dwell.ranking.policy import MIN_SPREAD, Drawn
 from dwell.records import Impression, Params, Served
 from dwell.records.arrays import Float32Array, FloatArray, IntArray
 from dwell.records.impression import MAX_LOGGED_SCORES, Arm, Mode, Policy
+from dwell.reward.swaps import Swapped, swapped
 
 __all__ = ["Request", "Serving", "caller_scores", "serve", "serve_drafted"]
+
+_LEAST: Final = 1e-300  # a propensity that underflowed: its ratios are taken
 
 
 class Request(NamedTuple):
@@ -56,6 +59,7 @@ class Serving(NamedTuple):
         max_candidates: Documents whose features are kept in all.
         secret: Makes draws unpredictable from outside.
         seed: The loop's seed.
+        swap_share: Probability that one adjacent pair is drawn, to be shown in either order by a fair coin.
     """
 
     params: Params
@@ -67,6 +71,7 @@ class Serving(NamedTuple):
     max_candidates: int
     secret: bytes
     seed: int
+    swap_share: float = 0.0
 
 
 def caller_scores(n: int) -> FloatArray:
@@ -86,7 +91,15 @@ def serve(candidates: Candidates, request: Request, serving: Serving) -> tuple[S
         RecordError: code `non_finite:score` or `non_finite:propensity`.
     """
     logged, drawn, rng = _ranked(candidates, request, serving)
+    coin = _intervention(drawn, request, serving)
+    if coin is not None:
+        n_open = len(coin.order)  # what is shown deeper stays as it is
+        order, propensities = drawn.order.copy(), np.maximum(drawn.propensities, _LEAST)
+        order[:n_open], propensities[:n_open] = coin.order, np.maximum(coin.propensities, _LEAST)
+        drawn = drawn._replace(order=order, propensities=propensities)
     impression = _impression(candidates, request, serving, drawn, logged, rng)
+    if coin is not None:
+        impression = replace(impression, arm="swap", swap_pair=coin.pair, is_swapped=coin.is_swapped)
     return _served(impression, drawn, logged), impression
 
 
@@ -149,6 +162,20 @@ def _served(impression: Impression, drawn: Drawn, logged: Float32Array) -> Serve
         propensities=drawn.propensities.copy(),  # the caller may do as he likes with his own
         params_version=impression.params_version,
     )
+
+
+def _intervention(drawn: Drawn, request: Request, serving: Serving) -> Swapped | None:
+    """Return the top of a list with an adjacent pair in either order; None where no pair is drawn, as mostly.
+
+    The draw has a stream of its own: with a share of 0, and for every list that is not chosen, nothing else changes.
+    """
+    if serving.swap_share == 0.0:
+        return None
+    rng = named_generator(serving.secret, "swap", serving.seed, request.event_id)
+    top = drawn.order[: serving.max_results]
+    propensities = np.maximum(drawn.propensities[: len(top)], _LEAST)
+    found = swapped(top, rng, serving.swap_share, propensities=propensities)
+    return found if found.pair else None
 
 
 def _as_logged(scores: FloatArray) -> Float32Array:

@@ -125,7 +125,7 @@ def judge(state: LoopState, standing: Standing, now: float, *, held_out: Sequenc
         held_out: Events of users that are never learned from, for the guard.
     """
     proposal, params = standing.proposal, standing.params
-    rows = state.replayed.rows.in_close_order(after=proposal.after_seq)
+    rows = state.replayed.judging(after=proposal.after_seq)
     if standing.judgement is None:
         if state.config.gate.kind != "off" and _is_evidence_lost(state, proposal):
             return _evidence_lost(state, proposal, now)

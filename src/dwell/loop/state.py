@@ -24,6 +24,7 @@ from dwell.records import Params, Served
 from dwell.records.arrays import Float32Array, FloatArray
 from dwell.records.impression import Arm, Mode
 from dwell.replay.meter import RateMeter
+from dwell.reward.measuring import Measured
 from dwell.storage import Reader, Store, Transaction, Writer
 
 __all__ = ["Identity", "Limits", "LoopState"]
@@ -118,6 +119,7 @@ class LoopState:
     restored: tuple[bytes | None, ...] | None = None
     expected: Expected | None = None
     band: Band | None = None
+    measured: tuple[int, Measured] | None = None  # with the number of events in memory that it was measured from
     params_by_version: OrderedDict[int, Params] = field(default_factory=OrderedDict)
     recent: OrderedDict[str, tuple[Served, bytes]] = field(default_factory=OrderedDict)
     reopened: set[int] = field(default_factory=set)
@@ -263,4 +265,6 @@ class LoopState:
             max_candidates=self.limits.max_candidates,
             secret=self.identity.secret,
             seed=self.identity.seed,
+            # other arms are compared with something as they are
+            swap_share=self.config.training.swap_share if arm == "live" and not by_caller else 0.0,
         )

@@ -38,7 +38,7 @@ class Experience:
         mode: Mode of the loop when it was served.
         temperature: Exploration temperature, >= 0.
         policy: "params", "caller" or "external".
-        arm: "live", "canary", "baseline" or "interleave".
+        arm: "live", "canary", "baseline", "interleave" or "swap".
         user: Pseudonym or None.
         segment: Group of queries, or None.
         propensities: P(document i | those above it) per served document, each in (0, 1]; empty where unknown.

@@ -14,7 +14,7 @@ __all__ = ["MAX_LOGGED_SCORES", "Arm", "Impression", "Mode", "Policy", "teams_as
 
 Mode = Literal["log-only", "shadow", "canary", "live"]
 Policy = Literal["params", "caller", "external"]
-Arm = Literal["live", "canary", "baseline", "interleave"]
+Arm = Literal["live", "canary", "baseline", "interleave", "swap"]
 
 MAX_LOGGED_SCORES: Final = 1_000  # design, section 5: what is logged of the candidates
 
@@ -52,16 +52,18 @@ class Impression:
         policy: What ordered the list: "params", "caller" (the caller's own order, explored or not) or "external"
             (somebody else's ranker, through `log_retrieval`).
         params_version: Version of the params in force, >= 0.
-        arm: "live", "canary", "baseline" or "interleave": a list that the proposal, whose version and scores are
-            recorded, and the live params drafted in turn.
+        arm: "live", "canary", "baseline", "interleave" (a list that the proposal, whose version and scores are
+            recorded, and the live params drafted in turn) or "swap" (the live arm with an adjacent pair in either order
+            by a fair coin, which measures who looks where).
         temperature: Exploration temperature, >= 0; 0 is a stable sort.
-        is_deterministic: Whether the order was no draw: then every propensity is 1. So it is for arm "interleave",
-            whose lists are no policy's draws.
+        is_deterministic: Whether the policy drew nothing: then every propensity is 1, a swapped pair's apart. So it is
+            for arm "interleave", whose lists are no policy's draws.
         is_shown: False while a deferred event waits for `activate`.
         is_altered: Whether what was shown is an order that this policy did not choose.
         activated_at: UTC epoch seconds at which a deferred event was activated, or None.
         served: Document ids in the order shown; k of them.
-        propensities: float64 (k,), P(document i | those above it), in (0, 1].
+        propensities: float64 (k,), P(document i | those above it), in (0, 1]. In arm "swap" given which pair was drawn:
+            the pair's joint probability stands at its upper position, and 1 at its lower one.
         n_candidates: Number of candidates of the call, >= k.
         scores: float32 (m,), raw scores of min(n_candidates, 1000) candidates in the caller's order.
         score_sd: Population standard deviation of the scores over *all* candidates, >= 0.
@@ -77,6 +79,8 @@ class Impression:
         keep_probability: Probability with which an event like this one was kept at all, in (0, 1].
         teams: Per document of `served`, in arm "interleave": 1 where the proposal drafted it, -1 the live params, 0
             nobody. Empty in the others.
+        swap_pair: Upper position of the pair that was drawn in arm "swap", from 1; 0 in the others.
+        is_swapped: Whether the coin showed that pair the other way round.
         seq: Position in the store's order, >= 1; 0 before it is stored.
     """
 
@@ -108,6 +112,8 @@ class Impression:
     activated_at: float | None = None
     keep_probability: float = 1.0
     teams: tuple[int, ...] = ()
+    swap_pair: int = 0
+    is_swapped: bool = False
     seq: int = field(default=0)
 
     @property

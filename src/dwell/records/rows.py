@@ -33,7 +33,7 @@ class EventRow:
         params_version: Version that served.
         temperature: Exploration temperature of the logging policy, >= 0.
         is_held_out: Whether the event only judges.
-        is_deterministic: Whether the logging policy drew nothing.
+        is_deterministic: Whether the logging policy drew nothing, a swap apart.
         is_caller_ordered: Whether the caller's own order was logged, not params.
         version: Version of the outcome that this row was made of.
         segment_code: Number of the event's segment among those of its loop, >= 0.
@@ -41,6 +41,8 @@ class EventRow:
             they are not known.
         late_us: Microseconds by which the event was activated after its window's end; 0 where it was not late. It is
             taken up that much later than what was served with it.
+        swap_pair: Upper position, from 1, of the pair that was shown in either order by a fair coin; 0 for none. Such
+            an event is learned from, with its exposure given the pair, and never judges.
     """
 
     seq: int
@@ -65,6 +67,7 @@ class EventRow:
     segment_code: int = 0
     doc_hashes: HashArray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
     late_us: int = 0
+    swap_pair: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Final, Literal
 
@@ -36,6 +36,8 @@ class Measured:
         low: float64 (k,), lower end of pointwise 95 % bands of theta; for "assumed", 1/k^(eta + 0.5).
         high: float64 (k,), upper end; for "assumed", 1/k^(eta - 0.5), which is a convention and no confidence.
         sums: What it was measured from, where the source is "harvest" or "swaps".
+        ends: float64 (k,) each, what a verdict must not depend on: both ends of the band, and for "regression_em" those
+            of the assumed one as well.
     """
 
     examination: Examination
@@ -44,6 +46,7 @@ class Measured:
     low: FloatArray
     high: FloatArray
     sums: HarvestSums | None = None
+    ends: tuple[FloatArray, ...] = ()
 
     @property
     def is_assumed(self) -> bool:
@@ -69,7 +72,8 @@ def measure(
         k: Number of positions of the bands.
         harvested: Sums over unaltered lists that Plackett-Luce drew.
         swaps: Sums of `swap_sums`.
-        table: Clicks with features; passed only by who accepts the bias of regression-EM.
+        table: Clicks with features. Nothing in them says whether features express relevance, which regression-EM
+            assumes: its band holds that of the assumed examination as well.
 
     Raises:
         ConfigError: k is not in [1, 10000].
@@ -86,20 +90,23 @@ def measure(
         fitted = sums.fitted(source=source)
         centre, error = sums.chain(_BAND_PSEUDO_CLICKS)
         return _banded(fitted, reasons, np.minimum(centre, 1.0), error, k, sums)
+    band = np.arange(1, k + 1, dtype=np.float64) ** -_BAND_ETA
+    low, high = prior * band, np.minimum(prior / band, 1.0)
     if table is not None:
         fitted = regression_em(table)
         values = np.array(fitted.values)
         error = np.array(fitted.se) / values
-        if (error <= _MAX_RELATIVE).all():
-            reasons.append("regression_em: biased where features do not express relevance and queries do not repeat")
-            return _banded(fitted, reasons, values, error, k, None)
-        reasons.append(f"regression_em: a standard error of {error.max():.2f} of theta, above {_MAX_RELATIVE}")
+        worst = float(error[: _n_holding(_clicks_of(table, len(values)))].max())
+        if worst <= _MAX_RELATIVE:
+            reasons.append("regression_em: biased where features do not express relevance, which no log can tell")
+            found = _banded(fitted, reasons, values, error, k, None)
+            widest = np.minimum(found.low, low), np.maximum(found.high, high)
+            return replace(found, low=widest[0], high=widest[1], ends=(*widest, low, high))
+        reasons.append(f"regression_em: a standard error of {worst:.2f} of theta, above {_MAX_RELATIVE}")
     else:
         reasons.append("regression_em: no table")
     reasons.append(f"assumed: 1/k^{assumed.eta:g}, measured by nobody")
-    rank = np.arange(1, k + 1, dtype=np.float64)
-    band = rank**-_BAND_ETA
-    return Measured(assumed, "assumed", tuple(reasons), prior * band, np.minimum(prior / band, 1.0))
+    return Measured(assumed, "assumed", tuple(reasons), low, high, ends=(low, high))
 
 
 def is_materially_different(current: Examination, measured: Measured) -> bool:
@@ -164,9 +171,19 @@ def _chi_square_tail(x: float, df: int) -> float:
 
 def _n_covered(sums: HarvestSums) -> int:
     """Return how many positions from the top hold 90 % of clicks, at least 2 where there are two."""
-    held = np.cumsum(sums.clicks)
+    return _n_holding(sums.clicks)
+
+
+def _n_holding(clicks: FloatArray) -> int:
+    held = np.cumsum(clicks)
     count = int(np.searchsorted(held, _COVERED * held[-1])) + 1
     return min(max(count, 2), len(held))
+
+
+def _clicks_of(table: ClickTable, k: int) -> FloatArray:
+    at = np.asarray(table.positions) - 1
+    found: FloatArray = np.bincount(at, np.asarray(table.clicks, dtype=np.float64), k)
+    return found
 
 
 def _lacking(sums: HarvestSums) -> str:
@@ -195,7 +212,7 @@ def _banded(
     low, high = np.full(k, np.finfo(np.float64).tiny), np.ones(k)
     low[:n] = np.minimum(centre[:n] * np.exp(-_Z * error[:n]), values)
     high[:n] = np.clip(np.maximum(centre[:n] * np.exp(_Z * error[:n]), values), 0.0, 1.0)
-    return Measured(fitted, fitted.source, tuple(reasons), low, high, sums)
+    return Measured(fitted, fitted.source, tuple(reasons), low, high, sums, ends=(low, high))
 
 
 def _fit_length(values: FloatArray, k: int) -> FloatArray:

@@ -24,6 +24,7 @@ __all__ = ["ClickTable", "regression_em"]
 _ROUNDS: Final = 200  # EM is slow near its end; it stops earlier once theta moves by less than _STILL
 _STILL: Final = 1e-5
 _RIDGE: Final = 1.0  # on standardised features: a prior of variance 1 per coefficient
+_FEWEST_GROUPS: Final = 2
 _FLOOR: Final = 1e-6  # theta and g stay off 0 and 1, where the E-step divides by zero
 
 
@@ -34,23 +35,29 @@ class ClickTable(NamedTuple):
         clicks: float or bool (m,), 0 or 1.
         positions: int (m,), from 1.
         features: float (m, f), features or predicted relevance; no constant is needed.
+        groups: int (m,), who looked (the user, else the query), or None: what one of them does is not independent.
     """
 
     clicks: npt.ArrayLike
     positions: npt.ArrayLike
     features: npt.ArrayLike
+    groups: npt.ArrayLike | None = None
 
 
 def regression_em(table: ClickTable) -> Fitted:
     """Return the examination of positions 1 to the largest, relative to the first, by regression-EM.
 
-    Standard errors are those of maximum likelihood with both parts unknown (Fisher's information): they hold the noise
-    and not the bias of a relevance model that is wrong.
+    Standard errors are those of maximum likelihood with both parts unknown (Fisher's information); with groups, those
+    of resampling whole groups where they are larger, in the limit of many resamples, which needs no draw (the
+    sandwich). They hold the noise and not the bias of a relevance model that is wrong.
+
+    Source of the errors: Liang and Zeger 1986; Cameron and Miller 2015, "A practitioner's guide to cluster-robust
+    inference" (the factor G / (G - 1), and the pairs cluster bootstrap that this is the limit of).
 
     Raises:
         EvaluationError: Shapes differ, a value is out of its range, or a position up to the largest has no row.
     """
-    c, position, x = _checked(table)
+    c, position, x, groups = _checked(table)
     k = int(position.max()) + 1
     counts = np.bincount(position, minlength=k).astype(np.float64)
     spread = x.std(axis=0)
@@ -70,7 +77,7 @@ def regression_em(table: ClickTable) -> Fitted:
         theta = moved
         if is_still:
             break
-    se = theta * _log_errors(x, _relevance(x, beta), theta, position)
+    se = theta * _log_errors(c, x, _relevance(x, beta), theta, position, groups)
     return Fitted(tuple(theta.tolist()), tuple(se.tolist()), int(counts[0]), source="regression_em")
 
 
@@ -87,18 +94,29 @@ def _newton(x: FloatArray, target: FloatArray, g: FloatArray, beta: FloatArray) 
     return moved
 
 
-def _log_errors(x: FloatArray, g: FloatArray, theta: FloatArray, position: IntArray) -> FloatArray:
+def _log_errors(
+    c: FloatArray, x: FloatArray, g: FloatArray, theta: FloatArray, position: IntArray, groups: IntArray | None
+) -> FloatArray:
     """Return float64 (k,), standard errors of log theta, the first 0: from the information of (log theta, beta)."""
     k = len(theta)
     rate = np.minimum(theta[position] * g, 1.0 - _FLOOR)
     slope = np.hstack([np.eye(k)[position][:, 1:], (1.0 - g)[:, None] * x])
     information = (slope * (rate / (1.0 - rate))[:, None]).T @ slope
-    variance = np.diag(np.linalg.pinv(information, hermitian=True))[: k - 1]
+    inverse = np.linalg.pinv(information, hermitian=True)
+    variance = np.diag(inverse)[: k - 1]
+    if groups is not None:
+        n_groups = int(groups.max()) + 1
+        scores = np.zeros((n_groups, slope.shape[1]))
+        np.add.at(scores, groups, slope * ((c - rate) / (1.0 - rate))[:, None])
+        moved = (scores @ inverse)[:, : k - 1]
+        # one group alone says nothing of what groups differ by
+        between = np.inf if n_groups < _FEWEST_GROUPS else (moved**2).sum(axis=0) * n_groups / (n_groups - 1)
+        variance = np.maximum(variance, between)
     errors: FloatArray = np.concatenate([[0.0], np.sqrt(np.maximum(variance, 0.0))])
     return errors
 
 
-def _checked(table: ClickTable) -> tuple[FloatArray, IntArray, FloatArray]:
+def _checked(table: ClickTable) -> tuple[FloatArray, IntArray, FloatArray, IntArray | None]:
     c = np.asarray(table.clicks, dtype=np.float64)
     position = np.asarray(table.positions)
     x = np.asarray(table.features, dtype=np.float64)
@@ -115,4 +133,12 @@ def _checked(table: ClickTable) -> tuple[FloatArray, IntArray, FloatArray]:
         raise EvaluationError("positions are integers from 1", field="positions", hint="Count from 1.")
     if (np.bincount(position)[1:] == 0).any():
         raise EvaluationError("a position has no row", field="positions", hint="Cut the table at the gap.")
-    return c, position.astype(np.int64) - 1, x
+    groups: IntArray | None = None
+    if table.groups is not None:
+        given = np.asarray(table.groups)
+        if given.shape != c.shape or given.dtype.kind not in "iu":
+            raise EvaluationError(
+                "groups are integers (m,)", field="groups", value=given.shape, hint="Number users, or queries."
+            )
+        groups = np.unique(given, return_inverse=True)[1].astype(np.int64)
+    return c, position.astype(np.int64) - 1, x, groups

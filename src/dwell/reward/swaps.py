@@ -22,7 +22,7 @@ from dwell.records import checks
 from dwell.records.arrays import FloatArray
 from dwell.reward.examination import HarvestSums
 
-__all__ = ["Swapped", "swap_sums", "swapped"]
+__all__ = ["Swapped", "examined_given_pair", "swap_sums", "swapped"]
 
 
 class Swapped(NamedTuple):
@@ -87,6 +87,21 @@ def swapped(
     if is_swapped:
         shown[[j, j + 1]] = shown[[j + 1, j]]
     return Swapped(shown, j + 1, is_swapped, p)
+
+
+def examined_given_pair(theta: FloatArray, pair: int) -> FloatArray:
+    """Return theta of what the logger put at each position, given the drawn pair, float64 (k,).
+
+    Either document of the pair stands at either place half of the time: both are looked at with the mean of the two.
+    This is exact, so that a swapped list is learned from like any other, whatever it shows.
+
+    Args:
+        theta: float64 (k,), examination of each position shown.
+        pair: Upper position of the pair, from 1, below k.
+    """
+    mixed = theta.copy()
+    mixed[pair - 1 : pair + 1] = theta[pair - 1 : pair + 1].mean()
+    return mixed
 
 
 def swap_sums(pairs: npt.ArrayLike, clicks: npt.ArrayLike) -> HarvestSums:

@@ -88,6 +88,8 @@ class _ImpressionHeader(msgspec.Struct, array_like=True, frozen=True):
     feature_names: bytes
     lengths: tuple[int, int, int, int, int, int, int]
     teams: tuple[int, ...] = ()
+    swap_pair: int = 0
+    is_swapped: bool = False
 
 
 class _DetailsHeader(msgspec.Struct, array_like=True, frozen=True):
@@ -198,7 +200,9 @@ def encode_impression(given: Impression) -> bytes:
                 -1 if embedding is None else len(embedding),
             ),
             given.teams,
-        )[: None if given.teams else -1]  # of arm "interleave" alone
+            given.swap_pair,
+            given.is_swapped,
+        )[: None if given.swap_pair else -2 if given.teams else -3]  # of arms "swap" and "interleave" alone
     )
     arrays = [
         _raw(given.propensities, _F8),
@@ -250,6 +254,8 @@ def decode_impression(blob: bytes, *, event_id: str, seq: int) -> Impression:
         rest_logsumexp=header.rest_logsumexp,
         keep_probability=header.keep_probability,
         teams=header.teams,
+        swap_pair=header.swap_pair,
+        is_swapped=header.is_swapped,
         feature_names=_names(header.feature_names),
         seq=seq,
     )

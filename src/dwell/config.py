@@ -79,7 +79,7 @@ class TrainingSettings:
         examination: "measured" (from the loop's own draws, where they say enough; assumed until then) or "assumed".
         examination_eta: Examination of position k is assumed to be 1 / k^eta, eta in [0, 4].
         recalibrate: Whether a monotone map is fitted over what the predictor expects of a document.
-        swap_share: Share of served lists of which an adjacent pair is drawn, to be shown in either order by a fair coin,
+        swap_share: Share of served lists of which an adjacent pair is drawn and shown in either order by a fair coin,
             in [0, 0.2]: it measures examination where the temperature is too low to tell.
     """
 

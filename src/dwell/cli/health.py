@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from dwell.cli.options import store_argument, tenant_option
-from dwell.cli.printing import document, examples, fact_lines, json_option, number, plain, say, styled
+from dwell.cli.printing import NOTHING, document, examples, fact_lines, json_option, number, plain, say, styled, table
 from dwell.cli.stores import reader_loop
+
+if TYPE_CHECKING:
+    from dwell.health import ExaminationSeen
 
 __all__ = ["health"]
 
@@ -42,4 +45,22 @@ def health(store: str, capacity: int | None, tenant: str, *, as_json: bool) -> i
             say(f"    {plain(alert.remedy)}")
         say()
         fact_lines([(n, number(v) if isinstance(v, float) else v) for n, v in report.figures.items()])
+        if report.examination is not None:
+            _say_examination(report.examination)
     return 1 if report.status == "critical" else 0
+
+
+def _say_examination(seen: ExaminationSeen) -> None:
+    order = "never rising" if seen.is_monotone else "rising somewhere"
+    say()
+    say(f"who looks where: {seen.source} ({plain(seen.version)}), {order}; the events say: {seen.measured}")
+    fits = seen.calibration or (None,) * len(seen.values)
+    fits += (None,) * (len(seen.values) - len(fits))
+    table(
+        ("position", "examination", "low", "high", "observed/expected"),
+        [
+            (str(i + 1), number(value), number(low), number(high), NOTHING if fit is None else number(fit))
+            for i, (value, low, high, fit) in enumerate(zip(seen.values, seen.low, seen.high, fits, strict=False))
+        ],
+        right=("position", "examination", "low", "high", "observed/expected"),
+    )

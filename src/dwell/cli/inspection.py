@@ -83,12 +83,35 @@ def _summary(reader: Reader, store: str, tenant: str, limit: int) -> dict[str, A
             "versions": reader.params_versions(),
             "n_decisions": len(reader.decisions()),
         },
+        "examination": _examination(reader),
         "counts": reader.counts(),
         "events": _newest(reader, limit),
         "quarantined": [
             {"event_id": q.event_id, "at": q.at, "reason": q.reason}
             for q in reader.quarantined(limit=_QUARANTINED_SHOWN)
         ],
+    }
+
+
+def _examination(reader: Reader) -> dict[str, Any] | None:
+    """Return the examination that was measured here and taken over, with 95 % intervals; None where none was."""
+    import numpy as np
+
+    from dwell.loop.examining import kept_examination
+
+    found = kept_examination(reader)
+    if found is None:
+        return None
+    values, errors = np.array(found.values), np.array(found.se)
+    band = np.exp(1.959963984540054 * errors / values)  # two-sided 95 % on log theta
+    return {
+        "source": found.source,
+        "version": found.version,
+        "n_lists": found.n_lists,
+        "values": values.tolist(),
+        "low": (values / band).tolist(),
+        "high": np.minimum(values * band, 1.0).tolist(),
+        "is_monotone": bool((np.diff(values) <= 0.0).all()),
     }
 
 
@@ -122,6 +145,7 @@ def _say_summary(found: Mapping[str, Any]) -> None:
             ("tenant", store["tenant"] or "(default)"),
             ("features", ", ".join(store["features"]) or NOTHING),
             ("live", f"version {store['live_version']} of {len(store['versions'])}; {store['n_decisions']} decisions"),
+            ("examination", _examination_text(found["examination"])),
         ]
     )
     say()
@@ -138,6 +162,14 @@ def _say_summary(found: Mapping[str, Any]) -> None:
             ("at", "event", "reason"),
             [(when(q["at"]), q["event_id"], shortened(q["reason"], 100)) for q in found["quarantined"]],
         )
+
+
+def _examination_text(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "assumed, as the settings say"
+    values = " ".join(f"{value:.2f}" for value in found["values"])
+    order = "" if found["is_monotone"] else ", rising somewhere"
+    return f"{values}{order}, by {found['source']} over {found['n_lists']:,} lists"
 
 
 def _line(event: Mapping[str, Any]) -> tuple[str, ...]:
@@ -187,6 +219,8 @@ def _event(reader: Reader, event_id: str) -> dict[str, Any]:
         "is_shown": impression.is_shown,
         "is_altered": impression.is_altered,
         "teams": list(impression.teams),
+        "swap_pair": impression.swap_pair or None,
+        "is_swapped": impression.is_swapped,
         "n_candidates": impression.n_candidates,
         "features": list(impression.feature_names) if impression.has_features else [],
         "served": documents[:n_served],
@@ -278,6 +312,10 @@ def _say_event(found: Mapping[str, Any]) -> None:
     if found["teams"]:
         drawn = f"teams {' '.join('+' if t > 0 else '-' if t < 0 else '0' for t in found['teams'])}: not learned from"
     altered = ", altered: not learned from" if found["is_altered"] else ""
+    arm = found["arm"]
+    if found["swap_pair"]:
+        shown = "the other way round" if found["is_swapped"] else "as it stood"
+        arm += f" (positions {found['swap_pair']} and {found['swap_pair'] + 1}, shown {shown}: never judges)"
     fact_lines(
         [
             ("query", shortened(found["query"], 200)),
@@ -286,7 +324,7 @@ def _say_event(found: Mapping[str, Any]) -> None:
             ("closed", when(found["closed_at"])),
             ("user", found["user"] or NOTHING),
             ("segment", found["segment"] or NOTHING),
-            ("ordered by", f"{found['policy']}, mode {found['mode']}, arm {found['arm']}, {drawn}"),
+            ("ordered by", f"{found['policy']}, mode {found['mode']}, arm {arm}, {drawn}"),
             ("params version", found["params_version"]),
             ("candidates", f"{found['n_candidates']}, of which {len(found['unserved'])} unserved are kept"),
             ("reward", _reward_text(found)),

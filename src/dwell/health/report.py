@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from dwell.health.snapshot import HealthSnapshot
+from dwell.health.snapshot import ExaminationSeen, HealthSnapshot
 
 __all__ = ["Alert", "HealthReport", "effective_number", "report_health"]
 
@@ -45,15 +45,18 @@ class HealthReport:
         status: "warning" or "critical", that of the worst alert; without one "healthy", or "empty" before any event.
         alerts: What is wrong, worst first.
         figures: Everything measured, by name, units in the names.
+        examination: Who is taken to look at which position, how that was found, and whether clicks agree.
     """
 
     status: Status
     alerts: list[Alert]
     figures: dict[str, float | int | str]
+    examination: ExaminationSeen | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values, for JSON."""
-        return {"status": self.status, "alerts": [asdict(alert) for alert in self.alerts], **self.figures}
+        found = {"status": self.status, "alerts": [asdict(alert) for alert in self.alerts], **self.figures}
+        return found if self.examination is None else found | {"examination": asdict(self.examination)}
 
 
 def effective_number(counts: Mapping[object, int]) -> float:
@@ -84,7 +87,7 @@ def report_health(snapshot: HealthSnapshot) -> HealthReport:
     # first the alerts: a loop that keeps nothing because every call fails is not merely empty
     alerts = sorted(_alerts(snapshot, n), key=lambda alert: alert.severity != "critical")
     status: Status = "healthy" if n_events else "empty"
-    return HealthReport(alerts[0].severity if alerts else status, alerts, figures)
+    return HealthReport(alerts[0].severity if alerts else status, alerts, figures, snapshot.examination)
 
 
 def _figures(snapshot: HealthSnapshot, n: int, n_events: int) -> dict[str, float | int | str]:
@@ -104,6 +107,9 @@ def _figures(snapshot: HealthSnapshot, n: int, n_events: int) -> dict[str, float
         figures["oldest_params_version"] = snapshot.oldest_params_version
     figures |= {f"n_{state}": count for state, count in sorted(snapshot.states.items())}
     figures |= {name: count for name, count in sorted(snapshot.counters.items()) if not name.endswith("_seen")}
+    if snapshot.examination is not None:
+        figures["examination_source"] = snapshot.examination.source
+        figures["examinations_measured"] = snapshot.counters.get("examinations_measured", 0)
     if n:
         figures |= {
             "avg_reward": float(snapshot.rewards.mean()),
@@ -153,6 +159,10 @@ def _alerts(snapshot: HealthSnapshot, n: int) -> list[Alert]:
                 "Served.fallback names the reason of a call; `dwell inspect` lists the newest ones as quarantined.",
             )
         )
+    seen = snapshot.examination
+    if seen is not None and seen.rises:
+        more = f", and {len(seen.rises) - 1} more" if len(seen.rises) > 1 else ""
+        alerts.append(Alert("examination_rises", "warning", seen.rises[0] + more, seen.remedy))
     if n >= _MIN_JUDGED:
         alerts += _content_alerts(snapshot)
     return alerts

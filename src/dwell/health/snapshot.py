@@ -7,7 +7,44 @@ from dataclasses import dataclass
 
 from dwell.records.arrays import FloatArray
 
-__all__ = ["HealthSnapshot"]
+__all__ = ["ExaminationSeen", "HealthSnapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminationSeen:
+    """Who is taken to look at each position, and what the events in memory say of it; every table counts from the top.
+
+    Attributes:
+        source: How the examination in force was found: "harvest", "swaps" or "assumed".
+        version: Its name and numbers.
+        values: Probability of examination per position, in (0, 1].
+        is_monotone: Whether no position is looked at more than the one above it.
+        measured: What the events in memory speak for: "harvest", "swaps", "regression_em", or "assumed" where they do
+            not say enough.
+        reasons: Why each more trusted way was passed over.
+        low: Lower ends of the band that the gate asks about.
+        high: Upper ends.
+        calibration: Observed over expected rewards per position, by the reward predictor; None where none are expected,
+            empty before anything was learned.
+        calibration_low: Lower ends of pointwise 95 % intervals.
+        calibration_high: Upper ends.
+        rises: Adjacent pairs whose lower position is looked at more, beyond chance, in words.
+        remedy: What to look at where there are any, or "".
+    """
+
+    source: str
+    version: str
+    values: tuple[float, ...]
+    is_monotone: bool
+    measured: str
+    reasons: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    calibration: tuple[float | None, ...] = ()
+    calibration_low: tuple[float | None, ...] = ()
+    calibration_high: tuple[float | None, ...] = ()
+    rises: tuple[str, ...] = ()
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -30,6 +67,7 @@ class HealthSnapshot:
         last_verdict: The ledger's newest verdict with its first reason, or "".
         replay_ratio: Replayed lists per event taken in, lately, as of the last learning.
         oldest_params_version: Oldest version that served an event which was learned from last, or None.
+        examination: Who is taken to look where, or None where that was not asked.
     """
 
     now: float
@@ -47,3 +85,4 @@ class HealthSnapshot:
     last_verdict: str
     replay_ratio: float = 0.0
     oldest_params_version: int | None = None
+    examination: ExaminationSeen | None = None

@@ -19,7 +19,14 @@ from dwell.reward.examination import Examination, Fitted, PositionBased
 from dwell.reward.measuring import Measured, is_materially_different, measure
 from dwell.storage import Reader
 
-__all__ = ["band_of", "examination_in_force", "kept_examination", "measured_now", "settle_examination"]
+__all__ = [
+    "band_of",
+    "examination_in_force",
+    "kept_examination",
+    "measured_lately",
+    "measured_now",
+    "settle_examination",
+]
 
 _EXAMINATION: Final = "examination"  # setting of the tenant
 
@@ -65,6 +72,14 @@ def band_of(state: LoopState) -> Band:
     if state.band is None:
         _note(state, measured_now(state))
     return cast("Band", state.band)
+
+
+def measured_lately(state: LoopState) -> Measured:
+    """Return what the events in memory speak for, as last measured, or anew where a tenth more of them are there."""
+    n = len(state.replayed.rows)
+    if state.measured is None or n > 1.1 * state.measured[0]:
+        state.measured = n, measured_now(state)
+    return state.measured[1]
 
 
 def _note(state: LoopState, measured: Measured) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from dwell.health import HealthSnapshot
 from dwell.loop.keep import ensure_rebuilt
 from dwell.loop.metering import stored_meter
+from dwell.loop.position_health import examination_seen
 from dwell.loop.state import LoopState
 from dwell.replay.meter import RateMeter
 
@@ -49,6 +50,7 @@ def health_snapshot(state: LoopState, now: float) -> HealthSnapshot:
         last_verdict="" if last is None else f"{last.verdict}: {last.reasons[0]}",
         replay_ratio=0.0 if metered is None else RateMeter.from_state(metered.meter).replay_ratio,
         oldest_params_version=None if metered is None else metered.oldest_params_version,
+        examination=examination_seen(state),
     )
 
 

@@ -20,6 +20,7 @@ _BAND_ETA: Final = 0.5  # assumed 1/k^eta: eta -+ 0.5; a convention: it spans th
 _COVERED: Final = 0.9  # positions that hold this share of clicks must be measured; deeper ones move little
 _MIN_EFFECTIVE: Final = 100.0  # lists per pair; a convention, far below what 500 lists at tau 0.3 give
 _MAX_RELATIVE: Final = 0.25  # standard error of log theta; like the line above a convention, met at 2,000 lists
+_MIN_GROUPS: Final = 50  # errors by group are too small below 20 to 50 of them: Cameron and Miller 2015, section VI
 _BAND_PSEUDO_CLICKS: Final = 1.0  # a band must not be drawn towards the assumption that it is compared with
 _LEVEL: Final = 0.01  # of one look: a loop looks more than once
 _MATTERS: Final = 0.1  # click-weighted mean change of log theta: less is not worth computing exposures anew
@@ -92,7 +93,8 @@ def measure(
         return _banded(fitted, reasons, np.minimum(centre, 1.0), error, k, sums)
     band = np.arange(1, k + 1, dtype=np.float64) ** -_BAND_ETA
     low, high = prior * band, np.minimum(prior / band, 1.0)
-    if table is not None:
+    lacking = "no table" if table is None else _lacking_in_table(table)
+    if table is not None and not lacking:
         fitted = regression_em(table)
         values = np.array(fitted.values)
         error = np.array(fitted.se) / values
@@ -102,9 +104,8 @@ def measure(
             found = _banded(fitted, reasons, values, error, k, None)
             widest = np.minimum(found.low, low), np.maximum(found.high, high)
             return replace(found, low=widest[0], high=widest[1], ends=(*widest, low, high))
-        reasons.append(f"regression_em: a standard error of {worst:.2f} of theta, above {_MAX_RELATIVE}")
-    else:
-        reasons.append("regression_em: no table")
+        lacking = f"a standard error of {worst:.2f} of theta, above {_MAX_RELATIVE}"
+    reasons.append(f"regression_em: {lacking}")
     reasons.append(f"assumed: 1/k^{assumed.eta:g}, measured by nobody")
     return Measured(assumed, "assumed", tuple(reasons), low, high, ends=(low, high))
 
@@ -180,9 +181,18 @@ def _n_holding(clicks: FloatArray) -> int:
     return min(max(count, 2), len(held))
 
 
+def _lacking_in_table(table: ClickTable) -> str:
+    """Return why nothing can be read from a table, in words; nothing if it can be tried."""
+    clicks = _clicks_of(table, 2)
+    if not (clicks[: _n_holding(clicks)] > 0.0).all():
+        return "a position without a click"
+    n = len(np.unique(np.asarray(table.groups))) if table.groups is not None else len(np.asarray(table.clicks))
+    return f"{n} users and queries, below {_MIN_GROUPS}" if n < _MIN_GROUPS else ""
+
+
 def _clicks_of(table: ClickTable, k: int) -> FloatArray:
-    at = np.asarray(table.positions) - 1
-    found: FloatArray = np.bincount(at, np.asarray(table.clicks, dtype=np.float64), k)
+    at = np.maximum(np.asarray(table.positions, dtype=np.int64) - 1, 0)
+    found: FloatArray = np.bincount(at, np.asarray(table.clicks, dtype=np.float64), k).astype(np.float64)
     return found
 
 

@@ -24,7 +24,6 @@ __all__ = ["ClickTable", "regression_em"]
 _ROUNDS: Final = 200  # EM is slow near its end; it stops earlier once theta moves by less than _STILL
 _STILL: Final = 1e-5
 _RIDGE: Final = 1.0  # on standardised features: a prior of variance 1 per coefficient
-_FEWEST_GROUPS: Final = 2
 _FLOOR: Final = 1e-6  # theta and g stay off 0 and 1, where the E-step divides by zero
 
 
@@ -109,9 +108,7 @@ def _log_errors(
         scores = np.zeros((n_groups, slope.shape[1]))
         np.add.at(scores, groups, slope * ((c - rate) / (1.0 - rate))[:, None])
         moved = (scores @ inverse)[:, : k - 1]
-        # one group alone says nothing of what groups differ by
-        between = np.inf if n_groups < _FEWEST_GROUPS else (moved**2).sum(axis=0) * n_groups / (n_groups - 1)
-        variance = np.maximum(variance, between)
+        variance = np.maximum(variance, (moved**2).sum(axis=0) * n_groups / (n_groups - 1))
     errors: FloatArray = np.concatenate([[0.0], np.sqrt(np.maximum(variance, 0.0))])
     return errors
 
@@ -141,4 +138,8 @@ def _checked(table: ClickTable) -> tuple[FloatArray, IntArray, FloatArray, IntAr
                 "groups are integers (m,)", field="groups", value=given.shape, hint="Number users, or queries."
             )
         groups = np.unique(given, return_inverse=True)[1].astype(np.int64)
+        if groups.max() == 0:
+            raise EvaluationError(
+                "one group says nothing of what groups differ by", field="groups", value=1, hint="Pass two or more."
+            )
     return c, position.astype(np.int64) - 1, x, groups

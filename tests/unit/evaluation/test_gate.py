@@ -481,6 +481,12 @@ def test_a_gain_that_hangs_on_the_examination_waits() -> None:
     assert held.estimates["examination_low"].value == pytest.approx(0.3)
     assert held.estimates["examination_high"].value == pytest.approx(-0.1)
     assert at_ends(better, better).verdict == "promote"
+    # beside regression-EM's own ends stand those of the assumed band: each of them may hold, none may release
+    assert at_ends(better, better, better, better).verdict == "promote"
+    for i in range(4):
+        ends = [worse if j == i else better for j in range(4)]
+        assert codes_of(at_ends(*ends)) == ["examination"]
+    assert set(held.estimates) < set(at_ends(better, better, worse, worse).estimates)
 
 
 def test_a_few_events_that_carry_the_weights_hold() -> None:

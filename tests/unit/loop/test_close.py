@@ -85,3 +85,25 @@ def test_the_unlogged_tail_takes_its_share() -> None:
     assert found is not None
     # one position: the tail stands there half of the time; 200 draws, 5 standard errors of 0.5
     assert abs(found.value.sum() - 0.5) < 5.0 * np.sqrt(0.25 / 200)
+
+
+def test_exposure_given_a_pair_is_that_over_both_sides_of_the_coin() -> None:
+    z = np.array([1.0, 0.0, 2.0]) / np.std([0.0, 1.0, 2.0])
+    drawn = logged_exposure(impression(arm="swap", swap_pair=1), ETA1)
+    assert drawn is not None
+    # half of the time each of the two stands at the other's place
+    as_drawn, swapped = by_enumeration(z, (1.0, 0.5)), by_enumeration(z, (0.5, 1.0))
+    expected = (np.array(as_drawn) + np.array(swapped)) / 2.0
+    assert (np.abs(drawn.value - expected) < 5.0 * drawn.standard_error + 1e-12).all()
+    still = logged_exposure(impression(arm="swap", swap_pair=1, is_deterministic=True, temperature=0.0), ETA1)
+    assert still is not None
+    np.testing.assert_allclose(still.value, [0.75, 0.75, 0.0])
+
+
+def test_a_pair_that_was_cut_apart_says_nothing_and_one_below_the_cut_nothing_special() -> None:
+    whole = logged_exposure(impression(served=("b",), swap_pair=0), ETA1)
+    below = logged_exposure(impression(served=("b",), arm="swap", swap_pair=2), ETA1)
+    assert logged_exposure(impression(served=("b",), arm="swap", swap_pair=1), ETA1) is None
+    assert whole is not None
+    assert below is not None
+    assert (below.value == whole.value).all()

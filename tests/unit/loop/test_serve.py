@@ -163,3 +163,78 @@ def test_the_coins_of_a_draft_are_fair() -> None:
     drafted = np.array([team for team in teams if team])
     assert drafted.size > 300  # opposite orders rarely begin alike
     assert abs(drafted.sum()) < 4.0 * np.sqrt(drafted.size)  # four standard errors
+
+
+def test_a_share_of_nothing_changes_no_bit() -> None:
+    served, impression = serve(candidates(30), request(k=10), serving())
+    again, other = serve(candidates(30), request(k=10), serving(swap_share=0.0))
+    assert (served.ids, served.propensities.tobytes()) == (again.ids, again.propensities.tobytes())
+    assert (impression.arm, impression.swap_pair) == (other.arm, other.swap_pair) == ("live", 0)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+def test_a_share_of_lists_has_one_pair_in_either_order_and_the_rest_is_as_it_was(temperature: float) -> None:
+    n, share, k = 600, 0.2, 5
+    drawn = np.zeros(k - 1)
+    n_swapped = 0
+    for i in range(n):
+        plain, before = serve(candidates(8), request(event_id=f"e{i}", k=k), serving(temperature=temperature))
+        served, found = serve(
+            candidates(8), request(event_id=f"e{i}", k=k), serving(temperature=temperature, swap_share=share)
+        )
+        pair = found.swap_pair
+        if not pair:
+            assert (found.arm, served.ids, found.is_swapped) == ("live", plain.ids, False)
+            assert served.propensities.tobytes() == plain.propensities.tobytes()
+            continue
+        drawn[pair - 1] += 1
+        n_swapped += found.is_swapped
+        assert found.arm == "swap"
+        expected = list(plain.ids)
+        if found.is_swapped:
+            expected[pair - 1 : pair + 1] = expected[pair - 1 : pair + 1][::-1]
+        assert served.ids == list(found.served) == expected
+        assert found.documents[:k] == found.served  # features and credit follow what was shown
+        assert ((served.propensities > 0.0) & (served.propensities <= 1.0)).all()
+        untouched = [j for j in range(k) if j not in {pair - 1, pair}]
+        assert (served.propensities[untouched] == before.propensities[untouched]).all()
+        if temperature == 0.0:
+            assert served.propensities.prod() == 0.5
+    # binomial: within five standard errors of the share, of each pair, and of the coin
+    assert abs(drawn.sum() - n * share) < 5 * np.sqrt(n * share * (1 - share))
+    assert (abs(drawn - n * share / (k - 1)) < 5 * np.sqrt(n * share / (k - 1))).all()
+    assert abs(n_swapped - drawn.sum() / 2) < 5 * np.sqrt(drawn.sum() / 4)
+
+
+def test_the_propensities_of_a_swapped_list_are_its_chance_given_the_pair() -> None:
+    """Two of three documents, every order enumerated: P(y | pair 1) = (P(a, b) + P(b, a)) / 2."""
+    weight = np.exp(np.array([-1.0, 0.0, 1.0]) / np.std([-1.0, 0.0, 1.0]) / 0.5)
+    total = weight.sum()
+    found = []
+    for i in range(400):
+        served, impression = serve(candidates(3), request(event_id=f"e{i}", k=2), serving(swap_share=0.2))
+        if impression.swap_pair:
+            a, b = (int(doc[1:]) for doc in served.ids)
+            ab = weight[a] / total * weight[b] / (total - weight[a])
+            ba = weight[b] / total * weight[a] / (total - weight[b])
+            assert served.propensities.prod() == pytest.approx((ab + ba) / 2.0, rel=1e-5)  # scores are float32
+            found.append((a, b))
+    assert len(found) > 40
+    assert len(set(found)) > 2
+
+
+def test_a_pair_stands_among_what_is_learned_from_and_a_list_of_one_has_none() -> None:
+    how = serving(swap_share=0.2, max_results=3, temperature=0.0)
+    found = [serve(candidates(12), request(event_id=f"e{i}", k=12), how)[1] for i in range(300)]
+    assert {i.swap_pair for i in found} == {0, 1, 2}
+    assert all(i.served[3:] == found[0].served[3:] for i in found)
+    alone = [serve(candidates(12), request(event_id=f"e{i}", k=1), how)[1].swap_pair for i in range(300)]
+    assert set(alone) == {0}
+
+
+def test_a_propensity_that_underflows_is_not_divided_by() -> None:
+    how = serving(swap_share=0.2, temperature=1e-3)
+    for i in range(200):
+        served, impression = serve(candidates(6), request(event_id=f"e{i}", k=6), how)
+        assert np.isfinite(served.propensities).all()
+        assert not impression.swap_pair or (served.propensities > 0.0).all()

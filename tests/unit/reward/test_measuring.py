@@ -28,6 +28,48 @@ def test_the_order_of_trust() -> None:
     np.testing.assert_allclose(last.high, [1, 2**-0.5, 3**-0.5])
 
 
+def em_table(n: int = 3_000, *, groups: bool = True) -> ClickTable:
+    rng = np.random.default_rng(8)
+    x, position = rng.normal(size=(3 * n, 1)), np.tile([1, 2, 3], n)
+    clicks = rng.random(3 * n) < np.array([1.0, 0.33, 0.17])[position - 1] / (1 + np.exp(-x[:, 0]))
+    return ClickTable(clicks, position, x, np.repeat(np.arange(n), 3) if groups else None)
+
+
+def test_regression_em_comes_third_and_never_asks_less_than_the_assumption() -> None:
+    found, assumed = measure(PositionBased(), 3, table=em_table()), measure(PositionBased(), 3)
+    assert found.source == "regression_em"
+    assert "no log can tell" in found.reasons[-1]
+    # the band holds that of the assumption, whose own ends are asked about as well
+    assert (found.low <= assumed.low).all()
+    assert (found.high >= assumed.high).all()
+    assert [end.tobytes() for end in found.ends[2:]] == [end.tobytes() for end in assumed.ends]
+    few = measure(PositionBased(), 3, table=em_table(60))
+    assert few.source == "assumed"
+    assert any(reason.startswith("regression_em: a standard error of") for reason in few.reasons)
+    swaps = swap_sums(np.ones(400, dtype=int), np.tile([[1.0, 0.0], [0.0, 1.0]], (200, 1)))
+    assert measure(PositionBased(), 2, swaps=swaps, table=em_table()).source == "swaps"
+
+
+def test_who_comes_often_counts_once_in_the_errors_of_regression_em() -> None:
+    """Every list ten times under one group: the errors are those of one list each, not a root of ten smaller."""
+    once = em_table(600)
+    many = ClickTable(*(np.repeat(np.asarray(column), 10, axis=0) for column in once))
+    repeated, alone = regression_em(many), regression_em(once)
+    # the ridge of relevance weighs a tenth in the repeated table
+    np.testing.assert_allclose(repeated.values, alone.values, rtol=0.02)
+    np.testing.assert_allclose(repeated.se, alone.se, rtol=0.1)
+    unaware = regression_em(many._replace(groups=None))
+    np.testing.assert_allclose(np.array(unaware.se[1:]) * np.sqrt(10.0), alone.se[1:], rtol=0.15)
+    with pytest.raises(EvaluationError, match="one group"):
+        regression_em(once._replace(groups=np.zeros(1_800, dtype=int)))
+    few = measure(PositionBased(), 3, table=once._replace(groups=np.arange(1_800) % 49))
+    assert few.is_assumed
+    assert "regression_em: 49 users and queries, below 50" in few.reasons
+    for clicks in (np.zeros(1_800), np.tile([1.0, 0.0, 1.0], 600)):
+        nobody = measure(PositionBased(), 3, table=once._replace(clicks=clicks))
+        assert "regression_em: a position without a click" in nobody.reasons
+
+
 @pytest.mark.parametrize("df", [1, 2, 3, 8, 9])
 @pytest.mark.parametrize("x", [0.01, 3.0, 25.0])
 def test_the_tail_of_chi_square_is_that_of_scipy(df: int, x: float) -> None:
@@ -111,6 +153,8 @@ def test_regression_em_holds_the_first_position_at_one() -> None:
         ClickTable([1, 0], [0, 1], [[0.0], [1.0]]),
         ClickTable([1, 0], [1, 2], [[np.nan], [1.0]]),
         ClickTable([], [], []),
+        ClickTable([1, 0], [1, 2], [[0.0], [1.0]], [0]),
+        ClickTable([1, 0], [1, 2], [[0.0], [1.0]], [0.5, 1.0]),
     ],
 )
 def test_a_malformed_table_is_refused(table: ClickTable) -> None:

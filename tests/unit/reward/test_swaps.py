@@ -7,7 +7,7 @@ import pytest
 
 from dwell.errors import ConfigError, EvaluationError
 from dwell.reward.examination import HarvestSums, harvest
-from dwell.reward.swaps import swap_sums, swapped
+from dwell.reward.swaps import examined_given_pair, swap_sums, swapped
 
 
 def test_a_deterministic_list_is_swapped_as_often_as_said() -> None:
@@ -85,3 +85,10 @@ def test_sums_of_shards_of_any_length_are_the_sums_of_the_whole() -> None:
     np.testing.assert_allclose(parts.fitted().values, whole.values, rtol=1e-12)
     np.testing.assert_allclose(parts.fitted().se, whole.se, rtol=1e-12)
     assert parts.fitted().n_lists == 40
+
+
+def test_examination_given_a_pair_is_the_mean_of_its_two_places() -> None:
+    theta = np.array([1.0, 0.5, 0.2])
+    assert examined_given_pair(theta, 2).tolist() == [1.0, 0.35, 0.35]
+    assert examined_given_pair(theta, 1).tolist() == [0.75, 0.75, 0.2]
+    assert theta.tolist() == [1.0, 0.5, 0.2]

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 from typing import Any
@@ -5,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dwell.health import HealthReport, HealthSnapshot, report_health
+from dwell.health import ExaminationSeen, HealthReport, HealthSnapshot, report_health
 from dwell.health.report import effective_number
 
 NOW = 1_000_000.0
@@ -144,3 +145,33 @@ def test_it_leaves_as_json() -> None:
     assert told["status"] == "warning"
     assert told["alerts"][0]["code"] == "users_unknown"
     assert told["n_events"] == 100
+
+
+SEEN = ExaminationSeen(
+    source="swaps",
+    version="fitted/0",
+    values=(1.0, 0.5),
+    is_monotone=True,
+    measured="swaps",
+    reasons=(),
+    low=(1.0, 0.4),
+    high=(1.0, 0.6),
+    calibration=(1.0, None),
+)
+
+
+def test_the_examination_in_force_is_told_with_how_often_one_was_measured() -> None:
+    report = report_health(snapshot(examination=SEEN))
+    assert report.status == "healthy"
+    assert (report.figures["examination_source"], report.figures["examinations_measured"]) == ("swaps", 0)
+    told = report_health(snapshot(examination=SEEN, counters={"examinations_measured": 2})).to_dict()
+    assert told["examinations_measured"] == 2
+    assert json.loads(json.dumps(told, allow_nan=False))["examination"]["calibration"] == [1.0, None]
+    assert "examination" not in report_health(snapshot()).to_dict()
+
+
+def test_a_lower_position_that_is_looked_at_more_is_an_alert_with_its_remedy() -> None:
+    rising = dataclasses.replace(SEEN, rises=("position 2 is looked at more", "position 4 too"), remedy="Look.")
+    (alert,) = report_health(snapshot(examination=rising)).alerts
+    assert (alert.code, alert.severity, alert.remedy) == ("examination_rises", "warning", "Look.")
+    assert alert.message == "position 2 is looked at more, and 1 more"

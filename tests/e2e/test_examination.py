@@ -37,6 +37,7 @@ def test_readers_who_look_everywhere_are_seen_in_health_and_by_inspect(
         for experience in loop.experiences():
             if experience.arm == "swap":
                 swapped[experience.event_id] = experience
+        loop.train(now=START + 1e6)
         health = loop.health(now=START + 1e6).to_dict()
     assert 80 < len(swapped) < 200
     assert health["examinations_measured"] == 1

@@ -149,7 +149,7 @@ def test_swaps_measure_where_the_loop_draws_nothing(opened: Open, world: Any) ->
     loop = opened(temperature=0.0, weights=GOOD, config=swapping(0.2))
     visits_of_three(loop, world, 3_500)
     loop.train(now=world.now)
-    _, measured = loop._state.measured or (0, None)
+    measured = loop._state.measured
     assert measured is not None
     assert (measured.source, measured.reasons) == ("swaps", ("harvest: no click on a list of two or more",))
     assert is_within(measured, 3)
@@ -262,7 +262,7 @@ def test_where_nobody_draws_regression_em_widens_the_band_and_replaces_nothing(o
     loop = opened(mode="shadow", temperature=0.0, config=swapping(0.2))
     visits_of_three(loop, world, 1_200)
     loop.train(now=world.now)
-    _, measured = loop._state.measured or (0, None)
+    measured = loop._state.measured
     assert measured is not None
     assert measured.source == "regression_em"
     assert is_within(measured, 3)

@@ -122,6 +122,7 @@ def test_what_others_served_is_counted_by_its_reason() -> None:
         event(10, temperature=0.3),
         event(11, propensities=np.array([0.5, 1.0])),
         event(12),
+        event(13, swap_pair=1),
     ]
     rng = np.random.default_rng(0)
     found = own_events(LIVE, rows, after=1, rng=rng)
@@ -132,11 +133,12 @@ def test_what_others_served_is_counted_by_its_reason() -> None:
         "caller_ordered": 1,
         "not_drawn": 1,
         "another_temperature": 1,
+        "pair_swapped": 1,
         "propensities": 1,
     }
     assert "2 another_version" in found.refusal(LIVE)
     by_caller = replace(LIVE, origin="caller-order")
-    assert own_events(by_caller, rows, after=0, rng=rng).left_out == {"caller_ordered": 9}
+    assert own_events(by_caller, rows, after=0, rng=rng).left_out == {"caller_ordered": 10}
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -52,15 +53,10 @@ def health(store: str, capacity: int | None, tenant: str, *, as_json: bool) -> i
 
 def _say_examination(seen: ExaminationSeen) -> None:
     order = "never rising" if seen.is_monotone else "rising somewhere"
+    said = f"; the events say: {seen.measured}" if seen.measured else ""
     say()
-    say(f"who looks where: {seen.source} ({plain(seen.version)}), {order}; the events say: {seen.measured}")
-    fits = seen.calibration or (None,) * len(seen.values)
-    fits += (None,) * (len(seen.values) - len(fits))
-    table(
-        ("position", "examination", "low", "high", "observed/expected"),
-        [
-            (str(i + 1), number(value), number(low), number(high), NOTHING if fit is None else number(fit))
-            for i, (value, low, high, fit) in enumerate(zip(seen.values, seen.low, seen.high, fits, strict=False))
-        ],
-        right=("position", "examination", "low", "high", "observed/expected"),
-    )
+    say(f"who looks where: {seen.source} ({plain(seen.version)}), {order}{said}")
+    columns = zip_longest(seen.values, seen.low, seen.high, seen.calibration)
+    heads = ("position", "examination", "low", "high", "observed/expected")
+    rows = [[NOTHING if cell is None else number(cell) for cell in row] for row in columns]
+    table(heads, [(str(i + 1), *row) for i, row in enumerate(rows)], right=heads)

@@ -19,13 +19,13 @@ class ExaminationSeen:
         version: Its name and numbers.
         values: Probability of examination per position, in (0, 1].
         is_monotone: Whether no position is looked at more than the one above it.
-        measured: What the events in memory speak for: "harvest", "swaps", "regression_em", or "assumed" where they do
-            not say enough.
+        measured: What the events in memory spoke for when they were last asked: "harvest", "swaps", "regression_em", or
+            "assumed" where they do not say enough; "" where nothing was asked since the loop was opened. Tables of what
+            was not asked are empty.
         reasons: Why each more trusted way was passed over.
         low: Lower ends of the band that the gate asks about.
         high: Upper ends.
-        calibration: Observed over expected rewards per position, by the reward predictor; None where none are expected,
-            empty before anything was learned.
+        calibration: Observed over expected rewards per position, by the reward predictor; None where none are expected.
         calibration_low: Lower ends of pointwise 95 % intervals.
         calibration_high: Upper ends.
         rises: Adjacent pairs whose lower position is looked at more, beyond chance, in words.

@@ -23,7 +23,6 @@ __all__ = [
     "band_of",
     "examination_in_force",
     "kept_examination",
-    "measured_lately",
     "measured_now",
     "settle_examination",
 ]
@@ -74,18 +73,10 @@ def band_of(state: LoopState) -> Band:
     return cast("Band", state.band)
 
 
-def measured_lately(state: LoopState) -> Measured:
-    """Return what the events in memory speak for, as last measured, or anew where a tenth more of them are there."""
-    n = len(state.replayed.rows)
-    if state.measured is None or n > 1.1 * state.measured[0]:
-        state.measured = n, measured_now(state)
-    return state.measured[1]
-
-
 def _note(state: LoopState, measured: Measured) -> None:
     low, high, *more = measured.ends
     state.band = Band(low, high, tuple(more))
-    state.measured = len(state.replayed.rows), measured
+    state.measured = measured
 
 
 def settle_examination(state: LoopState) -> None:

@@ -37,7 +37,7 @@ class OwnEvents(NamedTuple):
     Attributes:
         rows: Events that the live params drew and that no step has used, in close order.
         left_out: The others, by reason: "used_before", "caller_ordered", "not_drawn", "another_version",
-            "another_temperature" or "propensities" (not those of the live params).
+            "another_temperature", "pair_swapped" or "propensities" (not those of the live params).
         space: The learner's space.
     """
 
@@ -101,6 +101,8 @@ def _objection(row: EventRow, live: Params, after: int) -> str:
         return "not_drawn"
     if row.temperature != live.temperature:
         return "another_temperature"
+    if row.swap_pair:
+        return "pair_swapped"
     return "used_before" if row.seq <= after else ""
 
 

@@ -25,6 +25,7 @@ from dwell.records.arrays import Float32Array, FloatArray
 from dwell.records.impression import Arm, Mode
 from dwell.replay.meter import RateMeter
 from dwell.reward.measuring import Measured
+from dwell.reward.position_fit import Calibration
 from dwell.storage import Reader, Store, Transaction, Writer
 
 __all__ = ["Identity", "Limits", "LoopState"]
@@ -119,7 +120,8 @@ class LoopState:
     restored: tuple[bytes | None, ...] | None = None
     expected: Expected | None = None
     band: Band | None = None
-    measured: tuple[int, Measured] | None = None  # with the number of events in memory that it was measured from
+    measured: Measured | None = None
+    calibrated: Calibration | None = None
     params_by_version: OrderedDict[int, Params] = field(default_factory=OrderedDict)
     recent: OrderedDict[str, tuple[Served, bytes]] = field(default_factory=OrderedDict)
     reopened: set[int] = field(default_factory=set)

@@ -58,6 +58,9 @@ class Stage:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = (
+                True  # head and body are two writes: the second would wait 40 ms for the first's ACK
+            )
 
             def do_GET(self) -> None:
                 stage.play(self)

@@ -154,6 +154,13 @@ def test_a_refused_promotion_carries_its_decision(stage: Any, told: dict[str, An
     assert decision.reasons == DECISION["reasons"]
 
 
+def test_training_that_was_accepted_is_no_report(stage: Any, told: dict[str, Any]) -> None:
+    told["/v1/train"] = stage.scene(202, {"status": "accepted"})
+    with dwell.Client(stage.url, KEY) as client, pytest.raises(ServiceError) as caught:
+        client.train()
+    assert caught.value.code == "accepted"
+
+
 def test_a_call_has_one_budget_for_all_its_attempts(stage: Any, told: dict[str, Any]) -> None:
     told["/v1/health"] = stage.scene(500)
     with dwell.Client(stage.url, KEY, timeout_s=0.4) as client:

@@ -183,6 +183,20 @@ def test_a_dead_server_costs_nothing_after_a_few_searches_and_is_found_again(sta
         assert client.rank("q", CANDIDATES).fallback is None
 
 
+def test_the_first_of_many_fallbacks_is_logged(
+    stage: Any, client: dwell.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    well = stage.otherwise
+    for otherwise in (lambda _: stage.scene(401), well, lambda _: stage.scene(403)):
+        stage.otherwise = otherwise
+        for _ in range(3):
+            client.rank("q", CANDIDATES)
+    lines = [record.getMessage() for record in caplog.records if record.name == "dwell.client"]
+    assert len(lines) == 2
+    assert all("caller's order" in line for line in lines)
+    assert client.counters["fallback"] == 6
+
+
 def test_strict_says_what_happened(nobody: str) -> None:
     with dwell.Client(nobody, KEY, strict=True) as client:
         with pytest.raises(ServiceUnreachableError) as caught:

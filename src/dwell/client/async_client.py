@@ -232,7 +232,7 @@ class AsyncClient:
 
         Raises:
             StorageError: Its store could not.
-            ServiceError: The server did not do it.
+            ServiceError: The server did not do it; code `accepted`: the learner beside it will.
         """
         return await self._run(calls.train(self._core, steps=steps))
 

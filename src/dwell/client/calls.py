@@ -18,7 +18,7 @@ from dwell.client.asking import (
     rank_body,
     retrieval_body,
 )
-from dwell.client.core import Call, Core, Flow, exchange, new_id
+from dwell.client.core import Call, Core, Flow, circuit_open, exchange, new_id
 from dwell.client.retrying import Patience
 from dwell.client.wire import (
     read_decision,
@@ -60,6 +60,7 @@ __all__ = [
 ]
 
 MAX_EXPERIENCES: Final = 1_000  # in one answer, as the server gives them
+_LATER: Final = 202  # RFC 9110, section 15.3.3: accepted, not done yet
 _MAX_BODY_BYTES: Final = 1_000_000  # half of what the server takes: the rest is room for what stands around items
 
 
@@ -91,6 +92,8 @@ def rank(
     n_shown = checks.positive_integer(k, "k", most=sys.maxsize)
     own_id: object = new_id() if event_id is None else event_id
     try:
+        if core.refuses():
+            raise circuit_open()  # noqa: TRY301 - on its way to the same answer as every other trouble
         body = rank_body(
             query,
             candidates,
@@ -105,11 +108,13 @@ def rank(
         )
         call = Call(Request("POST", "/v1/rank", body), core.rank_patience, is_guarded=True)
         answer = yield from exchange(core, call)
-        return read_served(answer.body)
+        served = read_served(answer.body)
     except Exception as error:
         if core.is_strict:
             raise
         return _fall_back(core, error, candidates, ids, n_shown, own_id)
+    core.note_served()
+    return served
 
 
 def _fall_back(core: Core, error: Exception, candidates: object, ids: object, k: int, event_id: object) -> Served:
@@ -121,7 +126,8 @@ def _fall_back(core: Core, error: Exception, candidates: object, ids: object, k:
         raise RecordError(
             "no ids can be read", code="results_shape", field="candidates", hint="Pass [{'id': ..., 'bm25': ...}, ...]."
         ) from error
-    core.count("fallback")
+    code = error.code if isinstance(error, DwellError) else f"internal:{type(error).__name__}"
+    core.note_fallback(code)
     shown = readable.ids[:k]
     return Served(
         event_id=_own_event_id(error, event_id),
@@ -129,7 +135,7 @@ def _fall_back(core: Core, error: Exception, candidates: object, ids: object, k:
         scores=-np.arange(len(shown), dtype=np.float64),
         propensities=np.ones(len(shown)),
         params_version=0 if core.last_params is None else core.last_params.version,
-        fallback=error.code if isinstance(error, DwellError) else f"internal:{type(error).__name__}",
+        fallback=code,
     )
 
 
@@ -291,6 +297,12 @@ def train(core: Core, *, steps: object) -> Flow[TrainReport]:
     if steps is not None:
         checks.positive_integer(steps, "steps", most=100_000)
     answer = yield from exchange(core, Call(_post("/v1/train", encoded({"steps": steps})), core.patience))
+    if answer.status == _LATER:
+        raise ServiceError(
+            "the learner beside the server was asked, and answers later",
+            code="accepted",
+            hint="history() has its decision when it is done.",
+        )
     report = read_training(answer.body)
     core.remember(report.proposed)
     core.last_params = core.remember(report.live)

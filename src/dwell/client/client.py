@@ -276,7 +276,7 @@ class Client:
 
         Raises:
             StorageError: Its store could not.
-            ServiceError: The server did not do it.
+            ServiceError: The server did not do it; code `accepted`: the learner beside it will.
         """
         return self._run(calls.train(self._core, steps=steps))
 

@@ -35,6 +35,7 @@ __all__ = [
     "Secret",
     "Send",
     "Wait",
+    "circuit_open",
     "exchange",
     "new_id",
     "positive_s",
@@ -162,6 +163,7 @@ class Core:
         self._circuit = Circuit()
         self._lock = threading.Lock()
         self._last_trouble: str | None = None
+        self._last_fallback: str | None = None
 
     def headers(self, request: Request) -> dict[str, str]:
         """Return the headers of a request, the key among them."""
@@ -182,6 +184,10 @@ class Core:
                 self._circuit = found
         return found is not None
 
+    def refuses(self) -> bool:
+        """Return whether a guarded call would not be made now: then nothing need be prepared for it."""
+        return admitted(self._circuit, self.clock()) is None
+
     def note_answer(self) -> None:
         """Close the circuit: the server answers."""
         with self._lock:
@@ -200,6 +206,19 @@ class Core:
             self.counters[code] += 1
         if is_new:
             LOG.warning("%s: %s", self.url, code)
+
+    def note_fallback(self, code: str) -> None:
+        """Count a search that was served in the caller's order; the first one with its reason in a row is logged."""
+        with self._lock:
+            is_new = self._last_fallback != code
+            self._last_fallback = code
+            self.counters["fallback"] += 1
+        if is_new:
+            LOG.warning("%s: searches are served in the caller's order: %r", self.url, code)
+
+    def note_served(self) -> None:
+        """Note that a search was served by the server."""
+        self._last_fallback = None
 
     def count(self, name: str, n: int = 1) -> None:
         """Count what did not go well."""
@@ -241,7 +260,7 @@ def exchange(core: Core, call: Call) -> Flow[Answer]:
     if core.is_closed:
         raise ServiceError("the client was closed", code="closed", hint="Make another one.")
     if call.is_guarded and not core.admits():
-        raise _unanswered("circuit_open", "not asked: it failed several times in a row", has_arrived=False)
+        raise circuit_open()
     start = core.clock()
     may_have_arrived = False
     attempt = 0
@@ -272,6 +291,11 @@ def _accepted(answer: Answer, request: Request) -> Answer:
     if 200 <= answer.status < 300:
         return answer
     raise error_of(read_problem(answer.status, answer.body), request.body)
+
+
+def circuit_open() -> ServiceUnreachableError:
+    """Return the error of a call that is not made."""
+    return _unanswered("circuit_open", "not asked: it failed several times in a row", has_arrived=False)
 
 
 def _unanswered(code: str, message: str, *, has_arrived: bool) -> ServiceUnreachableError:

@@ -14,6 +14,7 @@ NOT_THERE = {
     "close_events": "the server's learner closes events on its own schedule",
     "export": "`dwell export` runs beside the server; `experiences` gives the newest ones",
     "proposed": "the wire tells the live params; `TrainReport.proposed` has the proposal",
+    "submit_feedback_many": "`submit_feedback` makes batches, each under a request key of the client's own",
     "version": "calls that take params take the number of a version",
 }
 # What a client has beyond it: arguments that only make sense where several people move the same params.

@@ -17,6 +17,7 @@ import dwell
 from dwell.errors import (
     AuthenticationError,
     NothingToRollBackError,
+    RequestError,
     ServiceError,
     ServiceUnreachableError,
     StaleParamsError,
@@ -122,6 +123,8 @@ def test_a_transform_travels_by_its_version_only(stage: Any, told: dict[str, Any
         (409, "nothing_to_roll_back", NothingToRollBackError),
         (404, "unknown_event", UnknownEventError),
         (400, "range", dwell.RecordError),
+        (404, "not_found", RequestError),
+        (409, "idempotency_conflict", RequestError),
         (401, "unauthorized", AuthenticationError),
         (403, "forbidden", AuthenticationError),
         (500, "storage", dwell.StorageError),

@@ -14,6 +14,7 @@ from dwell.errors import (
     PromotionRefused,
     QueueFull,
     RecordError,
+    RequestError,
     ServiceError,
     ServiceUnreachableError,
 )
@@ -22,6 +23,10 @@ __all__ = ["Problem", "error_of", "field_of_pointer", "read_problem"]
 
 _MOST_TEXT: Final = 2_000  # of a message: what answered may be anything, and is shown to people
 
+# Refusals of the service itself, which an embedded loop can not give: see `RequestError`.
+_OF_REQUESTS: Final = frozenset(
+    {"conflict", "idempotency_conflict", "malformed_json", "not_found", "too_large", "unsupported_media_type"}
+)
 # What has a class of its own in the error tree is raised as that class.
 _CLASSES: Final[dict[str, type[DwellError]]] = {
     kind.code: kind
@@ -94,6 +99,8 @@ def error_of(problem: Problem, sent: bytes | None = None) -> DwellError:
 def _kind_of(problem: Problem) -> type[DwellError]:
     if problem.status in {401, 403}:
         return AuthenticationError
+    if problem.code in _OF_REQUESTS:
+        return RequestError
     found = _CLASSES.get(problem.code.partition(":")[0])
     if found is not None and found is not QueueFull:  # of the caller's own queue; a full one elsewhere is a busy server
         return found

@@ -13,7 +13,11 @@ NOT_THERE = {
     "challenge": "grows trees on the events: it runs where they are",
     "close_events": "the server's learner closes events on its own schedule",
     "export": "`dwell export` runs beside the server; `experiences` gives the newest ones",
+    "is_erased": "imports ask it, beside the store",
     "proposed": "the wire tells the live params; `TrainReport.proposed` has the proposal",
+    "recorded": "imports and exports read it, beside the store",
+    "rewards": "imports and exports read it, beside the store",
+    "signals": "imports and exports read it, beside the store",
     "submit_feedback_many": "`submit_feedback` makes batches, each under a request key of the client's own",
     "version": "calls that take params take the number of a version",
 }

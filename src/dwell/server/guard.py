@@ -1,0 +1,233 @@
+"""The door of the service: what is too big, too slow, too deep or packed too tight never reaches a route.
+
+No server of ASGI has a limit on bodies or on how slowly they come; this has, in pure ASGI, for whatever is behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from dwell.errors import RequestError
+from dwell.server.problems import MEDIA_TYPE, problem_of, retry_after_of
+
+__all__ = ["Guard", "GuardLimits", "inflated", "is_too_deep"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_NEITHER_BRACKETS: Final = bytes(b for b in range(256) if b not in b"[]{}")
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_SECURITY_HEADERS: Final = (
+    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardLimits:
+    """What a request may be.
+
+    Attributes:
+        max_body_bytes: Largest body, as sent and as unpacked: 1,000 signals of 2 KB.
+        body_deadline_s: How long a body may take to arrive whole.
+        request_deadline_s: How long a request may take in all.
+        max_depth: How deep JSON may be nested; the API needs 4.
+        origins: The exact origins whose pages may read answers; none by default.
+    """
+
+    max_body_bytes: int = 2_000_000
+    body_deadline_s: float = 10.0
+    request_deadline_s: float = 60.0
+    max_depth: int = 64
+    origins: frozenset[str] = frozenset()
+
+
+def is_too_deep(body: bytes, max_depth: int) -> bool:
+    """Return whether JSON is nested deeper than `max_depth`, without decoding it.
+
+    A body with no more opening brackets than that can not be; only others are looked at bracket by bracket.
+    """
+    if body.count(b"[") + body.count(b"{") <= max_depth:
+        return False
+    brackets = _STRING.sub(b"", body).translate(None, _NEITHER_BRACKETS)
+    depth = 0
+    for byte in brackets:
+        depth += 1 if byte in b"[{" else -1
+        if depth > max_depth:
+            return True
+    return False
+
+
+def inflated(body: bytes, limit: int) -> bytes:
+    """Return what gzip packed, never making more than `limit` bytes of it.
+
+    Raises:
+        RequestError: code `too_large`; or `malformed_json` where it is no gzip, is cut, or has something after it.
+    """
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        found = unpacking.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise RequestError("the body is no gzip", code="malformed_json", hint="Send it unpacked.") from error
+    if len(found) > limit:
+        raise _too_large(limit)
+    if not unpacking.eof or unpacking.unused_data:
+        raise RequestError("the body is not one whole gzip", code="malformed_json", hint="Send it unpacked.")
+    return found
+
+
+class Guard:
+    """An ASGI application in front of another one; see the module.
+
+    Args:
+        app: What is guarded.
+        limits: What a request may be.
+    """
+
+    def __init__(self, app: App, limits: GuardLimits | None = None) -> None:
+        self._app = app
+        self._limits = limits or GuardLimits()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or let it through with its body whole."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
+        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        out = _Answer(send, [*_SECURITY_HEADERS, (b"x-request-id", request_id), *self._cors(headers)])
+        if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+            await out({"type": "http.response.start", "status": 204, "headers": self._preflight(headers)})
+            await out({"type": "http.response.body", "body": b""})
+            return
+        try:
+            async with asyncio.timeout(self._limits.request_deadline_s):
+                body = await self._body(scope, headers, receive)
+                await self._app(scope, _Replay(body, receive), out)
+        except RequestError as error:
+            await out.refuse(error, request_id.decode())
+        except TimeoutError:
+            await out.refuse(RequestError("this took too long", code="overloaded"), request_id.decode())
+
+    async def _body(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        limit = self._limits.max_body_bytes
+        encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+        if encoding not in {b"identity", b"gzip"}:
+            raise RequestError(
+                "this content encoding is not read", code="unsupported_media_type", field="Content-Encoding",
+                hint="Send gzip, or nothing packed.",
+            )  # fmt: skip
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and (len(length) > 18 or int(length) > limit):
+            raise _too_large(limit)
+        parts, n_bytes, is_more = [], 0, True
+        try:
+            async with asyncio.timeout(self._limits.body_deadline_s):
+                while is_more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise RequestError("the caller went away", code="timeout")
+                    parts.append(message.get("body", b""))
+                    n_bytes += len(parts[-1])
+                    if n_bytes > limit:
+                        raise _too_large(limit)
+                    is_more = message.get("more_body", False)
+        except TimeoutError as error:
+            raise RequestError("the body came too slowly", code="timeout", hint="Send it at once.") from error
+        body = b"".join(parts)
+        if encoding == b"gzip":
+            body = inflated(body, limit)
+            left_out = (b"content-encoding", b"content-length")
+            kept = [(name, value) for name, value in scope["headers"] if name not in left_out]
+            scope["headers"] = [*kept, (b"content-length", b"%d" % len(body))]
+        # Lines of NDJSON are documents of their own, but together they are no deeper than the deepest one
+        if is_too_deep(body, self._limits.max_depth):
+            raise RequestError(
+                f"the body is nested deeper than {self._limits.max_depth}", code="malformed_json", hint="Flatten it."
+            )
+        return body
+
+    def _cors(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        origin = headers.get(b"origin", b"")
+        if not self._limits.origins:
+            return []
+        allowed = [(b"access-control-allow-origin", origin)] if self._is_allowed(origin) else []
+        return [(b"vary", b"origin"), *allowed]
+
+    def _is_allowed(self, origin: bytes) -> bool:
+        return origin.decode("latin-1") in self._limits.origins
+
+    def _preflight(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        if not self._is_allowed(headers.get(b"origin", b"")):
+            return []
+        return [
+            (b"access-control-allow-methods", b"POST, GET"),
+            (b"access-control-allow-headers", b"authorization, content-type, idempotency-key, x-api-key"),
+            (b"access-control-max-age", b"600"),
+        ]
+
+
+class _Answer:
+    """Sends, with the headers that every answer has, and knows whether it began."""
+
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        self._send = send
+        self._headers = headers
+        self._has_begun = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._has_begun = True
+            own = list(message.get("headers", ()))
+            names = {name.lower() for name, _ in own}
+            ours = [(name, value) for name, value in self._headers if name == b"vary" or name not in names]
+            message = {**message, "headers": [pair for pair in own if pair[0].lower() != b"server"] + ours}
+        await self._send(message)
+
+    async def refuse(self, error: RequestError, request_id: str) -> None:
+        """Answer with a problem, and close the connection: what is left of the body is not read."""
+        if self._has_begun:
+            raise error
+        problem = problem_of(error, request_id=request_id)
+        body = msgspec.json.encode(problem)
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body)), (b"connection", b"close")
+        ]  # fmt: skip
+        retry = retry_after_of(error)
+        if retry is not None:
+            headers.append((b"retry-after", b"%d" % retry))
+        await self({"type": "http.response.start", "status": problem.status, "headers": headers})
+        await self({"type": "http.response.body", "body": body})
+
+
+class _Replay:
+    """Hands the body over in one piece, then whatever the server says."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError(f"a body has at most {limit:,} bytes", code="too_large", hint="Send several smaller ones.")

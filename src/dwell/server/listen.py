@@ -1,0 +1,155 @@
+"""How the service listens: uvicorn, with a protocol that cuts whoever is slow with headers.
+
+uvicorn has no timer on the receipt of a request: a connection that says nothing stays for ever. Here headers must be
+whole within a deadline, are bounded in size, and idle connections can not take the places of others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from dataclasses import dataclass
+from typing import Any, Final
+
+from uvicorn import Config, Server
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+__all__ = ["GuardedProtocol", "ListenSettings", "connection_places", "protocol_of", "server"]
+
+HEADER_DEADLINE_S: Final = 10.0  # as long as a body may take
+MAX_HEADER_BYTES: Final = 65_536  # eight times what proxies allow by default
+_RESERVED_FILES: Final = 64  # the store, its readers, logs and the listener
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """Where and how to listen.
+
+    Attributes:
+        host: Address.
+        port: Port; 0 for any that is free.
+        max_connections: Open connections beyond which new ones are closed at once; lowered to what the system allows.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_connections: int = 20_000
+
+
+def connection_places(wanted: int) -> int:
+    """Return how many connections may be open: `wanted`, or fewer where the limit on open files can not be raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _RESERVED_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    return max(1, min(wanted, soft - _RESERVED_FILES))
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """HTTP/1.1 by httptools, with a deadline and a bound for headers. `protocol_of` sets the figures."""
+
+    header_deadline_s = HEADER_DEADLINE_S
+    max_header_bytes = MAX_HEADER_BYTES
+    max_connections = 20_000
+
+    def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - as uvicorn calls it
+        super().__init__(*given, **named)
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._is_in_headers = True
+        self._n_header_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or close it at once where all places are taken."""
+        super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            transport.abort()
+            return
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; too many bytes before the end of the headers close the connection."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._arm()  # also for blank lines, with which no request begins
+        if self._is_in_headers:
+            self._n_header_bytes += len(data)
+        super().data_received(data)
+        if self._is_in_headers and self._n_header_bytes > self.max_header_bytes and not self.transport.is_closing():
+            self.send_400_response("Headers too large.")
+
+    def on_message_begin(self) -> None:
+        """Start the deadline with the first byte of a request."""
+        super().on_message_begin()
+        self._is_in_headers, self._n_header_bytes = True, 0
+        self._arm()
+
+    def on_headers_complete(self) -> None:
+        """Stop the deadline; the guard times the body."""
+        self._is_in_headers = False
+        self._disarm()
+        if sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > self.max_header_bytes:
+            self.send_400_response("Headers too large.")
+            return
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Ignore what follows headers that were refused."""
+        if self.cycle is not None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Ignore the end of a request that was refused."""
+        if self.cycle is not None:
+            super().on_message_complete()
+
+    def _arm(self) -> None:
+        if self._header_timer is None:
+            self._header_timer = self.loop.call_later(self.header_deadline_s, self._cut)
+
+    def _disarm(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _cut(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+
+def protocol_of(max_connections: int, header_deadline_s: float = HEADER_DEADLINE_S) -> type[GuardedProtocol]:
+    """Return the protocol with its figures: uvicorn takes a class and passes it no settings."""
+    figures = {"max_connections": max_connections, "header_deadline_s": header_deadline_s}
+    return type("GuardedProtocol", (GuardedProtocol,), figures)
+
+
+def server(app: Any, settings: ListenSettings, *, header_deadline_s: float = HEADER_DEADLINE_S) -> Server:  # noqa: ANN401
+    """Return a server that is ready to run: `server(...).run()`.
+
+    Args:
+        app: The ASGI application.
+        settings: Where and how to listen.
+        header_deadline_s: How long headers may take, in seconds.
+    """
+    places = connection_places(settings.max_connections)
+    config = Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=protocol_of(places, header_deadline_s),
+        ws="none",
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,  # an address in a header is the caller's word
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=10,
+    )
+    return Server(config)

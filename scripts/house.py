@@ -81,7 +81,7 @@ def loose_requirements(relative: Path, text: str) -> Iterator[str]:
         return
     for entry in text.replace("\\\n", " ").splitlines():
         name = entry.partition(" ")[0]
-        if entry.startswith("-") or "://" in entry or "http" in entry:
+        if entry.startswith("-") or "://" in entry or re.search(r"\bhttps?\b", entry):
             yield f"{relative}: {name}: names an index, a file or a host"
         elif entry and not entry.startswith("#") and not ("==" in name and "--hash=sha256:" in entry):
             yield f"{relative}: {name}: not pinned by version and hash"

@@ -17,7 +17,16 @@ from dwell.errors import ConfigError
 from dwell.evaluation import GateSettings
 from dwell.learning.learner import LearnerSettings
 
-__all__ = ["Config", "ReplaySettings", "Setting", "TrainingSettings", "read_config", "settings_of"]
+__all__ = [
+    "Config",
+    "ReplaySettings",
+    "ServeSettings",
+    "Setting",
+    "StoreSettings",
+    "TrainingSettings",
+    "read_config",
+    "settings_of",
+]
 
 Strategy = Literal["uniform", "priority", "rank", "recency", "stratified"]
 EmbeddingKind = Literal["none", "float16", "float32"]
@@ -116,16 +125,120 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """What `dwell serve` opens, for those who keep it in a file: the arguments of `dwell.open` by their names.
+
+    Attributes:
+        where: The store's file; "" leaves it to the command line.
+        features: Names of the features of every candidate; none takes those of the store.
+        weights: Starting weights on raw values, by feature; none serves the caller's order first.
+        mode: "log-only", "shadow", "canary" or "live".
+        temperature: Exploration, 0 or at least 1e-6.
+        rewards: Name of a reward preset, or weights by signal.
+        attribution_window_s: How long reactions are waited for.
+        late_window_s: How long after the close a reaction still counts.
+        capacity: Closed events kept for learning and judging.
+        max_results: Served documents that are learned from.
+        max_candidates: Documents whose features are kept per event.
+        canary_share: Share of users who are served the proposal in mode "canary".
+        holdout: Share of users whose events only judge.
+        durability: "full" or "relaxed".
+        seed: Seeds the draws, with the store's secret.
+    """
+
+    where: str = ""
+    features: tuple[str, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+    mode: str = "live"
+    temperature: float = 0.3
+    rewards: str | Mapping[str, float] = "search"
+    attribution_window_s: float = 1800.0
+    late_window_s: float = 604_800.0
+    capacity: int = 100_000
+    max_results: int = 20
+    max_candidates: int = 64
+    canary_share: float = 0.05
+    holdout: float = 0.3
+    durability: str = "full"
+    seed: int = 0
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `dwell.open`, `where` left out; it checks them."""
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "where"}
+        return {**found, "features": list(self.features) or None, "weights": dict(self.weights) or None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """How `dwell serve` answers.
+
+    Attributes:
+        host: Address to listen on; beyond this machine it takes keys.
+        port: Port, in [0, 65535]; 0 takes a free one.
+        origins: Web origins that browsers may call from, exactly as they send them.
+        token_lifetime_s: How long an impression token is taken, in [1, 604800].
+        train_every_s: Longest time between two rounds of learning, > 0.
+        train_after_events: Events after which a round begins earlier, >= 1.
+        max_in_flight: Requests worked on at once, >= 1; those beyond are answered 503.
+        max_body_bytes: Longest body, in [1000, 100 MB].
+        body_timeout_s: Longest time for a body to arrive, > 0.
+        header_timeout_s: Longest time for a request's head to arrive, > 0.
+        max_connections: Connections held at once, >= 1.
+        requests_per_minute_per_key: Requests of one public key, >= 1.
+        requests_per_minute_per_address: Requests with a public key from one address, >= 1.
+        requests_per_minute_per_subject: Requests with a public key for one user, >= 1.
+        is_example_served: Whether /example shows a search page over the documentation of Python.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    origins: tuple[str, ...] = ()
+    token_lifetime_s: float = 86_400.0  # a page that is left open over night still counts
+    train_every_s: float = 60.0  # Personalizer offered 1, 15 and 60 minutes; a round without news costs milliseconds
+    train_after_events: int = 1_000  # gated-loop study: a round every 1,000 events
+    max_in_flight: int = 512  # beyond it a request waits longer than it takes a client to give up
+    max_body_bytes: int = 2_000_000  # Algolia's limit, and 1,000 reactions with long ids
+    body_timeout_s: float = 10.0  # reliability study: closed both body attacks on three servers
+    header_timeout_s: float = 10.0  # a person's browser sends its head in one packet
+    max_connections: int = 12_000
+    requests_per_minute_per_key: int = 60_000
+    requests_per_minute_per_address: int = 600  # a household or an office behind one address
+    requests_per_minute_per_subject: int = 120  # two a second: more than a person reads
+    is_example_served: bool = False
+
+    def __post_init__(self) -> None:
+        _check("serve.port", self.port, 0, 65_535)
+        _check("serve.token_lifetime_s", self.token_lifetime_s, 1.0, 604_800.0)
+        _check("serve.train_every_s", self.train_every_s, 0.05, 1e7)
+        _check("serve.max_body_bytes", self.max_body_bytes, 1_000, 100_000_000)
+        for name in ("body_timeout_s", "header_timeout_s"):
+            _check(f"serve.{name}", getattr(self, name), 0.05, 3_600.0)
+        for name in (
+            "train_after_events",
+            "max_in_flight",
+            "max_connections",
+            "requests_per_minute_per_key",
+            "requests_per_minute_per_address",
+            "requests_per_minute_per_subject",
+        ):
+            _check(f"serve.{name}", getattr(self, name), 1, 2**31)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings.
 
     Attributes:
+        store: What is served, for `dwell serve`.
+        serve: How it is served.
         gate: When a proposal goes live.
         learner: What the learner may do.
         replay: How experience is drawn.
         training: How much one call does.
     """
 
+    store: StoreSettings = field(default_factory=StoreSettings)
+    serve: ServeSettings = field(default_factory=ServeSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     learner: LearnerSettings = field(default_factory=LearnerSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
@@ -214,8 +327,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _section(section: str, given: object, overrides: Mapping[str, Any]) -> Any:  # noqa: ANN401 - one of four classes
+def _section(section: str, given: object, overrides: Mapping[str, Any]) -> Any:  # noqa: ANN401 - one of six classes
     types: dict[str, type[Any]] = {
+        "store": StoreSettings,
+        "serve": ServeSettings,
         "gate": GateSettings,
         "learner": LearnerSettings,
         "replay": ReplaySettings,
@@ -227,19 +342,28 @@ def _section(section: str, given: object, overrides: Mapping[str, Any]) -> Any: 
     if not isinstance(given, Mapping):
         raise ConfigError("a section of the configuration is a mapping", field=section, value=given)
     merged = {**given, **overrides}
-    defaults = {f.name: f.default for f in dataclasses.fields(cls)}
+    defaults = {
+        f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+        for f in dataclasses.fields(cls)
+    }
     for name, value in merged.items():
         if name not in defaults:
             raise ConfigError(
                 "unknown setting", field=f"{section}.{name}", value=value, hint=_nearest(name, list(defaults))
             )
         _check_type(f"{section}.{name}", value, defaults[name])
-    return cls(**merged)
+    return cls(**{name: tuple(v) if isinstance(defaults[name], tuple) else v for name, v in merged.items()})
 
 
 def _check_type(name: str, value: object, default: object) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(default, str):
+    if isinstance(default, tuple):
+        fits = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+    elif isinstance(default, Mapping):
+        fits = isinstance(value, Mapping) and all(isinstance(one, int | float) for one in value.values())
+    elif name == "store.rewards":
+        fits = isinstance(value, str | Mapping)
+    elif isinstance(default, str):
         fits = isinstance(value, str)
     elif isinstance(default, bool):
         fits = isinstance(value, bool)

@@ -19,6 +19,7 @@
     |   + QueueFull                            the writer's queue has no room; the job was not taken
     |   + StoreOwnedError                      another process owns the store
     |   + StoreClosedError                     the store was closed
+    |   + LearnerDown                          the learner's process does not answer; it is started anew by itself
     |   + ForkedError                          the handle was inherited through fork
     |   + SchemaVersionError                   the file was written by another version
     |   + CorruptStoreError                    the file is damaged
@@ -48,6 +49,7 @@ __all__ = [
     "EvaluationError",
     "FeatureSchemaError",
     "ForkedError",
+    "LearnerDown",
     "LearningError",
     "MissingDependencyError",
     "NotEnoughExperienceError",
@@ -244,6 +246,13 @@ class StoreClosedError(StorageError):
     """The store was closed."""
 
     code = "store_closed"
+
+
+class LearnerDown(StorageError):  # noqa: N818 - it says what is so
+    """The learner's process does not answer: it is learning, or it died and is started anew by itself."""
+
+    code = "learner_down"
+    retryable = True
 
 
 class ForkedError(StorageError):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import dwell
-from dwell.loop.engine import open_loop
+from dwell.loop.entrance import open_loop
 from dwell.loop.rows import query_digest
 from dwell.storage import pseudonym
 

@@ -9,7 +9,7 @@ import pytest
 
 import dwell
 from dwell.errors import StorageError, StoreOwnedError
-from dwell.loop.engine import open_loop
+from dwell.loop.entrance import open_loop
 
 from .conftest import PEPPER, QUICK, START, WINDOW_S, World
 
@@ -24,7 +24,7 @@ def serving(tmp_path: Path) -> Iterator[dwell.Loop]:
     loop = open_loop(
         tmp_path / "a.dwell",
         **arguments(features=World.features, weights=weights, mode="canary", canary_share=0.5),
-        _is_learning_elsewhere=True,
+        _role="server",
     )
     yield loop
     loop.close()
@@ -122,7 +122,7 @@ def test_one_process_serves_several_tenants_of_one_store(tmp_path: Path) -> None
         open_loop(
             tmp_path / "a.dwell",
             **arguments(features=["x"], weights={"x": 1.0}, tenant=tenant),
-            _is_learning_elsewhere=True,
+            _role="server",
         )
         for tenant in ("one", "two")
     ]

@@ -13,13 +13,13 @@ import pytest
 
 import dwell
 from dwell.errors import StorageError, StoreOwnedError
-from dwell.loop.engine import open_loop
+from dwell.loop.entrance import open_loop
 
 Open = Callable[..., dwell.Loop]
 
 ADMIN = """
 import sys
-from dwell.loop.engine import open_loop
+from dwell.loop.entrance import open_loop
 with open_loop(sys.argv[1], pepper=b"a pepper of these tests", _role="admin") as loop:
     exec(sys.argv[2])
 """

@@ -15,7 +15,7 @@ import pytest
 
 from dwell.errors import StorageError
 from dwell.loop import keep
-from dwell.loop.engine import open_loop
+from dwell.loop.entrance import open_loop
 from dwell.loop.replayed import Replayed
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -18,7 +18,7 @@ import pytest
 import dwell
 from dwell.errors import ForkedError
 from dwell.loop import keep
-from dwell.loop.engine import open_loop
+from dwell.loop.entrance import open_loop
 from dwell.storage import pseudonym
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -105,4 +105,4 @@ def test_the_projects_requirements_are_all_checked(root: Path) -> None:
     names = {path.name for path in (root / "requirements").glob("*.txt")}
     assert names == {"core.txt", "demo.txt", "test.txt", "lint.txt", "bench.txt", "peers.txt", "oracles.txt"}
     for name in names:
-        assert "http" not in (root / "requirements" / name).read_text(encoding="utf-8")
+        assert "://" not in (root / "requirements" / name).read_text(encoding="utf-8")

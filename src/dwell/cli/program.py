@@ -20,6 +20,7 @@ from dwell.cli.keys import keys
 from dwell.cli.learning import evaluate, train
 from dwell.cli.params import history, params
 from dwell.cli.printing import complain, examples
+from dwell.cli.serving import serve
 from dwell.cli.settings import config
 from dwell.cli.transitions import promote, rollback
 from dwell.errors import DwellError
@@ -44,6 +45,7 @@ WRONG_USAGE: Final = 2
 @click.version_option(__version__, prog_name="dwell")
 @examples(
     "dwell demo                        see it learn",
+    "dwell serve search.dwell --no-auth   the loop behind HTTP",
     "dwell inspect search.dwell        what is in the file",
     "dwell health search.dwell         is it learning, and if not, why",
     "dwell rollback search.dwell       back to the params before",
@@ -59,6 +61,7 @@ def program() -> None:
 
 for _command in (
     demo,
+    serve,
     inspect,
     params,
     history,

@@ -11,29 +11,37 @@ from types import TracebackType
 from typing import Any, Self
 
 from dwell.errors import DwellError, ForkedError, RecordError, StorageError
-from dwell.health import HealthReport, report_health
+from dwell.health import HealthReport, HealthSnapshot, report_health
 from dwell.learning.trees import TreeKind, TreeSettings
 from dwell.loop.activate import activate
 from dwell.loop.challenge import Challenge, challenge
 from dwell.loop.experiences import read_experience
 from dwell.loop.export import export_experiences
-from dwell.loop.ingest import Request, check_sequence, checked_signal, digest_of, signals_of, submit_signals
+from dwell.loop.follow import follow
+from dwell.loop.ingest import (
+    Request,
+    check_sequence,
+    checked_signal,
+    digest_of,
+    recorded_later,
+    signals_of,
+    submit_signals,
+)
 from dwell.loop.keep import checkpoint, close_events, erase
 from dwell.loop.learn import train
-from dwell.loop.opening import Start, build_state
 from dwell.loop.promote import evaluate, promote, rollback
-from dwell.loop.rank import log_external, rank
+from dwell.loop.rank import log_external, rank, shown_of
 from dwell.loop.recorded import RecordedList, is_erased, recorded_lists, recorded_signals
 from dwell.loop.snapshot import health_snapshot
 from dwell.loop.standing import restore_standing
-from dwell.loop.state import Limits, LoopState
+from dwell.loop.state import LoopState
 from dwell.loop.train import TrainReport
 from dwell.loop.warm_up import recall_warm_up
 from dwell.records import Experience, Feedback, GateDecision, Params, Served, Signal, checks
 from dwell.reward.presets import RewardPreset
-from dwell.storage import Role
+from dwell.storage import pseudonym
 
-__all__ = ["Loop", "open_loop"]
+__all__ = ["Loop"]
 
 
 class Loop:
@@ -389,6 +397,49 @@ class Loop:
                 self._history = reader.decisions()
         return list(self._history)
 
+    def shown(self, event_id: str) -> list[str] | None:
+        """Return the ids that an event's user saw, in order; None where the event is not known."""
+        return shown_of(self._state, event_id)
+
+    def when_recorded(self, event_id: str) -> Future[bool]:
+        """Return a future of whether an event is on disk, resolved once everything given before is.
+
+        Raises:
+            StorageError: The loop is closed, read-only, or its queue is full.
+        """
+        return recorded_later(self._state, event_id)
+
+    def pseudonym(self, user: str) -> str:
+        """Return what is kept in place of a user's name: the same for the same user of this store and tenant.
+
+        Raises:
+            RecordError: It is no identifier.
+        """
+        return pseudonym(self._state.identity.pepper, self._state.identity.tenant, checks.identifier(user, "user"))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was counted since the loop was opened, by name."""
+        return dict(self._state.counters)
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether what is served is recorded: the loop is open, and this process owns its store."""
+        return self._state.writer is not None and not self._state.is_closed
+
+    def refresh(self) -> None:
+        """Take over at once what another process committed; `rank` does so by itself within a second.
+
+        Raises:
+            StorageError: The store could not be read.
+        """
+        follow(self._state, at_once=True)
+
+    def last_seq(self) -> int:
+        """Return the position of the newest event on disk in the store's order, 0 before the first."""
+        with self._state.store.snapshot() as reader:
+            return reader.last_seq()
+
     def experiences(self, *, since: float | None = None, limit: int | None = None) -> Iterator[Experience]:
         """Yield experiences in the order served, open ones included.
 
@@ -411,9 +462,13 @@ class Loop:
 
     def health(self, now: float | None = None) -> HealthReport:
         """Return how the loop is, with alerts in plain words and what to do about each."""
+        return report_health(self.health_snapshot(now))
+
+    def health_snapshot(self, now: float | None = None) -> HealthSnapshot:
+        """Return what `health` is judged from."""
         if not self._state.is_rebuilt:
             self._state.check_may_wait()
-        return report_health(health_snapshot(self._state, self._now(now)))
+        return health_snapshot(self._state, self._now(now))
 
     def export(self, path: str | Path, format: str = "jsonl") -> int:  # noqa: A002 - the name is public surface
         """Write every experience to a new file and return how many.
@@ -483,87 +538,3 @@ class Loop:
 
     def _now(self, now: float | None) -> float:
         return time.time() if now is None else checks.timestamp(now, "now")
-
-
-def open_loop(
-    where: str | Path,
-    *,
-    features: Sequence[str] | None = None,
-    weights: Mapping[str, float] | None = None,
-    capacity: int = 100_000,
-    max_results: int = 20,
-    embedding_dim: int | None = None,
-    mode: str = "live",
-    temperature: float = 0.3,
-    rewards: object = None,
-    attribution_window_s: float = 1800.0,
-    durability: str = "full",
-    seed: int = 0,
-    config: object = None,
-    strict: bool = False,
-    learner: str = "replay",
-    max_candidates: int = 64,
-    canary_share: float = 0.05,
-    holdout: float = 0.3,
-    pepper: bytes | str | None = None,
-    tenant: str = "",
-    late_window_s: float = 604_800.0,
-    retention_s: float | None = None,
-    max_store_bytes: int = 10_000_000_000,
-    drop_features: Sequence[str] = (),
-    _role: Role = "owner",
-    _is_learning_elsewhere: bool = False,
-) -> Loop:
-    """Open a loop on a store, made where it is not there yet.
-
-    Args:
-        where: A path, or ":memory:".
-        features: Names of the features of every candidate; the stored ones when not given.
-        weights: Today's formula on raw values; without it the caller's order for 200 events, then equal weights.
-        capacity: Closed events kept for learning and judging.
-        max_results: Served documents that are learned from.
-        embedding_dim: Dimension of query embeddings; else fixed by the first one.
-        mode: "log-only", "shadow", "canary" or "live".
-        temperature: Exploration, 0 or at least 1e-6; 0 serves a stable sort and learns from nothing new.
-        rewards: None ("search"), "rag", "memory", "support", {signal: weight}, or a `RewardPreset`.
-        attribution_window_s: How long reactions are waited for.
-        durability: "full", or "relaxed": a power cut may lose the last commits.
-        seed: Seeds the draws, with the store's secret.
-        config: A `Config`, a mapping, or the path of a TOML file.
-        strict: Whether `rank` raises on bad values.
-        learner: "replay".
-        max_candidates: Documents whose features are kept per event.
-        canary_share: Share of users who are served the proposal in mode "canary".
-        holdout: Share of users whose events only judge.
-        pepper: Pseudonymises users; else DWELL_PEPPER, else a file beside it.
-        tenant: Whose data it is.
-        late_window_s: How long after the close a reaction still counts.
-        retention_s: Age after which facts are removed; None keeps them.
-        max_store_bytes: Size from which evicted facts are removed, oldest first.
-        drop_features: Features to retire.
-
-    Raises:
-        ConfigError: An argument is out of range, by name.
-        StorageError: It can not be opened: owned by another process, another pepper, damaged, of a newer version.
-    """
-    bounds = (capacity, max_results, max_candidates, embedding_dim, retention_s, max_store_bytes, canary_share, holdout)
-    state = build_state(
-        str(where),
-        start=Start(features, weights, drop_features),
-        limits=Limits(*bounds),
-        mode=mode,
-        temperature=temperature,
-        rewards=rewards,
-        attribution_window_s=attribution_window_s,
-        late_window_s=late_window_s,
-        durability=durability,
-        config=config,
-        strict=strict,
-        learner=learner,
-        pepper=pepper,
-        tenant=tenant,
-        seed=seed,
-        role=_role,
-        is_learning_elsewhere=_is_learning_elsewhere,
-    )
-    return Loop(state)

@@ -9,15 +9,19 @@ from dwell.loop.state import LoopState
 __all__ = ["follow"]
 
 
-def follow(state: LoopState) -> None:
+def follow(state: LoopState, *, at_once: bool = False) -> None:
     """Take over what other processes committed: params, erasures and, where one learns, what it left to be judged.
 
     Cheap enough for every rank: it looks at most twice a second, and reads only after somebody committed.
 
+    Args:
+        state: The loop.
+        at_once: Look now.
+
     Raises:
         StorageError: The store could not be read.
     """
-    if not state.refresh() or not state.is_learning_elsewhere:
+    if not state.refresh(at_once=at_once) or not state.is_learning_elsewhere:
         return
     with state.store.snapshot() as reader:
         examination = examination_in_force(reader, state.config)

@@ -26,6 +26,7 @@ __all__ = [
     "digest_of",
     "fix_dimension",
     "quarantine",
+    "recorded_later",
     "signals_of",
     "submit_impression",
     "submit_signals",
@@ -66,6 +67,13 @@ def submit_impression(state: LoopState, impression: Impression) -> bool:
         return False
     state.counters["impressions"] += 1
     return True
+
+
+def recorded_later(state: LoopState, event_id: str) -> Future[bool]:
+    """Return a future of whether an event is on disk, resolved once everything that was queued before it is."""
+    if state.writer is None or state.is_closed:
+        raise StoreClosedError("the loop records nothing: it is closed or read-only")
+    return state.writer.submit(lambda tx: tx.event(event_id) is not None, event_ids=(event_id,))
 
 
 def fix_dimension(state: LoopState, embedding: Float32Array) -> None:
@@ -200,6 +208,21 @@ class Request(NamedTuple):
     at: float
 
 
+def _joined_once(tx: Transaction, signals: Sequence[Signal], request: Request | None, state: LoopState) -> list[Joined]:
+    """Store signals, or answer as before where their request was answered already."""
+    if request is None:
+        return join_all(tx, signals, state.rules)
+    before = tx.answer(request.key)
+    if before is None:
+        joined = join_all(tx, signals, state.rules)
+        body = msgspec.msgpack.encode([(one.feedback.status, one.feedback.reason) for one in joined])
+        tx.put_answer(Answer(request.key, request.digest, body, request.at))
+        return joined
+    if before.digest != request.digest:
+        return [Joined(Feedback("rejected", KEY_CONFLICT))] * len(signals)
+    return [Joined(Feedback(*one)) for one in msgspec.msgpack.decode(before.body)]
+
+
 def submit_signals(
     state: LoopState, signals: Sequence[Signal | Feedback], *, request: Request | None = None
 ) -> Future[list[Feedback]]:
@@ -214,17 +237,7 @@ def submit_signals(
     wanted = [signal for signal in signals if isinstance(signal, Signal)]
 
     def job(tx: Transaction) -> list[Joined]:
-        if request is None:
-            return join_all(tx, wanted, state.rules)
-        before = tx.answer(request.key)
-        if before is None:
-            joined = join_all(tx, wanted, state.rules)
-            body = msgspec.msgpack.encode([(one.feedback.status, one.feedback.reason) for one in joined])
-            tx.put_answer(Answer(request.key, request.digest, body, request.at))
-            return joined
-        if before.digest != request.digest:
-            return [Joined(Feedback("rejected", KEY_CONFLICT))] * len(wanted)
-        return [Joined(Feedback(*one)) for one in msgspec.msgpack.decode(before.body)]
+        return _joined_once(tx, wanted, request, state)
 
     answer: Future[list[Feedback]] = Future()
     answer.set_running_or_notify_cancel()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final, NamedTuple, cast, get_args
+from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 import msgspec
 import numpy as np
@@ -38,8 +38,10 @@ from dwell.storage import (
     store_secret,
 )
 
-__all__ = ["Start", "build_state", "check_limits"]
+__all__ = ["LoopRole", "Start", "build_state", "check_limits"]
 
+# A server owns its store, and leaves closing and learning to the learner beside it
+LoopRole = Role | Literal["server"]
 _FEATURES: Final = "features"
 MIN_TEMPERATURE: Final = (
     1e-6  # there odds of a thousandth of a standard deviation are exp(1000): float64 ends at exp(709)
@@ -165,6 +167,10 @@ def check_limits(limits: Limits) -> Limits:
     return limits
 
 
+def _store_role(role: LoopRole) -> Role:
+    return "owner" if role == "server" else role
+
+
 def build_state(
     where: str,
     *,
@@ -182,8 +188,7 @@ def build_state(
     pepper: bytes | str | None,
     tenant: str,
     seed: int,
-    role: Role = "owner",
-    is_learning_elsewhere: bool = False,
+    role: LoopRole = "owner",
 ) -> LoopState:
     """Return an open loop's state.
 
@@ -213,7 +218,7 @@ def build_state(
         attribution_window_s=_number("attribution_window_s", attribution_window_s, 0.0, 1e9),
         late_window_s=_number("late_window_s", late_window_s, 0.0, 1e9),
     )
-    store = open_store(where, tenant=tenant, durability=cast("Durability", durability), role=role)
+    store = open_store(where, tenant=tenant, durability=cast("Durability", durability), role=_store_role(role))
     try:
         identity = _identity(store, where, pepper, tenant, seed)
         names, live = _meet(store, start, temperature)
@@ -226,7 +231,7 @@ def build_state(
         raise
     return LoopState(
         store=store,
-        writer=Writer(store) if role == "owner" else None,
+        writer=Writer(store) if store.role == "owner" else None,
         config=settings,
         rules=rules,
         feature_names=names,
@@ -239,7 +244,7 @@ def build_state(
         live=replace(live, temperature=temperature),
         replayed=_replayed(store, where, settings.replay, rules=rules, limits=limits, identity=identity, names=names),
         n_erasures_seen=n_erasures,
-        is_learning_elsewhere=is_learning_elsewhere,
+        is_learning_elsewhere=role == "server",
     )
 
 

@@ -26,7 +26,7 @@ from dwell.records.arrays import Float32Array
 from dwell.records.impression import MAX_LOGGED_SCORES, Arm
 from dwell.storage import pseudonym
 
-__all__ = ["log_external", "rank"]
+__all__ = ["log_external", "rank", "shown_of"]
 
 _CANARY_SALT: Final = b"canary"
 
@@ -198,6 +198,13 @@ def _recorded(state: LoopState, request: Request, found: Candidates) -> Served |
         )
     state.counters["retried"] += 1
     return served
+
+
+def shown_of(state: LoopState, event_id: str) -> list[str] | None:
+    """Return the ids that an event's user saw, in order; None where the event is not on disk."""
+    with state.store.snapshot() as reader:
+        event = reader.event(event_id)
+    return None if event is None else list(event.shown)
 
 
 def _are_same(impression: Impression, ids: Sequence[str]) -> bool:

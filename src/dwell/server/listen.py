@@ -7,7 +7,10 @@ whole within a deadline, are bounded in size, and idle connections can not take 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
+import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -124,6 +127,22 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
 
+class _Server(Server):
+    """uvicorn's server without its last act: raising the signal again, which would cut what is still to be written."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at SIGINT or SIGTERM; a second one does not wait for requests."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
 def protocol_of(max_connections: int, header_deadline_s: float = HEADER_DEADLINE_S) -> type[GuardedProtocol]:
     """Return the protocol with its figures: uvicorn takes a class and passes it no settings."""
     figures = {"max_connections": max_connections, "header_deadline_s": header_deadline_s}
@@ -152,4 +171,4 @@ def server(app: Any, settings: ListenSettings, *, header_deadline_s: float = HEA
         timeout_keep_alive=10,
         timeout_graceful_shutdown=10,
     )
-    return Server(config)
+    return _Server(config)

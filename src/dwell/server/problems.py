@@ -14,6 +14,7 @@ from dwell.errors import (
     DwellError,
     EvaluationError,
     FeatureSchemaError,
+    LearnerDown,
     LearningError,
     PromotionError,
     RecordError,
@@ -34,6 +35,7 @@ _STATUS: Final = {
     "not_found": 404,
     "unknown_event": 404,
     "unknown_version": 404,
+    "method_not_allowed": 405,
     "timeout": 408,
     "conflict": 409,
     "idempotency_conflict": 409,
@@ -46,6 +48,7 @@ _STATUS: Final = {
     "too_many_requests": 429,
     "headers_too_large": 431,
     "overloaded": 503,
+    "learner_down": 503,
     "store_busy": 503,
     "disk_full": 503,
 }
@@ -113,7 +116,7 @@ def problem_of(error: Exception, *, request_id: str = "") -> Problem:
             500, "internal", said, "", "Try again; the log has the cause under this request id.", request_id
         )
     status = _status_of(error)
-    if isinstance(error, StorageError) and status == 503:
+    if isinstance(error, StorageError) and status == 503 and not isinstance(error, LearnerDown):
         code = error.code if error.code in _STATUS else "storage"
         return _problem(503, code, "the store can not do that now", "", "Try again in a moment.", request_id)
     return _problem(status, error.code, error.message, _pointer(error.field or ""), error.hint, request_id)

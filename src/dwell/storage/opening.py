@@ -21,8 +21,8 @@ def open_store(where: str, *, tenant: str = "", durability: Durability = "full",
         where: ":memory:", or the path of a SQLite file.
         tenant: Whose facts; "" is the default tenant.
         durability: "full": an acknowledged write survives a power cut. "relaxed": a power cut may take the last ones.
-        role: "owner" ingests, and there is one; "learner" closes, learns and judges beside it, and there is one; "admin"
-            writes a little beside them; "reader" never writes.
+        role: "owner" ingests, and there is one; "learner" closes, learns and judges beside it, and there is one;
+            "admin" writes a little beside them; "reader" never writes.
 
     Raises:
         ConfigError: A durability or role that does not exist, or a place that can not hold a store, as a folder.

@@ -12,14 +12,22 @@ from dwell.loop import Loop
 NOT_THERE = {
     "challenge": "grows trees on the events: it runs where they are",
     "close_events": "the server's learner closes events on its own schedule",
+    "counts": "`counters` counts what the client saw; the server's own are in /metrics",
     "export": "`dwell export` runs beside the server; `experiences` gives the newest ones",
+    "health_snapshot": "what the report is made of stays where it is made",
     "is_erased": "imports ask it, beside the store",
+    "is_recording": "the server's /readyz tells it",
+    "last_seq": "a place in a store's own order",
     "proposed": "the wire tells the live params; `TrainReport.proposed` has the proposal",
+    "pseudonym": "the pepper stays with the store",
     "recorded": "imports and exports read it, beside the store",
+    "refresh": "the server follows its learner by itself",
     "rewards": "imports and exports read it, beside the store",
+    "shown": "the server asks it, to check tokens",
     "signals": "imports and exports read it, beside the store",
     "submit_feedback_many": "`submit_feedback` makes batches, each under a request key of the client's own",
     "version": "calls that take params take the number of a version",
+    "when_recorded": "`rank` over the wire may wait for it: the field `wait`",
 }
 # What a client has beyond it: arguments that only make sense where several people move the same params.
 MORE = {"promote": {"expected_version"}, "rollback": {"expected_version"}}

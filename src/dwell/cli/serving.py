@@ -1,0 +1,116 @@
+"""`dwell serve`: the loop behind HTTP, with its learner beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dwell.cli.printing import examples, say
+from dwell.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dwell.config import Config
+
+__all__ = ["serve"]
+
+
+@click.command()
+@click.argument("store", required=False)
+@click.option("--config", "config_path", type=click.Path(dir_okay=False), help="A TOML file: see `dwell config show`.")
+@click.option("--features", help="Names of the features of every candidate, comma-separated; else those of the store.")
+@click.option("--mode", type=click.Choice(["log-only", "shadow", "canary", "live"]), help="What users are served.")
+@click.option("--host", help="Address to listen on; beyond this machine it takes keys.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port; 0 takes a free one.")
+@click.option("--no-auth", is_flag=True, help="Ask nobody for a key. On this machine only.")
+@click.option("--example", is_flag=True, help="Serve a search page at /example whose clicks teach the loop.")
+@examples(
+    "dwell serve search.dwell --features bm25,cosine --no-auth",
+    "dwell keys create --kind secret --name shop search.dwell",
+    "dwell serve --config dwell.toml",
+)
+def serve(
+    store: str | None,
+    config_path: str | None,
+    features: str | None,
+    mode: str | None,
+    host: str | None,
+    port: int | None,
+    *,
+    no_auth: bool,
+    example: bool,
+) -> None:
+    """Serve a store over HTTP: rank, log, feed back, and learn in a process of its own.
+
+    Without a STORE, that of the configuration is served. It is made where it is not there yet.
+    """
+    import os
+
+    from dwell.config import read_config
+
+    config = read_config(config_path, os.environ)
+    where = store or config.store.where
+    if not where:
+        raise ConfigError(
+            "nothing says what to serve", field="store.where", value="", hint="Name a store, or set it in the file."
+        )
+    settings = dataclasses.replace(
+        config.serve,
+        host=config.serve.host if host is None else host,
+        port=config.serve.port if port is None else port,
+        is_example_served=config.serve.is_example_served or example,
+    )
+    check_open(settings.host, no_auth=no_auth)
+    arguments = _arguments(config, features, mode)
+    _run(where, arguments, dataclasses.replace(config, serve=settings), no_auth=no_auth)
+
+
+def check_open(host: str, *, no_auth: bool) -> None:
+    """Refuse to serve without keys what others can reach.
+
+    Raises:
+        ConfigError: The address is not of this machine alone.
+    """
+    if not no_auth:
+        return
+    try:
+        is_own = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_own = False
+    if not is_own:
+        raise ConfigError(
+            "without keys the service listens on this machine only",
+            field="serve.host",
+            value=host,
+            hint="Leave --no-auth out and make keys with `dwell keys create`, or listen on 127.0.0.1.",
+        )
+
+
+def _arguments(config: Config, features: str | None, mode: str | None) -> dict[str, Any]:
+    found = {**config.store.arguments(), "config": config}
+    if features is not None:
+        found["features"] = [name.strip() for name in features.split(",") if name.strip()]
+    if mode is not None:
+        found["mode"] = mode
+    return found
+
+
+def _run(where: str, arguments: dict[str, Any], config: Config, *, no_auth: bool) -> None:
+    from dwell.errors import MissingDependencyError
+
+    try:
+        from dwell.server.running import run_service
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "dwell":
+            raise
+        raise MissingDependencyError(
+            f"`dwell serve` needs the package {error.name}", hint="Install it: pip install 'dwell[server]'"
+        ) from error
+    library = None
+    if config.serve.is_example_served:
+        from dwell.demo.example import python_library
+
+        library = python_library
+    run_service(where, arguments, config.serve, is_open=no_auth, say=say, open_library=library)

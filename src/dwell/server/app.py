@@ -1,0 +1,118 @@
+"""The service as one ASGI application: routes behind the guard, every error a problem document."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from dwell.errors import RequestError
+from dwell.server.endpoints import ENDPOINTS, Endpoint
+from dwell.server.guard import App, Guard, GuardLimits
+from dwell.server.house import House
+from dwell.server.openapi import docs_page, openapi_document
+from dwell.server.problems import MEDIA_TYPE, problem_of, retry_after_of
+
+__all__ = ["build_app"]
+
+_log = logging.getLogger("dwell.serve")
+_CODES: Final = {404: "not_found", 405: "method_not_allowed"}
+
+
+def build_app(house: House, *, more: Sequence[BaseRoute] = ()) -> App:
+    """Return the application.
+
+    Args:
+        house: What it serves from; the caller closes it after the server has stopped.
+        more: Further routes, as those of the page.
+    """
+    document = openapi_document(ENDPOINTS)
+    encoded, page = msgspec.json.encode(document), docs_page(document)
+    routes: list[BaseRoute] = [_route(house, endpoint) for endpoint in ENDPOINTS]
+    routes += [
+        Route("/openapi.json", partial(_fixed, body=encoded, media_type="application/json")),
+        Route("/docs", partial(_fixed, body=page.encode(), media_type="text/html; charset=utf-8")),
+        *more,
+    ]
+    inner = Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})
+    inner.state.house = house
+    settings = house.settings
+    limits = GuardLimits(
+        max_body_bytes=settings.max_body_bytes,
+        body_deadline_s=settings.body_timeout_s,
+        origins=frozenset(settings.origins),
+    )
+    return Guard(inner, limits)
+
+
+def _fixed(_request: Request, *, body: bytes, media_type: str) -> Response:
+    return Response(body, media_type=media_type)
+
+
+def _route(house: House, endpoint: Endpoint) -> Route:
+    return Route(endpoint.path, _counted(house, endpoint), methods=[endpoint.method])
+
+
+def _counted(house: House, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    """Return the handler with what all of them share: admission, errors as problems, counting."""
+
+    async def handler(request: Request) -> Response:
+        if house.n_in_flight >= house.settings.max_in_flight and endpoint.needs != "nobody":
+            busy = RequestError(
+                "too many requests are being worked on", code="overloaded", retry_after_s=1.0, hint="Send it again."
+            )
+            return _counted_answer(house, endpoint, _told(request, busy))
+        house.n_in_flight += 1
+        try:
+            answer = await endpoint.handler(request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a problem document
+            answer = _told(request, error)
+        finally:
+            house.n_in_flight -= 1
+        return _counted_answer(house, endpoint, answer)
+
+    return handler
+
+
+def _counted_answer(house: House, endpoint: Endpoint, answer: Response) -> Response:
+    house.requests[endpoint.path, answer.status_code] += 1
+    return answer
+
+
+def _told(request: Request, error: Exception) -> Response:
+    request_id = str(getattr(request.state, "request_id", ""))
+    problem = problem_of(error, request_id=request_id)
+    if problem.status >= 500 and problem.code not in {"overloaded", "learner_down"}:
+        _log.error("request %s: %s: %s", request_id, type(error).__name__, problem.code, exc_info=error)
+    headers: dict[str, str] = {}
+    retry = retry_after_of(error)
+    if retry is not None:
+        headers["retry-after"] = str(retry)
+    if problem.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return Response(msgspec.json.encode(problem), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    code = _CODES.get(status, "not_found")
+    found = RequestError(
+        "there is nothing here" if status == 404 else "another method is due here",
+        code=code,
+        field=request.url.path,
+        hint="GET /docs shows what there is.",
+    )
+    answer = _told(request, found)
+    headers: dict[str, Any] = getattr(error, "headers", None) or {}
+    for name, value in headers.items():
+        answer.headers[name] = value
+    answer.status_code = status
+    return answer

@@ -1,0 +1,110 @@
+"""Every call of the API in one table: the routes and the OpenAPI document are both made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dwell.server import judging_routes, serving_routes, ubi_routes, watching_routes
+from dwell.server.wire import (
+    ActivateBody,
+    ActivateReply,
+    EraseBody,
+    ErasedReply,
+    EvaluateBody,
+    FeedbackBody,
+    FeedbackReplies,
+    FeedbackReply,
+    HistoryReply,
+    Item,
+    LogBody,
+    LogReply,
+    PromoteBody,
+    PromoteReply,
+    RankBody,
+    RankReply,
+    RollbackBody,
+    TrainBody,
+    UbiReply,
+)
+
+__all__ = ["ENDPOINTS", "Endpoint"]
+
+Needs = Literal["nobody", "public", "secret", "admin"]
+
+
+class Endpoint(NamedTuple):
+    """One call.
+
+    Attributes:
+        method: "GET" or "POST".
+        path: Its path.
+        handler: What answers.
+        needs: The least kind of key.
+        summary: What it does, in one line.
+        body: Types that the body may be, in JSON.
+        reply: Types that the answer may be, in JSON; none where it is a free object.
+        query: {name: (lowest, highest)} of numbers in the address.
+        other: Content type of an answer that is no JSON, or "".
+        lines: Whether the body may be NDJSON.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    handler: Callable[[Request], Awaitable[Response]]
+    needs: Needs
+    summary: str
+    body: tuple[Any, ...] = ()
+    reply: tuple[Any, ...] = ()
+    query: dict[str, tuple[float, float]] = {}  # noqa: RUF012 - a NamedTuple's default, never changed
+    other: str = ""
+    lines: bool = False
+
+
+_LINES: Final = "application/x-ndjson"
+
+ENDPOINTS: Final = (
+    Endpoint("POST", "/v1/rank", serving_routes.rank, "secret", "Order candidates.", (RankBody,), (RankReply,)),
+    Endpoint(
+        "POST", "/v1/log_retrieval", serving_routes.log_retrieval, "secret", "Record a list ordered elsewhere.",
+        (LogBody,), (LogReply,),
+    ),
+    Endpoint(
+        "POST", "/v1/feedback", serving_routes.feedback, "public", "Join reactions with what was served.",
+        (Item, list[Item], FeedbackBody), (FeedbackReply, FeedbackReplies), lines=True,
+    ),
+    Endpoint(
+        "POST", "/v1/activate", serving_routes.activate, "secret", "Tell that a deferred list was shown.",
+        (ActivateBody,), (ActivateReply,),
+    ),
+    Endpoint("GET", "/v1/params", judging_routes.params, "secret", "The params in force."),
+    Endpoint(
+        "GET", "/v1/history", judging_routes.history, "secret", "The ledger, newest last.", (), (HistoryReply,),
+        {"limit": (1, 1_000)},
+    ),
+    Endpoint(
+        "POST", "/v1/evaluate", judging_routes.evaluate, "admin", "Judge params; nothing moves.", (EvaluateBody,),
+    ),
+    Endpoint(
+        "POST", "/v1/promote", judging_routes.promote, "admin", "Make params live on evidence.",
+        (PromoteBody,), (PromoteReply,),
+    ),
+    Endpoint("POST", "/v1/rollback", judging_routes.rollback, "admin", "Return to an earlier one.", (RollbackBody,)),
+    Endpoint("POST", "/v1/train", judging_routes.train, "admin", "Learn now.", (TrainBody,)),
+    Endpoint("GET", "/v1/health", judging_routes.health, "secret", "How the loop is."),
+    Endpoint(
+        "GET", "/v1/experiences", judging_routes.experiences, "admin", "What was served.", (), (),
+        {"since": (0.0, 1e11), "limit": (1, 1_000)}, _LINES,
+    ),
+    Endpoint("POST", "/v1/erase", judging_routes.erase, "admin", "Forget a user.", (EraseBody,), (ErasedReply,)),
+    Endpoint(
+        "POST", "/ubi/queries", ubi_routes.queries, "public", "Take UBI queries.", (), (UbiReply,), lines=True,
+    ),
+    Endpoint("POST", "/ubi/events", ubi_routes.events, "public", "Take UBI events.", (), (UbiReply,), lines=True),
+    Endpoint("GET", "/metrics", watching_routes.metrics, "admin", "Figures for Prometheus.", other="text/plain"),
+    Endpoint("GET", "/livez", watching_routes.live, "nobody", "Whether the process answers."),
+    Endpoint("GET", "/readyz", watching_routes.ready, "nobody", "Whether requests can be served."),
+)  # fmt: skip

@@ -1,0 +1,193 @@
+"""What the service holds while it runs: a loop per tenant, the keys, the learner's link, and what was counted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dwell.config import ServeSettings
+from dwell.errors import DwellError, StorageError
+from dwell.health import HealthSnapshot
+from dwell.loop import Loop, open_loop
+from dwell.records import Served
+from dwell.server.keys import Key, Keyring, authenticated, read_keyring
+from dwell.server.learner import Plan
+from dwell.server.learner_link import LearnerLink
+from dwell.server.rate_limits import Limiter, RateLimits
+from dwell.server.tokens import SigningKey, mint, read_signing_keys, signing_keys, verify
+
+__all__ = ["House", "open_house"]
+
+_POLL_S: Final = 0.5  # a revoked key is refused within a second
+_NOBODY: Final = Key(id="no-auth", kind="admin", tenant="", name="everybody on this machine", created_at=0.0)
+
+
+@dataclass(slots=True, eq=False)
+class House:
+    """Everything that the routes share. Safe from any thread.
+
+    Attributes:
+        where: The store's file.
+        arguments: Of `dwell.open`, for every tenant.
+        settings: How to serve.
+        link: The learner.
+        is_open: Whether no key is asked for.
+        started_at: UTC epoch seconds.
+        limiter: How often public callers may ask.
+        is_draining: Whether the service is being shut down.
+        n_in_flight: Requests that are worked on.
+        requests: Number of answers by route and status.
+        snapshots: What the learner last said of each tenant's loop.
+    """
+
+    where: str
+    arguments: Mapping[str, Any]
+    settings: ServeSettings
+    link: LearnerLink
+    is_open: bool
+    started_at: float
+    limiter: Limiter
+    _loops: dict[str, Loop] = field(default_factory=dict)
+    _keyring: Keyring = field(default_factory=Keyring)
+    _signing: tuple[SigningKey, ...] = ()
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _looked_at: float = -1.0
+    _data_version: int = -1
+    is_draining: bool = False
+    n_in_flight: int = 0
+    requests: Counter[tuple[str, int]] = field(default_factory=Counter)
+    snapshots: dict[str, HealthSnapshot] = field(default_factory=dict)
+
+    def loop(self, tenant: str) -> Loop:
+        """Return a tenant's loop, opened at its first use.
+
+        Raises:
+            StorageError: It can not be opened.
+        """
+        found = self._loops.get(tenant)
+        if found is not None:
+            return found
+        with self._lock:
+            found = self._loops.get(tenant)
+            if found is None:
+                found = open_loop(self.where, **self.arguments, tenant=tenant, strict=True, _role="server")
+                self._loops[tenant] = found
+        self.link.follow(tenant)
+        return found
+
+    def loops(self) -> dict[str, Loop]:
+        """Return the loops that are open, by tenant."""
+        return dict(self._loops)
+
+    def key_of(self, presented: str | None) -> Key | None:
+        """Return whose key this is; None for none, a wrong one, or one that is over."""
+        if self.is_open:
+            return _NOBODY
+        if not presented:
+            return None
+        self._refresh()
+        return authenticated(self._keyring, presented, time.time())
+
+    def token_for(self, served: Served, user: str | None, tenant: str) -> str:
+        """Return the signed token of a list that is about to be shown to a user."""
+        return self.token(served.event_id, served.ids, user, tenant)
+
+    def token(self, event_id: str, shown: Sequence[str], user: str | None, tenant: str) -> str:
+        """Return the signed token of a list that is shown to a user."""
+        self._refresh()
+        return mint(
+            self._signing,
+            tenant=tenant,
+            event_id=event_id,
+            served=shown,
+            subject=self._subject(user, tenant),
+            expires_at=time.time() + self.settings.token_lifetime_s,
+        )
+
+    def check_token(self, token: str | None, *, tenant: str, event_id: str, user: str | None) -> None:
+        """Return where a token proves that this list was served to this user.
+
+        Raises:
+            TokenInvalid: In every other case, with one message.
+        """
+        verify(
+            self._signing,
+            token or "",
+            tenant=tenant,
+            event_id=event_id,
+            subject=self._subject(user, tenant),
+            now=time.time(),
+            served=self.loop(tenant).shown(event_id),
+        )
+
+    def _subject(self, user: str | None, tenant: str) -> str:
+        return "" if user is None else self.loop(tenant).pseudonym(user)
+
+    def _refresh(self) -> None:
+        """Take over the keys that another process changed, looked for twice a second."""
+        now = time.monotonic()
+        if now - self._looked_at < _POLL_S:
+            return
+        self._looked_at = now
+        store = self.loop(self.arguments_tenant)._state.store  # noqa: SLF001 - keys are the store's, not a tenant's
+        version = store.data_version()
+        if version == self._data_version:
+            return
+        with store.snapshot() as reader:
+            keyring, signing = read_keyring(reader), read_signing_keys(reader)
+        self._keyring = keyring
+        self._signing = signing or self._signing
+        self._data_version = version
+
+    @property
+    def arguments_tenant(self) -> str:
+        """Return the tenant whose loop is always open."""
+        return ""
+
+    def close(self) -> None:
+        """Write what is queued, end the learner and release the store."""
+        self.is_draining = True
+        self.link.close()
+        for loop in self.loops().values():
+            loop.close()
+
+
+def open_house(where: str, arguments: Mapping[str, Any], settings: ServeSettings, *, is_open: bool = False) -> House:
+    """Return a running house: the default tenant's loop is open and the learner is on its way.
+
+    Args:
+        where: The store's file, made where it is not there yet.
+        arguments: Of `dwell.open`, without `tenant` and `strict`.
+        settings: How to serve.
+        is_open: Whether no key is asked for.
+
+    Raises:
+        StorageError: The store can not be opened, or lives in memory, where no learner can stand beside it.
+        ConfigError: An argument is out of range.
+    """
+    if where == ":memory:":
+        raise StorageError(
+            "a store in memory has no room for the learner's process", code="in_memory", hint="Give a file's path."
+        )
+    learner_arguments = dict(arguments)
+    plan = Plan(where, learner_arguments, settings.train_every_s, settings.train_after_events)
+    limits = RateLimits(
+        per_key=settings.requests_per_minute_per_key,
+        per_address=settings.requests_per_minute_per_address,
+        per_subject=settings.requests_per_minute_per_subject,
+    )
+    limiter = Limiter(limits, time.monotonic)
+    house = House(where, dict(arguments), settings, LearnerLink(plan), is_open, time.time(), limiter)
+    try:
+        loop = house.loop("")
+        house._signing = signing_keys(loop._state.store, now=time.time())  # noqa: SLF001 - keys are the store's
+        house._refresh()  # noqa: SLF001 - of the same module
+    except DwellError:
+        house.close()
+        raise
+    house.link.start()
+    return house

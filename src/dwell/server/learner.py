@@ -1,0 +1,170 @@
+"""The learner's own process: it closes, learns, judges and promotes for every tenant, on a schedule or when called.
+
+It shares nothing with the process that serves but the store and one pipe: it may be slow, and it may die, and nobody's
+search notices. When the pipe ends, so does it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+from dwell.errors import DwellError, StorageError
+from dwell.loop import Loop, TrainReport, open_loop
+from dwell.records import Params
+from dwell.server.wire import plain
+
+__all__ = ["Plan", "run_learner"]
+
+_log = logging.getLogger("dwell.learner")
+
+_NICE: Final = 10  # a search comes before learning from it
+_LOOK_S: Final = 1.0  # how often the volume is looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the learner is told when it starts.
+
+    Attributes:
+        where: The store's file.
+        arguments: Of `dwell.open`, the same ones that the serving process has.
+        train_every_s: Longest time between two rounds of a tenant that got events, > 0.
+        train_after_events: Events after which a round begins earlier, >= 1.
+    """
+
+    where: str
+    arguments: Mapping[str, Any]
+    train_every_s: float
+    train_after_events: int
+
+
+@dataclass(slots=True)
+class _Tenant:
+    loop: Loop
+    trained_at: float
+    last_seq: int = 0
+    failures: int = 0
+    error: str = ""
+
+
+class _Learner:
+    """The loops that one process learns for."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._tenants: dict[str, _Tenant] = {}
+
+    def tenant(self, name: str) -> _Tenant:
+        """Return a tenant's loop, opened at its first use.
+
+        Raises:
+            StorageError: The store can not be opened.
+        """
+        found = self._tenants.get(name)
+        if found is None:
+            loop = open_loop(self._plan.where, **self._plan.arguments, tenant=name, _role="learner")
+            found = self._tenants[name] = _Tenant(loop, trained_at=time.monotonic())
+        return found
+
+    def call(self, name: str, tenant: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - what can be sent
+        """Return what one of the loop's calls gives, as it travels: params hold views that no pipe takes.
+
+        Raises:
+            DwellError: As the loop's own call.
+        """
+        if name == "follow":
+            self.tenant(tenant)
+            return None
+        of = self.tenant(tenant)
+        if name == "train":
+            return plain(self.train(of, **arguments))
+        if name == "snapshot":
+            return of.loop.health_snapshot()
+        if name == "evaluate":
+            return plain(of.loop.evaluate(_params(of.loop, arguments)))
+        if name == "promote":
+            force = bool(arguments["force"])
+            of.loop.promote(_params(of.loop, arguments), force=force)
+            return plain(of.loop.params), plain(of.loop.history()[-1])
+        raise StorageError(f"the learner knows no call {name!r}", code="internal")
+
+    def train(self, of: _Tenant, *, steps: int | None = None) -> TrainReport:
+        """Return the report of one round."""
+        of.trained_at = time.monotonic()
+        of.last_seq = of.loop.last_seq()
+        return of.loop.train(steps=steps)
+
+    def rounds(self) -> None:
+        """Train every tenant whose time has come or that got many events; a failure is logged and tried again."""
+        for name, of in self._tenants.items():
+            n_new = of.loop.last_seq() - of.last_seq
+            # what is open closes without new events, too: a quiet tenant is looked at as often
+            is_due = time.monotonic() - of.trained_at >= self._plan.train_every_s * 2 ** min(of.failures, 6)
+            if not is_due and n_new < self._plan.train_after_events:
+                continue
+            try:
+                report = self.train(of)
+            except DwellError as error:
+                of.failures += 1
+                of.error = f"{error.code}: {error}"
+                _log.warning("learning for tenant %r failed: %s", name, error)
+            else:
+                of.failures, of.error = 0, ""
+                if report.n_closed or report.n_steps:
+                    _log.info(
+                        "tenant %r: %d closed, %d steps, %s", name, report.n_closed, report.n_steps, report.ended_by
+                    )
+
+    def close(self) -> None:
+        for of in self._tenants.values():
+            of.loop.close()
+
+
+def _params(loop: Loop, asked: Mapping[str, Any]) -> Params:
+    version, weights = asked.get("version"), asked.get("weights")
+    if version is not None:
+        return loop.version(version)
+    return Params(version=0, weights=weights or {}, temperature=loop.params.temperature)
+
+
+def run_learner(pipe: Connection, plan: Plan) -> None:
+    """Serve calls from the pipe and learn in between, until the pipe ends.
+
+    Args:
+        pipe: Takes (number, call, tenant, arguments) and gives (number, result, error).
+        plan: What to learn from, and when.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both: the serving process says when to stop
+    os.nice(_NICE)
+    learner = _Learner(plan)
+    try:
+        while True:
+            if pipe.poll(_LOOK_S):
+                _answer(pipe, learner)
+            else:
+                learner.rounds()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the serving process has ended
+    finally:
+        learner.close()
+
+
+def _answer(pipe: Connection, learner: _Learner) -> None:
+    number, name, tenant, arguments = pipe.recv()
+    result: object = None
+    failure: Exception | None = None
+    try:
+        result = learner.call(name, tenant, arguments)
+    except Exception as error:  # noqa: BLE001 - whoever asked is told, and the learner goes on
+        failure = error
+    try:
+        pipe.send((number, result, failure))
+    except (TypeError, AttributeError, ValueError) as error:  # what can not be sent is still an answer
+        pipe.send((number, None, StorageError(f"the answer can not be sent: {error}", code="internal")))

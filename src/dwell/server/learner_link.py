@@ -1,0 +1,174 @@
+"""The serving process's end of the pipe: calls to the learner, and a new learner where the old one died."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import multiprocessing
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+from dwell.errors import LearnerDown
+from dwell.server.learner import Plan, run_learner
+
+__all__ = ["LearnerLink"]
+
+_log = logging.getLogger("dwell.serve")
+
+_FIRST_PAUSE_S: Final = 1.0  # between two starts; doubles with every death, so that a broken store is not hammered
+_LONGEST_PAUSE_S: Final = 60.0
+_STEADY_S: Final = 120.0  # a learner that lived so long died of something new
+_JOIN_S: Final = 10.0
+
+
+class LearnerLink:
+    """Calls to the learner's process, from any thread; started anew whenever it ends.
+
+    Args:
+        plan: What the learner is told.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._waiting: dict[int, Future[Any]] = {}
+        self._tenants: set[str] = set()
+        self._pipe: Connection | None = None
+        self._process: Any = None
+        self._is_closing = threading.Event()
+        self._n_starts = 0
+        self._thread = threading.Thread(target=self._keep, name="dwell-learner-link", daemon=True)
+
+    def start(self) -> None:
+        """Start the learner and keep it running."""
+        self._thread.start()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a learner runs."""
+        process = self._process
+        return process is not None and process.is_alive()
+
+    @property
+    def n_starts(self) -> int:
+        """How often a learner was started."""
+        return self._n_starts
+
+    @property
+    def pid(self) -> int | None:
+        """The learner's process id, or None."""
+        return None if self._process is None else self._process.pid
+
+    def follow(self, tenant: str) -> None:
+        """Have the learner learn for a tenant from now on."""
+        with self._lock:
+            is_new = tenant not in self._tenants
+            self._tenants.add(tenant)
+        if is_new and self.is_up:
+            self.submit("follow", tenant, {})
+
+    def submit(self, name: str, tenant: str, arguments: Mapping[str, Any]) -> Future[Any]:
+        """Return a future of one of the loop's calls.
+
+        Raises (in the future):
+            LearnerDown: There is no learner at the moment, or it ended before it answered.
+        """
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        number = next(self._numbers)
+        with self._lock:
+            pipe = self._pipe
+            if pipe is None:
+                future.set_exception(_down())
+                return future
+            self._waiting[number] = future
+            try:
+                pipe.send((number, name, tenant, dict(arguments)))
+            except OSError:
+                self._waiting.pop(number, None)
+                future.set_exception(_down())
+        return future
+
+    async def call(self, name: str, tenant: str, arguments: Mapping[str, Any], *, timeout_s: float) -> Any:  # noqa: ANN401
+        """Return what one of the loop's calls gives.
+
+        Raises:
+            LearnerDown: There is no learner, or it did not answer in time: it may be learning.
+            DwellError: As the loop's own call.
+        """
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(self.submit(name, tenant, arguments)), timeout_s)
+        except TimeoutError as error:
+            raise LearnerDown(
+                f"the learner did not answer within {timeout_s:g} s", hint="It may be learning: try again."
+            ) from error
+
+    def close(self) -> None:
+        """End the learner: it is told by the end of the pipe, and has ten seconds."""
+        self._is_closing.set()
+        with self._lock:
+            pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+        process = self._process
+        if process is not None:
+            process.join(_JOIN_S)
+            if process.is_alive():
+                process.terminate()
+                process.join(_JOIN_S)
+
+    def _keep(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while not self._is_closing.is_set():
+            began = time.monotonic()
+            self._run_one()
+            if self._is_closing.is_set():
+                return
+            pause_s = _FIRST_PAUSE_S if time.monotonic() - began > _STEADY_S else min(2 * pause_s, _LONGEST_PAUSE_S)
+            _log.warning("the learner ended; another one starts in %g s", pause_s)
+            self._is_closing.wait(pause_s)
+
+    def _run_one(self) -> None:
+        context = multiprocessing.get_context("spawn")  # a forked child would inherit the store
+        ours, theirs = context.Pipe()
+        process = context.Process(target=run_learner, args=(theirs, self._plan), name="dwell-learner", daemon=True)
+        process.start()
+        theirs.close()
+        self._process, self._n_starts = process, self._n_starts + 1
+        with self._lock:
+            self._pipe = ours
+            tenants = list(self._tenants)
+        for tenant in tenants:
+            self.submit("follow", tenant, {})
+        try:
+            while True:
+                number, result, failure = ours.recv()
+                with self._lock:
+                    future = self._waiting.pop(number, None)
+                if future is not None and failure is None:
+                    future.set_result(result)
+                elif future is not None:
+                    future.set_exception(failure)
+        except (EOFError, OSError):
+            pass
+        finally:
+            with self._lock:
+                self._pipe = None
+                lost, self._waiting = self._waiting, {}
+            for future in lost.values():
+                future.set_exception(_down())
+            with contextlib.suppress(OSError):
+                ours.close()
+            process.join(_JOIN_S)
+
+
+def _down() -> LearnerDown:
+    return LearnerDown("the learner is not running", hint="It is started anew by itself; try again in a moment.")

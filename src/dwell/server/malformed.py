@@ -1,0 +1,98 @@
+"""Where a body is wrong: the field by name, also where a strict decoder only says that something is."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from dwell.errors import RecordError
+
+__all__ = ["told"]
+
+_AT: Final = re.compile(r" - at `(?:key in )?\$(.*)`$")
+_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_REMEDY: Final = "Correct this field; GET /openapi.json describes every body."
+
+
+def told(body: bytes, error: Exception) -> RecordError:
+    """Return the error that names code, field and remedy of a body that could not be read.
+
+    Args:
+        body: The body; looked at a second time, slowly, only because it is refused.
+        error: What the strict decoder said.
+    """
+    found = _not_finite(body)
+    if found is not None:
+        return RecordError(
+            "a number is not finite", code="non_finite", field=found, value="not finite", hint="Send finite numbers."
+        )
+    if isinstance(error, RecursionError):
+        return _malformed("it is nested too deeply", "Nest at most 64 deep.")
+    if not isinstance(error, msgspec.ValidationError):
+        return _malformed(str(error), "Send one JSON document in UTF-8.")
+    words = str(error)
+    at = _AT.search(words)
+    message = words[: at.start()] if at else words
+    steps: list[str | int] = []
+    for name, index in _STEP.findall(at[1]) if at else []:
+        steps.append(name or (int(index) if index.isdigit() else index))
+    code = "unknown_field" if "unknown field" in message else "type"
+    if "out of range" in message:
+        code = "non_finite"
+    return RecordError(
+        f"the body does not fit: {message}", code=code, field=_named(body, steps), value="(see detail)", hint=_REMEDY
+    )
+
+
+def _malformed(words: str, hint: str) -> RecordError:
+    return RecordError(f"the body is no JSON: {words}", code="malformed_json", field="", value="(body)", hint=hint)
+
+
+def _not_finite(body: bytes) -> str | None:
+    """Return the name of the first number that is not finite, or None."""
+    try:
+        document = json.loads(body)  # takes NaN, Infinity and 1e999, which no strict decoder does
+    except (ValueError, RecursionError):
+        return None
+    return next((_text(path) for path, value in _leaves(document) if _is_not_finite(value)), None)
+
+
+def _is_not_finite(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _leaves(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], object]]:
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield from _leaves(one, (*path, name))
+    elif isinstance(value, list):
+        for i, one in enumerate(value):
+            yield from _leaves(one, (*path, i))
+    else:
+        yield path, value
+
+
+def _named(body: bytes, steps: list[str | int]) -> str:
+    """Return a path in words; "..." stands for a key that the decoder does not name, and is looked for."""
+    if "..." not in steps:
+        return _text(tuple(steps))
+    at = steps.index("...")
+    try:
+        inside: Any = json.loads(body)
+        for step in steps[:at]:
+            inside = inside[step]
+        fits = (str, int, float, type(None))
+        wrong = [k for k, v in inside.items() if isinstance(v, bool) or not isinstance(v, fits)]
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        wrong = []
+    return _text((*steps[:at], *wrong[:1]))
+
+
+def _text(path: tuple[str | int, ...]) -> str:
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return text.removeprefix(".")

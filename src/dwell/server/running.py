@@ -1,0 +1,73 @@
+"""The service from its start to its end: open, listen, answer, drain, write, close."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.routing import BaseRoute
+
+from dwell.config import ServeSettings
+from dwell.server.app import build_app
+from dwell.server.house import House, open_house
+from dwell.server.listen import ListenSettings, server
+from dwell.server.page_routes import Library, page_routes
+
+__all__ = ["run_service"]
+
+
+def run_service(
+    where: str,
+    arguments: Mapping[str, Any],
+    settings: ServeSettings,
+    *,
+    is_open: bool,
+    say: Callable[[str], None],
+    open_library: Callable[[], Library] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM: then no new request is taken, those at work are answered, and all is written.
+
+    Args:
+        where: The store's file.
+        arguments: Of `dwell.open`.
+        settings: How to serve.
+        is_open: Whether no key is asked for.
+        say: Prints a line: where it listens, and what to do next.
+        open_library: What the search page at /example searches; without it there is none.
+
+    Raises:
+        StorageError: The store can not be opened.
+        ConfigError: An argument is out of range, or the example does not fit the store.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    house = open_house(where, arguments, settings, is_open=is_open)
+    try:
+        app = build_app(house, more=_pages(house, open_library))
+        asyncio.run(_serve(app, settings, say, is_open=is_open))
+    finally:
+        house.close()
+
+
+async def _serve(app: Any, settings: ServeSettings, say: Callable[[str], None], *, is_open: bool) -> None:  # noqa: ANN401
+    listen = ListenSettings(settings.host, settings.port, settings.max_connections)
+    found = server(app, listen, header_deadline_s=settings.header_timeout_s)
+    serving = asyncio.create_task(found.serve())
+    while not found.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody
+        await asyncio.sleep(0.01)
+    if found.started:
+        port = found.servers[0].sockets[0].getsockname()[1]
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        say(f"dwell serves on http://{host}:{port} (the API: /docs)" + ("; no keys are asked for" if is_open else ""))
+    await serving
+
+
+def _pages(house: House, open_library: Callable[[], Library] | None) -> list[BaseRoute]:
+    """Return the routes of the collector, and of the example where there is something to search."""
+    routes = page_routes(house, open_library or _nothing)
+    return [route for route in routes if open_library is not None or not route.path.startswith("/example")]
+
+
+def _nothing() -> Library:
+    raise LookupError("no library is served")  # its routes are not mounted

@@ -76,4 +76,11 @@ def params_document(params: Params) -> dict[str, Any]:
         "weights": dict(params.weights),
         "raw_score": params.raw_score,
         "transform": params.transform,
+        "by_segment": {
+            segment: {"weights": dict(one.weights), "coefficient": one.coefficient}
+            for segment, one in params.by_segment.items()
+        },
+        "by_query": None
+        if params.by_query is None
+        else {"rank": params.by_query.rank, "u": params.by_query.u, "v": params.by_query.v},
     }

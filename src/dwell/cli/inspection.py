@@ -80,6 +80,8 @@ def _summary(reader: Reader, store: str, tenant: str, limit: int) -> dict[str, A
             "tenant": tenant,
             "features": [] if live is None else list(live.feature_names),
             "live_version": live_version,
+            "n_segments_of_their_own": 0 if live is None else len(live.by_segment),
+            "query_rank": 0 if live is None or live.by_query is None else live.by_query.rank,
             "versions": reader.params_versions(),
             "n_decisions": len(reader.decisions()),
         },
@@ -214,6 +216,7 @@ def _event(reader: Reader, event_id: str) -> dict[str, Any]:
         "policy": impression.policy,
         "arm": impression.arm,
         "params_version": impression.params_version,
+        "own_weights": _own_weights(reader, impression),
         "temperature": impression.temperature,
         "is_deterministic": impression.is_deterministic,
         "is_shown": impression.is_shown,
@@ -232,6 +235,15 @@ def _event(reader: Reader, event_id: str) -> dict[str, Any]:
         "priority": outcome.priority,
         "version": outcome.version,
     }
+
+
+def _own_weights(reader: Reader, impression: Impression) -> dict[str, float] | None:
+    """Return the weights by which the event was scored, or None where they were those of every query."""
+    params = reader.params(impression.params_version) if impression.policy == "params" else None
+    if params is None:
+        return None
+    where: dict[str, Any] = {"segment": impression.segment, "query_embedding": impression.query_embedding}
+    return None if params.shift(**where) is None else dict(params.weights_for(**where))
 
 
 def _documents(impression: Impression, outcome: Outcome, signals: Sequence[Signal]) -> list[dict[str, Any]]:
@@ -326,6 +338,7 @@ def _say_event(found: Mapping[str, Any]) -> None:
             ("segment", found["segment"] or NOTHING),
             ("ordered by", f"{found['policy']}, mode {found['mode']}, arm {arm}, {drawn}"),
             ("params version", found["params_version"]),
+            *_own_weights_fact(found),
             ("candidates", f"{found['n_candidates']}, of which {len(found['unserved'])} unserved are kept"),
             ("reward", _reward_text(found)),
             ("priority", number(found["priority"])),
@@ -349,6 +362,12 @@ def _reward_text(found: Mapping[str, Any]) -> str:
     if found["reward"] is None:
         return "not computed yet"
     return f"{number(found['reward'], signed=True)} by {found['reward_version']}, computed {found['version']} times"
+
+
+def _own_weights_fact(found: Mapping[str, Any]) -> list[tuple[str, object]]:
+    own = found["own_weights"]
+    words = ", ".join(f"{plain(name)} {number(weight, signed=True)}" for name, weight in (own or {}).items())
+    return [("its own weights", words)] if own else []
 
 
 def _document_line(doc: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from dwell.records import GateDecision, Params
 
 __all__ = ["history", "params"]
+
+_START: Final = "(the starting formula)"
+_SHOWN_SEGMENTS: Final = 20  # a screen
 
 
 @click.command()
@@ -69,12 +73,13 @@ def _say_params(shown: Params, live: Params, proposed: Params | None) -> None:
             ("units", units_of(shown)),
             ("temperature", number(shown.temperature)),
             ("standing proposal", "none" if proposed is None else f"version {proposed.version}"),
+            *_additions(shown),
         ]
     )
     say()
     weights = list(shown.weights.items())
     if shown.raw_score is not None:
-        weights.append(("(the starting formula)", shown.raw_score.coefficient))
+        weights.append((_START, shown.raw_score.coefficient))
     largest = max((abs(weight) for _, weight in weights), default=0.0)
     ordered = sorted(weights, key=lambda pair: (-abs(pair[1]), pair[0]))
     table(
@@ -82,6 +87,47 @@ def _say_params(shown: Params, live: Params, proposed: Params | None) -> None:
         [(name, number(weight, signed=True), bar(weight, largest)) for name, weight in ordered],
         right=("weight",),
     )
+    _say_segments(shown)
+
+
+def _additions(shown: Params) -> list[tuple[str, object]]:
+    """Return how queries are weighed otherwise than the others, if any are."""
+    found: list[tuple[str, object]] = []
+    if shown.by_segment:
+        found.append(("weights by segment", f"of {len(shown.by_segment)} segments"))
+    if shown.by_query is not None:
+        low = shown.by_query
+        found.append(("weights by query", f"rank {low.rank}, from embeddings of {len(low.v)} numbers"))
+    return found
+
+
+def _say_segments(shown: Params) -> None:
+    """Print the weights of the segments that have any of their own, those furthest from the others first."""
+    if not shown.by_segment:
+        return
+    names = [*shown.weights, *([_START] if shown.raw_score is not None else [])]
+    additions = {segment: [*one.weights.values(), one.coefficient] for segment, one in shown.by_segment.items()}
+    furthest = sorted(additions, key=lambda segment: (-math.hypot(*additions[segment]), segment))
+    start = [0.0] if shown.raw_score is None else [shown.raw_score.coefficient]
+    own = {
+        segment: [w + a for w, a in zip([*shown.vector, *start], additions[segment], strict=True)]
+        for segment in furthest
+    }
+    say()
+    say(f"weights by segment, those furthest from the others first{_left_out(furthest)}")
+    table(
+        ("segment", *map(plain, names)),
+        [
+            (plain(segment), *(number(weight, signed=True) for weight in own[segment][: len(names)]))
+            for segment in furthest[:_SHOWN_SEGMENTS]
+        ],
+        right=tuple(map(plain, names)),
+    )
+
+
+def _left_out(segments: Sequence[str]) -> str:
+    more = len(segments) - _SHOWN_SEGMENTS
+    return f"; {more} more in --json" if more > 0 else ""
 
 
 def _lineage(loop: Loop, start: Params) -> list[Params]:

@@ -29,6 +29,7 @@ from dwell.learning.relevance import exposure_clip
 from dwell.learning.trust import trust_radius, trusted_rewards
 from dwell.ranking import policy_scores, score_spread
 from dwell.ranking.policy import MIN_SPREAD
+from dwell.records.adjustments import MAX_RANK
 from dwell.records.arrays import BoolArray, FloatArray, IntArray
 from dwell.records.rows import RowBatch
 
@@ -94,6 +95,8 @@ class LearnerSettings:
         ridge: Ridge of the reward predictor, >= 0.
         max_step_norm: Largest distance of a proposal from the live params, both at norm 1, in (0, 2].
         max_weight: Bound on every weight at norm 1, in (0, 1]; one that is beyond it in the live params may not grow.
+        segment_weights: Whether segments with enough events learn weights of their own; docs/learners.md.
+        query_rank: Rank of the weights by the query's embedding, 0 (none) to 8; docs/learners.md.
     """
 
     objective: str = "pl_rank"
@@ -110,6 +113,8 @@ class LearnerSettings:
     ridge: float = DEFAULT_RIDGE
     max_step_norm: float = 1.0  # 60 degrees on the unit sphere; docs/experiments.md has the distances seen
     max_weight: float = 1.0
+    segment_weights: bool = False
+    query_rank: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -129,7 +134,14 @@ class LearnerSettings:
             self._check(getattr(self, name) in choices, name, f"unknown {name}", f"Use one of {list(choices)}.")
         for name in ("l2", "ridge"):
             self._check(0.0 <= getattr(self, name) < np.inf, name, "a learner setting is negative or not finite")
-        self._check(isinstance(self.trust_bias, bool), "trust_bias", "true or false is due here", "Use True.")
+        for name in ("trust_bias", "segment_weights"):
+            self._check(isinstance(getattr(self, name), bool), name, "true or false is due here", "Use True.")
+        rank: object = self.query_rank
+        is_rank = isinstance(rank, int) and not isinstance(rank, bool) and 0 <= rank <= MAX_RANK
+        self._check(is_rank, "query_rank", f"a rank is a whole number from 0 to {MAX_RANK}", "0 learns none.")
+        for name in ("segment_weights", "query_rank"):
+            is_plain = self.objective != "pdgd" or not getattr(self, name)
+            self._check(is_plain, name, "pdgd learns one vector of weights", "Choose another learner.objective.")
         is_below = 0.0 <= self.trust_irrelevant < self.trust_relevant
         self._check(is_below, "trust_irrelevant", "an irrelevant document is clicked less often than a relevant one")
         self._check(0.0 <= self.negative_weight <= 100.0, "negative_weight", "a learner setting is outside [0, 100]")

@@ -17,7 +17,7 @@ bilinear form has a low rank: Rendle 2010, "Factorization Machines".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -40,11 +40,22 @@ from dwell.learning.learner import (
     terms_of,
 )
 from dwell.learning.predictor import Predictor
+from dwell.records.adjustments import MAX_RANK, unit_rows
 from dwell.records.arrays import FloatArray
 
-__all__ = ["MAX_RANK", "LowRankLearned", "LowRankWeights", "QueryLists", "factor_slopes", "learn_low_rank"]
+__all__ = [
+    "MAX_RANK",
+    "LowRankLearned",
+    "LowRankWeights",
+    "QueryLists",
+    "contained",
+    "factor_slopes",
+    "learn_low_rank",
+    "resized",
+]
 
-MAX_RANK: Final = 8  # beyond it there is a weight per direction of the queries: what rank is there to prevent
+_MOST_SHIFT: Final = 0.95  # of weights at norm 1: what is added never turns them round, nor leaves nothing of them
+_HALVINGS: Final = 30  # of the factor by which U is scaled down; beyond them nothing is left
 
 
 class QueryLists(NamedTuple):
@@ -53,10 +64,12 @@ class QueryLists(NamedTuple):
     Attributes:
         lists: The lists.
         embeddings: float64 (b, m), any norm; 0 where a query has none.
+        additions: float64 (b, p), what is added to the global weights in each list besides, or None.
     """
 
     lists: Lists
     embeddings: FloatArray
+    additions: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -121,11 +134,7 @@ def _unit_rows(embeddings: FloatArray, m: int) -> FloatArray:
         raise LearningError(
             "an embedding is not finite", code="non_finite", field="embeddings", hint="Leave it out, or pass zeros."
         )
-    peak = np.abs(embeddings).max(axis=1, keepdims=True, initial=0.0)
-    scaled = embeddings / np.where(peak > 0.0, peak, 1.0)  # squares of huge or tiny entries leave float64
-    norm = np.linalg.norm(scaled, axis=1, keepdims=True)
-    found: FloatArray = scaled / np.where(norm > 0.0, norm, 1.0)
-    return found
+    return unit_rows(embeddings)
 
 
 def factor_slopes(
@@ -158,6 +167,7 @@ def learn_low_rank(
     settings: LearnerSettings,
     rng: np.random.Generator,
     objective: Objective = list_reward,
+    start: tuple[FloatArray, FloatArray] | None = None,
 ) -> LowRankLearned:
     """Return weights as a function of the query after one step per sample; the global weights stay.
 
@@ -173,6 +183,7 @@ def learn_low_rank(
         settings: What the learner may do; `l2` pulls U towards 0, the bounds hold per query.
         rng: Source of V's start and of the sampled rankings.
         objective: What is climbed.
+        start: U (p, r) and V (m, r) from which it learns on; U = 0 and V at random when not given.
 
     Raises:
         LearningError: The rank is outside 1 to 8, the start no finite vector at norm 1, an embedding not finite.
@@ -186,10 +197,7 @@ def learn_low_rank(
     terms = terms_of(
         predictors, theta=theta, temperature=temperature, n_events=n_events, settings=settings, objective=objective
     )
-    u = np.zeros((overall.size, rank))
-    # columns of norm 1: an embedding of norm 1 that lies along one moves the weights by as much as U says
-    v = rng.standard_normal((embedding_size, rank))
-    v /= np.linalg.norm(v, axis=0)
+    u, v = _drawn(rng, overall.size, embedding_size, rank) if start is None else start
     adam = Adam(np.zeros(u.size + v.size), np.zeros(u.size + v.size))
     curves: dict[str, list[float]] = {"objective": [], "gradient_norm": [], "withdrawn": []}
     for sample in samples:
@@ -212,13 +220,73 @@ def learn_low_rank(
     return LowRankLearned(LowRankWeights(overall=overall, u=u, v=v, settings=settings), adam.n_steps, curves)
 
 
+def _drawn(rng: np.random.Generator, p: int, m: int, rank: int) -> tuple[FloatArray, FloatArray]:
+    # columns of norm 1: an embedding of norm 1 that lies along one moves the weights by as much as U says
+    v = rng.standard_normal((m, rank))
+    v /= np.linalg.norm(v, axis=0)
+    return np.zeros((p, rank)), v
+
+
+def resized(u: FloatArray, v: FloatArray, rank: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Return factors of another rank: the same sum where the rank grows, the nearest one where it shrinks.
+
+    Args:
+        u: (p, r).
+        v: (m, r).
+        rank: The rank wanted, >= 1.
+        rng: Draws further directions, which add nothing yet.
+    """
+    known = u.shape[1]
+    if rank >= known:
+        more_u, more_v = _drawn(rng, len(u), len(v), rank - known)
+        return np.hstack([u, more_u]), np.hstack([v, more_v])
+    q, triangle = np.linalg.qr(v)
+    left, sizes, right = np.linalg.svd(u @ triangle.T, full_matrices=False)
+    return left[:, :rank] * sizes[:rank], q @ right[:rank].T
+
+
+def contained(u: FloatArray, v: FloatArray, bases: Sequence[FloatArray], settings: LearnerSettings) -> FloatArray:
+    """Return U (p, r), scaled down until U V^T e keeps every query's weights within the bounds, whatever its embedding.
+
+    With it weights by query are a plain sum, bounded by construction: s = sigma_max(U V^T) is the most that an
+    embedding at norm 1 can add, which turns weights at norm 1 by at most arcsin(s), and weight j grows to at most
+    (|w_j| + |row j of U V^T|) / (1 - s).
+
+    Args:
+        u: (p, r).
+        v: (m, r).
+        bases: Weights (p,) at norm 1 to which it is added: the global ones, and those of segments.
+        settings: `max_step_norm` bounds the distance from the base, `max_weight` every weight; where a base is at the
+            bound, nothing may be added.
+    """
+    # sigma_max and the rows through the small triangle of V: m may be thousands
+    triangle = np.asarray(np.linalg.qr(v, mode="r"), dtype=np.float64)
+    turned = u @ triangle.T
+    most = float(np.linalg.norm(turned, ord=2))
+    rows = np.linalg.norm(turned, axis=1)
+    limit = min(float(np.sin(min(2.0 * np.arcsin(settings.max_step_norm / 2.0), np.pi / 2.0))), _MOST_SHIFT)
+    scale = 1.0 if most <= limit else limit / most
+    for _ in range(_HALVINGS):
+        if settings.max_weight >= 1.0 or all(_fits(base, scale * rows, scale * most, settings) for base in bases):
+            return scale * u
+        scale *= 0.5
+    return np.zeros_like(u)
+
+
+def _fits(base: FloatArray, rows: FloatArray, most: float, settings: LearnerSettings) -> bool:
+    """Return whether no weight at norm 1 can leave its bound, or grow where it is beyond it already."""
+    limit = np.maximum(settings.max_weight, np.abs(base))
+    return bool(((np.abs(base) + rows) / (1.0 - most) <= limit).all())
+
+
 def _slope(
     sample: QueryLists, now: LowRankWeights, terms: Terms, rng: np.random.Generator
 ) -> tuple[FloatArray, ScoreSlope]:
     """Return the slope of U and V in one vector, and what it was made of."""
     lists = sample.lists
     embeddings = _unit_rows(sample.embeddings, len(now.v))
-    weights = now.overall + embeddings @ now.v @ now.u.T
+    base = now.overall if sample.additions is None else now.overall + sample.additions
+    weights = base + embeddings @ now.v @ now.u.T
     found = score_slope(lists, np.einsum("bdp,bp->bd", lists.phi, weights), terms, rng)
     pulls = np.einsum("bd,bdp->bp", found.gradient, lists.phi) * lists.weights[:, None]
     slope_u, slope_v = factor_slopes(pulls, embeddings, now.u, now.v)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, NamedTuple, Unpack
 
 import numpy as np
@@ -35,12 +36,14 @@ __all__ = [
     "SegmentHalves",
     "SegmentLearner",
     "SegmentWeights",
+    "check_bounds",
     "estimated_kappa",
     "learn_segments",
     "segment_share",
     "shrunk",
 ]
 
+_ROUNDING: Final = 1e-9  # of weights at norm 1
 _FEW: Final = 2  # the variance between segments needs two of them
 
 
@@ -53,8 +56,8 @@ class SegmentHalves(NamedTuple):
         n_events: Effective number of events of both together.
     """
 
-    first: Sequence[Lists]
-    second: Sequence[Lists]
+    first: Iterable[Lists]
+    second: Iterable[Lists]
     n_events: float
 
 
@@ -115,6 +118,39 @@ def shrunk(
         settings: The bounds, as around the global weights.
     """
     return bounded(overall + share * (own - overall), overall, settings)
+
+
+def check_bounds(vector: FloatArray, today: FloatArray, settings: LearnerSettings, *, segment: str) -> None:
+    """Refuse weights of a segment that went further than a proposal may.
+
+    Args:
+        vector: (p,) the segment's proposed weights.
+        today: (p,) at norm 1, those that it has now.
+        settings: `max_step_norm` and `max_weight`.
+        segment: Its name, for the message.
+
+    Raises:
+        LearningError: Not finite, not at norm 1, too far from those of today, or a weight beyond its bound.
+    """
+    limit = np.maximum(settings.max_weight, np.abs(today))
+    faults = (
+        ("not finite", not np.isfinite(vector).all()),
+        ("not at norm 1", not abs(float(np.linalg.norm(vector)) - 1.0) <= _ROUNDING),
+        (
+            "further from those of today than max_step_norm",
+            float(np.linalg.norm(vector - today)) - settings.max_step_norm > _ROUNDING,
+        ),
+        ("beyond max_weight", bool((np.abs(vector) - limit > _ROUNDING).any())),
+    )
+    for words, is_fault in faults:
+        if is_fault:
+            raise LearningError(
+                f"the weights of a segment are {words}",
+                code="bounds",
+                field=f"by_segment[{segment!r}]",
+                value=vector.tolist(),
+                hint="A learner promises its bounds: dwell.testing.learner_contract.",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +227,7 @@ def learn_segments(
     rng: np.random.Generator,
     learner: Learner | None = None,
     kappa: float | None = None,
+    starts: Mapping[int, FloatArray] = MappingProxyType({}),
 ) -> SegmentWeights:
     """Return weights per segment, each shrunk towards the global ones by as much as its events warrant.
 
@@ -204,6 +241,7 @@ def learn_segments(
         rng: The only source of chance.
         learner: What learns each half; PL-Rank when not given.
         kappa: Events after which a segment counts half; estimated from the halves when not given.
+        starts: Per segment code, (p,) at norm 1, from where it is learned on; the global weights for the others.
 
     Raises:
         LearningError: As the learner does.
@@ -212,9 +250,9 @@ def learn_segments(
     chosen = learner if learner is not None else learn
     codes = sorted(segments)
 
-    def taught(samples: Sequence[Lists], n_events: float) -> FloatArray:
+    def taught(code: int, samples: Iterable[Lists], n_events: float) -> FloatArray:
         return chosen(
-            overall,
+            starts.get(code, overall),
             samples,
             predictors,
             theta=theta,
@@ -226,7 +264,7 @@ def learn_segments(
 
     sizes = [segments[code].n_events for code in codes]
     halves = [
-        (taught(segments[code].first, n / 2.0), taught(segments[code].second, n / 2.0))
+        (taught(code, segments[code].first, n / 2.0), taught(code, segments[code].second, n / 2.0))
         for code, n in zip(codes, sizes, strict=True)
     ]
     weight = estimated_kappa(halves, sizes) if kappa is None else kappa

@@ -6,13 +6,15 @@ norm 1 here, and steps and trust regions are measured on that sphere.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 from dwell.learning.transform import fit_transform
-from dwell.records import Params, RawScore, Transform
+from dwell.records import Adjustment, LowRank, Params, RawScore, Transform
 from dwell.records.arrays import FloatArray
 
 __all__ = ["Space", "equal_weights", "space_for"]
@@ -63,8 +65,44 @@ class Space:
         norm = float(np.linalg.norm(vector))
         return vector / norm if norm > 0.0 else np.full(self.size, self.size**-0.5)
 
-    def params(self, vector: FloatArray, *, version: int, parent: Params, created_at: float) -> Params:
-        """Return a learned version at norm 1 from weights (p,) that are not all zero."""
+    def additions(self, params: Params) -> dict[str, FloatArray]:
+        """Return what params of this space add by segment, float64 (p,) each, where their weights are at norm 1.
+
+        Nothing where they act on raw values: an addition to the starting formula has no place in this space.
+        """
+        norm = self._norm(params)
+        found = {name: params.shift(segment=name) for name in params.by_segment} if norm else {}
+        return {name: shift / norm for name, shift in found.items() if shift is not None}
+
+    def factors(self, params: Params) -> LowRank | None:
+        """Return the weights by query of params of this space, where their weights are at norm 1, or None."""
+        norm = self._norm(params)
+        return LowRank(params.by_query.u / norm, params.by_query.v) if params.by_query is not None and norm else None
+
+    def _norm(self, params: Params) -> float:
+        """Return the norm of params in this space; 0 where they act on raw values, or are nothing."""
+        return 0.0 if params.transform is None else params.norm()
+
+    def params(
+        self,
+        vector: FloatArray,
+        additions: Mapping[str, FloatArray] = MappingProxyType({}),
+        factors: LowRank | None = None,
+        *,
+        version: int,
+        parent: Params,
+        created_at: float,
+    ) -> Params:
+        """Return a learned version at norm 1.
+
+        Args:
+            vector: (p,) weights that are not all zero.
+            additions: Per segment, (p,) what is added for it to weights at norm 1.
+            factors: What a query's embedding adds to weights at norm 1, or None.
+            version: Its number.
+            parent: What it was learned from.
+            created_at: UTC epoch seconds.
+        """
         unit = vector / np.linalg.norm(vector)
         weights = unit[: len(self.feature_names)]
         raw = None
@@ -79,7 +117,14 @@ class Space:
             origin="learned",
             parent=parent.version,
             created_at=created_at,
+            by_segment={name: self._adjustment(shift) for name, shift in additions.items()},
+            by_query=factors,
         )
+
+    def _adjustment(self, shift: FloatArray) -> Adjustment:
+        n = len(self.feature_names)
+        weights = dict(zip(self.feature_names, shift[:n].tolist(), strict=True))
+        return Adjustment(weights, float(shift[n]) if self.raw_weights is not None else 0.0)
 
 
 def space_for(live: Params, features: npt.NDArray[np.floating]) -> Space:
@@ -111,7 +156,7 @@ def _with_new_columns(live: Params, known: Transform, features: npt.NDArray[np.f
     waiting = [
         j
         for j, (knots, weight) in enumerate(zip(known.knots, live.vector, strict=True))
-        if knots.size == 1 and weight == 0.0
+        if knots.size == 1 and weight == 0.0 and not _is_adjusted(live, j)
     ]
     if not waiting or not len(features):
         return known
@@ -121,6 +166,13 @@ def _with_new_columns(live: Params, known: Transform, features: npt.NDArray[np.f
         if fitted.knots[at].size > 1:
             knots[j], levels[j] = fitted.knots[at], fitted.levels[at]
     return Transform(tuple(knots), tuple(levels), known.kind)
+
+
+def _is_adjusted(params: Params, j: int) -> bool:
+    """Return whether some queries give feature number j another weight than others."""
+    if params.by_query is not None and params.by_query.u[j].any():
+        return True
+    return any(one.weights[params.feature_names[j]] for one in params.by_segment.values())
 
 
 def equal_weights(feature_names: tuple[str, ...], transform: Transform, *, parent: Params, created_at: float) -> Params:

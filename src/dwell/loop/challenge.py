@@ -25,7 +25,7 @@ from dwell.loop.examining import band_of
 from dwell.loop.judge import Bench, Judgement, evidence_of
 from dwell.loop.keep import take_in
 from dwell.loop.promote import next_attempt
-from dwell.loop.standing import versions_of
+from dwell.loop.standing import heed_embeddings, versions_of
 from dwell.loop.state import LoopState
 from dwell.loop.train import fit_predictors
 from dwell.records import Estimate, GateDecision
@@ -102,6 +102,7 @@ def challenge(state: LoopState, kind: object, settings: TreeSettings | None, now
     """
     wanted = _settings(kind, settings)
     take_in(state)
+    heed_embeddings(state)
     rows, judges = state.replayed.trainable(), state.replayed.held_out()
     if not judges:
         return Challenge(None, _held(state, "no closed event of a held-out user can judge trees", now))

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dwell.errors import ReplayError, RingUnusable, StorageError
+from dwell.errors import ConfigError, ReplayError, RingUnusable, StorageError
 from dwell.loop.row_codec import EmbeddingKind, LearningRow, RowShape, packed, row_schema, taken_up_us, unpacked
 from dwell.records import Experience
 from dwell.records.arrays import FloatArray, IntArray
@@ -71,6 +71,8 @@ class EventRows:
         self._is_short = False  # a recovery ended half way: rows are missing, and nothing else would tell
         self._is_recovering = False
         self.recover: Callable[[], None] | None = None  # puts everything again, from the facts
+        self.segments: dict[int, str | None] = {}  # names of segments by code, kept by whoever gives the codes
+        self._has_embeddings = False  # whether rows are read with the embeddings of their queries
 
     # ---- the file
 
@@ -263,6 +265,29 @@ class EventRows:
         seqs = self.seqs_in_close_order(after=after, is_held_out=is_held_out, is_swapped=is_swapped)
         return self.rows(seqs.tolist())
 
+    @property
+    def has_embeddings(self) -> bool:
+        """Whether rows come with the embeddings of their queries, as far as these are kept."""
+        return self._has_embeddings
+
+    def read_embeddings(self) -> None:
+        """Read rows with the embeddings of their queries from now on: they are as many bytes again, or more.
+
+        Raises:
+            ConfigError: They are not kept.
+        """
+        if self._embedding == "none":
+            raise ConfigError(
+                "weights by query need the embeddings, which are not kept",
+                field="replay.embeddings",
+                value="none",
+                hint='Use "float32" or "float16", or params without by_query.',
+            )
+        with self._lock:
+            if not self._has_embeddings:
+                self._has_embeddings = True
+                self._values.clear()
+
     # ---- changing
 
     def put(self, row: LearningRow) -> None:
@@ -303,9 +328,9 @@ class EventRows:
         there = self._from_ring(lambda ring: seqs[ring.there(seqs)])
         for start in range(0, len(there), _AT_ONCE):
             part = there[start : start + _AT_ONCE]
-            names = [name for name in self._live_ring().names if name != _EMBEDDING]
+            names = [name for name in self._live_ring().names if self._has_embeddings or name != _EMBEDDING]
             columns = self._from_ring(lambda ring, part=part, names=names: ring.read(part, names))  # type: ignore[misc]
-            found.update((row.seq, row) for row in unpacked(columns))
+            found.update((row.seq, row) for row in unpacked(columns, self.segments))
         while len(self._values) + len(found) > CACHED_ROWS and self._values:
             del self._values[next(iter(self._values))]
         if len(found) <= CACHED_ROWS:

@@ -81,6 +81,14 @@ def experience_of(
     )
 
 
+def _weights_on(version: Params, impression: Impression) -> Mapping[str, float]:
+    """Return the weights that an event was scored by: its segment and embedding may have added to them."""
+    embedding = impression.query_embedding
+    if version.by_query is not None and embedding is not None and len(embedding) != len(version.by_query.v):
+        embedding = None  # logged by somebody else's ranker, from another model: this version never scored it
+    return version.weights_for(segment=impression.segment, query_embedding=embedding)
+
+
 def read_experience(
     reader: Reader, seq: int, *, preset: RewardPreset, examination: Examination, params: Callable[[int], Params | None]
 ) -> Experience:
@@ -97,7 +105,7 @@ def read_experience(
         impressions[0],
         outcomes[0],
         reader.signals([seq]).get(seq, []),
-        {} if version is None else version.weights,
+        {} if version is None else _weights_on(version, impressions[0]),
         preset=preset,
         examination=examination,
     )

@@ -36,6 +36,7 @@ __all__ = [
     "log_findings",
     "policy_on",
     "safe_policy",
+    "scores_on",
     "user_caps",
     "within_quota",
 ]
@@ -114,7 +115,38 @@ def policy_on(row: EventRow, params: Entrant, *, scores: FloatArray | None = Non
     """Return params as a policy on one event, from scores where they were computed already."""
     if params.origin == "caller-order":
         return caller_policy(row, params.temperature)
-    return EventPolicy(params.score(row.features) if scores is None else scores, params.temperature)
+    return EventPolicy(scores_on([row], params)[0] if scores is None else scores, params.temperature)
+
+
+def scores_on(rows: Sequence[EventRow], params: Entrant) -> list[FloatArray]:
+    """Return the scores of each event's documents, float64 (l,), by its own segment and embedding.
+
+    All at once where queries are scored alike, else those of one segment together: a feature map costs per call, not
+    per document. Where weights depend on the embedding it is a call per event.
+    """
+    alike: dict[tuple[str | None, int | None], list[int]] = {}
+    for i, row in enumerate(rows):
+        alike.setdefault(_kind_of(row, params, i), []).append(i)
+    found: list[FloatArray] = [np.zeros(0)] * len(rows)
+    for (segment, one), group in alike.items():
+        features = np.concatenate([rows[i].features for i in group])
+        embedding = None if one is None else rows[one].query_embedding
+        if isinstance(params, Params):
+            scores = params.score(features, segment=segment, query_embedding=embedding)
+        else:
+            scores = params.score(features)
+        ends = np.cumsum([len(rows[i].features) for i in group])[:-1]
+        for i, own in zip(group, np.split(scores, ends), strict=True):
+            found[i] = own
+    return found
+
+
+def _kind_of(row: EventRow, params: Entrant, i: int) -> tuple[str | None, int | None]:
+    """Return what sets an event's weights apart: its segment where that has any, its own number by its embedding."""
+    if not isinstance(params, Params) or not params.is_adjusted:
+        return None, None
+    segment = row.segment if row.segment in params.by_segment else None
+    return segment, None if params.by_query is None or row.query_embedding is None else i
 
 
 def safe_policy(row: EventRow, safe: Params, mode: Mode, *, scores: FloatArray | None = None) -> EventPolicy:
@@ -222,8 +254,7 @@ class Judgement:
             features = np.concatenate([row.features for row in part])
             ends = np.cumsum([len(row.features) for row in part])[:-1]
             phi = np.split(bench.space.phi(features), ends)
-            proposed = np.split(bench.proposed.score(features), ends)
-            safe = np.split(bench.safe.score(features), ends)
+            proposed, safe = scores_on(part, bench.proposed), scores_on(part, bench.safe)
             for i, row in enumerate(part):
                 predictor = bench.predictors[1 - row.query_hash % 2]
                 by_safe = safe_policy(row, bench.safe, bench.mode, scores=safe[i])
@@ -402,9 +433,7 @@ def log_findings(rows: Sequence[EventRow], versions: Mapping[int, Params]) -> tu
     for version in {row.params_version for row in complete}:
         part = [row for row in complete if row.params_version == version]
         params = versions[version]
-        scores = params.score(np.concatenate([row.features for row in part]))
-        ends = np.cumsum([len(row.features) for row in part])[:-1]
-        for row, own in zip(part, np.split(scores, ends), strict=True):
+        for row, own in zip(part, scores_on(part, params), strict=True):
             served = policy_on(row, params, scores=own.astype(np.float32).astype(np.float64))  # as they were drawn by
             found[row.seq] = policy_scores(served.scores, row.temperature)
     findings = propensity_findings(complete, [found[row.seq] for row in complete])

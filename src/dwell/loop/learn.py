@@ -18,7 +18,7 @@ from dwell.loop.metering import put_metered, taken_up
 from dwell.loop.online import OwnEvents, own_events, propose_online, put_used_until, used_until
 from dwell.loop.position_health import calibrate
 from dwell.loop.promote import make_live, next_attempt
-from dwell.loop.standing import judge_standing, put_standing, versions_of
+from dwell.loop.standing import heed_embeddings, judge_standing, put_standing, versions_of
 from dwell.loop.state import LoopState
 from dwell.loop.train import Learning, Proposal, Standing, TrainReport, plan_steps, propose
 from dwell.loop.watch import watch_live, watched_after
@@ -48,6 +48,7 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
     if state.mode == "log-only":
         decision = GateDecision("hold", ["log_only: this mode records and does not learn"], _NOTHING, decided_at=now)
         return TrainReport(decision, live, live, n_closed=n_closed)
+    heed_embeddings(state)
     calibrate(state)
     judged = watch_live(state, now) or _judge(state, now)
     if state.standing is not None and judged is not None:

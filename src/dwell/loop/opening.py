@@ -21,7 +21,7 @@ from dwell.loop.experiences import read_experience
 from dwell.loop.ingest import EMBEDDING_DIM
 from dwell.loop.replayed import Replayed
 from dwell.loop.state import Identity, Limits, LoopState, n_erasures_of
-from dwell.records import Estimate, Experience, GateDecision, Params, Transform, checks
+from dwell.records import Estimate, Experience, GateDecision, LowRank, Params, Transform, checks
 from dwell.records.impression import Mode
 from dwell.reward.examination import PositionBased
 from dwell.reward.presets import resolve_rewards
@@ -481,4 +481,18 @@ def _evolved(live: Params, names: Sequence[str], *, version: int) -> Params:
         transform=transform,
         raw_score=raw,
         parent=live.version,
+        by_segment={
+            segment: replace(one, weights={name: one.weights.get(name, 0.0) for name in names})
+            for segment, one in live.by_segment.items()
+        },
+        by_query=_evolved_factors(live, names),
     )
+
+
+def _evolved_factors(live: Params, names: Sequence[str]) -> LowRank | None:
+    if live.by_query is None:
+        return None
+    u = live.by_query.u
+    rows = dict(zip(live.feature_names, u, strict=False))
+    found = [rows.get(name, np.zeros(u.shape[1])) for name in names]
+    return LowRank(np.array([*found, *u[len(live.feature_names) :]]), live.by_query.v)

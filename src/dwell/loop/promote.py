@@ -12,12 +12,12 @@ import numpy as np
 from dwell.errors import FeatureSchemaError, NothingToRollBackError, PromotionRefused, RecordError, StaleParamsError
 from dwell.evaluation import decide
 from dwell.learning.predictor import Predictor
-from dwell.loop.judge import Judgement, evidence_of
+from dwell.loop.judge import Judgement, evidence_of, scores_on
 from dwell.loop.keep import take_in
-from dwell.loop.standing import bench_of, put_standing, put_watched, versions_of
+from dwell.loop.standing import bench_of, heed_embeddings, put_standing, put_watched, versions_of
 from dwell.loop.state import LoopState
 from dwell.loop.train import Standing, fit_predictors
-from dwell.records import Estimate, GateDecision, Params, Transform
+from dwell.records import Estimate, GateDecision, LowRank, Params, Transform
 from dwell.records.arrays import FloatArray
 from dwell.records.decision import DecisionKind
 from dwell.records.rows import EventRow
@@ -43,7 +43,8 @@ def check_params(state: LoopState, params: object) -> Params:
     """Return params that this loop could serve.
 
     Raises:
-        RecordError: Not params, other features, all weights zero, or a weight beyond +-1e6.
+        RecordError: Not params, other features, embeddings of another size, all weights zero, or a weight beyond +-1e6,
+            of a segment as well.
     """
     if not isinstance(params, Params):
         raise RecordError(
@@ -56,33 +57,56 @@ def check_params(state: LoopState, params: object) -> Params:
             value=sorted(params.feature_names),
             hint=f"Give one weight for each of {sorted(state.feature_names)}.",
         )
+    dim = state.limits.embedding_dim
+    if params.by_query is not None and dim is not None and len(params.by_query.v) != dim:
+        raise RecordError(
+            "the weights by query are for embeddings of another size",
+            code="embedding_dim",
+            field="params.by_query.v",
+            value=len(params.by_query.v),
+            hint=f"The store's embeddings have {dim} numbers.",
+        )
     if params.feature_names != state.feature_names:
-        if params.transform is not None:
+        if params.transform is not None or params.by_query is not None:
             raise FeatureSchemaError(
                 "learned params follow the loop's feature order", field="params.weights", value=params.feature_names
             )
         params = replace(params, weights={name: params.weights[name] for name in state.feature_names})
-    if params.norm() == 0.0 and params.origin != "caller-order":
-        raise RecordError(
-            "all weights are zero",
-            code="params_bounds",
-            field="params.weights",
-            value=dict(params.weights),
-            hint="Give at least one weight.",
-        )
-    weights = {f"weights.{name}": weight for name, weight in params.weights.items()}
-    if params.raw_score is not None:
-        weights["raw_score.coefficient"] = params.raw_score.coefficient
-    for name, weight in weights.items():
-        if abs(weight) > MAX_WEIGHT:
+    _check_weights(params)
+    return params
+
+
+def _check_weights(params: Params) -> None:
+    """Refuse a weight beyond +-1e6, and a segment of which nothing is left, after what is added to it."""
+    tail = {} if params.raw_score is None else {"raw_score.coefficient": params.raw_score.coefficient}
+    names = [*(f"weights.{name}" for name in params.weights), *tail]
+    whole = np.array([*params.vector, *tail.values()])
+    kinds = {"params": whole}
+    for segment in params.by_segment:
+        shift = params.shift(segment=segment)
+        kinds[f"params.by_segment[{segment!r}]"] = whole if shift is None else whole + shift
+    for kind, weights in kinds.items():
+        if not weights.any() and params.origin != "caller-order":
+            raise RecordError(
+                "all weights are zero",
+                code="params_bounds",
+                field="params.weights" if kind == "params" else kind,
+                value=dict(params.weights),
+                hint="Give at least one weight.",
+            )
+        # what a query's embedding adds is at most the norm of its factors
+        most = np.abs(weights)
+        if params.by_query is not None:
+            most = most + float(np.linalg.norm(params.by_query.u)) * float(np.linalg.norm(params.by_query.v))
+        if most.max(initial=0.0) > MAX_WEIGHT:
+            j = int(most.argmax())
             raise RecordError(
                 f"a weight is outside +-{MAX_WEIGHT:g}",
                 code="params_bounds",
-                field=f"params.{name}",
-                value=weight,
+                field=f"{kind}.{names[j]}",
+                value=float(weights[j]),
                 hint="Scale the feature instead.",
             )
-    return params
 
 
 def next_attempt(decisions: Sequence[GateDecision]) -> int:
@@ -99,9 +123,9 @@ def next_attempt(decisions: Sequence[GateDecision]) -> int:
 def _check_scores(params: Params, rows: Sequence[EventRow]) -> None:
     """Refuse params whose scores of what was served are not numbers, before anything is computed from them."""
     for start in range(0, len(rows), _AT_ONCE):
-        features = np.concatenate([row.features for row in rows[start : start + _AT_ONCE]])
         with np.errstate(over="ignore", invalid="ignore"):
-            is_finite = bool(np.isfinite(params.score(features)).all())
+            scores = scores_on(rows[start : start + _AT_ONCE], params)
+            is_finite = bool(np.isfinite(np.concatenate(scores)).all())
         if not is_finite:
             raise RecordError(
                 "the params give a document that was served a score that is not finite",
@@ -120,6 +144,7 @@ def evaluate(state: LoopState, params: object, now: float, *, kind: DecisionKind
     """
     proposed = check_params(state, params)
     take_in(state)
+    heed_embeddings(state, proposed)
     after = _learned_until(state, proposed)
     rows = state.replayed.judging(after=after)[-state.config.gate.max_judged_events :]
     if not rows:
@@ -187,7 +212,13 @@ def _is_near(left: Params, right: Params | None, radius: float) -> bool:
     """
     if right is None:
         return False
-    of_left, of_right = _weights(left, right), _weights(right, left)
+    if left.by_query is not None or right.by_query is not None:
+        return True  # some query may have any of the weights around the global ones
+    return any(_are_near(a, b, left, right, radius) for a in _weights(left, right) for b in _weights(right, left))
+
+
+def _are_near(of_left: FloatArray, of_right: FloatArray, left: Params, right: Params, radius: float) -> bool:
+    """Return whether weights of one version, for all queries or for a segment, are near such weights of another."""
     if not of_left[:-1].any() or not of_right[:-1].any():
         return bool(of_left.any() == of_right.any()) and _apart(of_left, of_right) <= radius
     if _apart(of_left[:-1], of_right[:-1]) <= _MATCHING:
@@ -200,11 +231,19 @@ def _is_near(left: Params, right: Params | None, radius: float) -> bool:
     return weighs_the_same and _apart(of_left, of_right) <= radius
 
 
-def _weights(params: Params, other: Params) -> FloatArray:
-    """Return weights by name over the features of both, the starting score's coefficient last; absent ones are 0."""
+def _weights(params: Params, other: Params) -> list[FloatArray]:
+    """Return weights by name over the features of both, the starting score's coefficient last; absent ones are 0.
+
+    Those for all queries stand first, then those of each segment.
+    """
     names = sorted({*params.feature_names, *other.feature_names})
     tail = 0.0 if params.raw_score is None else params.raw_score.coefficient
-    return np.array([*(params.weights.get(name, 0.0) for name in names), tail])
+    found = []
+    for segment in (None, *params.by_segment):
+        weights = params.weights_for(segment=segment)
+        more = 0.0 if segment is None or params.raw_score is None else params.by_segment[segment].coefficient
+        found.append(np.array([*(weights.get(name, 0.0) for name in names), tail + more]))
+    return found
 
 
 def _apart(left: FloatArray, right: FloatArray) -> float:
@@ -223,8 +262,16 @@ def _is_same(left: Params, right: Params) -> bool:
         and left.origin == right.origin
         and left.raw_score == right.raw_score
         and np.array_equal(left.vector, right.vector)
+        and dict(left.by_segment) == dict(right.by_segment)
+        and _is_same_factors(left.by_query, right.by_query)
         and _is_same_transform(left.transform, right.transform)
     )
+
+
+def _is_same_factors(left: LowRank | None, right: LowRank | None) -> bool:
+    if left is None or right is None:
+        return left is right
+    return np.array_equal(left.u, right.u) and np.array_equal(left.v, right.v)
 
 
 def _is_same_transform(left: Transform | None, right: Transform | None) -> bool:

@@ -199,6 +199,7 @@ class Replayed:
             code = self._segments.get(impression.segment)
             if code is None:
                 code = self._segments[impression.segment] = self._next_code
+                self.rows.segments[code] = impression.segment
                 self._next_code += 1
             yield (
                 impression,
@@ -255,6 +256,7 @@ class Replayed:
             self._held_out.clear()
             self.rows.start_over()
             self._segments, self._next_code, self._filling = {}, 0, []
+            self.rows.segments = {}
             self.epoch, self.is_doubtful, self.n_without_features = None, False, 0
 
     def rebuild(self, reader: Reader, feature_names: tuple[str, ...]) -> list[int]:
@@ -307,6 +309,7 @@ class Replayed:
             self._take_index(notes.segments)
             # the codes of the file go on: whoever is gone leaves a gap, and a new name comes after the last
             self._segments = {name: code for code, name in notes.segments.items()}
+            self.rows.segments = dict(notes.segments)
             self._next_code = 1 + max(notes.segments, default=-1)
             self.n_without_features = notes.n_without_features
             self.epoch = notes.epoch

@@ -6,6 +6,7 @@ Lists are padded with zeros to the width of the ring; numbers keep their bits in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -189,8 +190,17 @@ def packed(rows: Sequence[LearningRow], schema: RingSchema) -> dict[str, npt.NDA
     return out
 
 
-def unpacked(columns: Mapping[str, npt.NDArray[Any]]) -> list[EventRow]:
-    """Return events from every column of some rows; the arrays of all share the memory of these."""
+def unpacked(
+    columns: Mapping[str, npt.NDArray[Any]], segments: Mapping[int, str | None] = MappingProxyType({})
+) -> list[EventRow]:
+    """Return events from the columns of some rows; the arrays of all share the memory of these.
+
+    Args:
+        columns: Every column of the ring; that of the embeddings may be left out.
+        segments: Names of segments by code.
+    """
+    embeddings = columns.get("query_embedding")
+    has_embedding = np.zeros(len(columns["seq"]), dtype=bool) if embeddings is None else (embeddings != 0.0).any(axis=1)
     exposure = columns["exposure"].astype(np.float64)
     rewards = columns["rewards"].astype(np.float64)
     caller_rank = columns["caller_rank"].astype(np.float64)
@@ -232,6 +242,8 @@ def unpacked(columns: Mapping[str, npt.NDArray[Any]]) -> list[EventRow]:
                 doc_hashes=doc_hashes[i, :kept],
                 late_us=late_us,
                 swap_pair=swap_pair,
+                segment=segments.get(segment_code),
+                query_embedding=embeddings[i] if embeddings is not None and has_embedding[i] else None,
             )
         )
     return found

@@ -137,7 +137,9 @@ def _ranked(
     ids, features = candidates
     n = len(ids)
     k = min(request.k, n)
-    raw = serving.params.score(features) if serving.policy == "params" else caller_scores(n)
+    raw = caller_scores(n)
+    if serving.policy == "params":
+        raw = serving.params.score(features, segment=request.segment, query_embedding=request.query_embedding)
     # the policy is defined on what is logged: with float64 scores the logged float32 ones would give other propensities
     logged = _as_logged(raw)
     scores = logged.astype(np.float64)

@@ -27,7 +27,16 @@ from dwell.records import Estimate, GateDecision, Params
 from dwell.records.rows import EventRow
 from dwell.storage import Transaction
 
-__all__ = ["bench_of", "judge", "judge_standing", "put_standing", "put_watched", "restore_standing", "versions_of"]
+__all__ = [
+    "bench_of",
+    "heed_embeddings",
+    "judge",
+    "judge_standing",
+    "put_standing",
+    "put_watched",
+    "restore_standing",
+    "versions_of",
+]
 
 _PROPOSAL: Final = "proposal"
 _WATCHED: Final = "watched"
@@ -106,12 +115,28 @@ def bench_of(
 def versions_of(state: LoopState, rows: Sequence[EventRow]) -> dict[int, Params]:
     """Return the params that served these events, as far as they are known and weigh the features of today."""
     found = {version: state.params(version) for version in {row.params_version for row in rows}}
-    names = state.feature_names
-    return {version: p for version, p in found.items() if p is not None and p.feature_names == names}
+    names, has_embeddings = state.feature_names, state.replayed.rows.has_embeddings
+    return {
+        version: p
+        for version, p in found.items()
+        if p is not None and p.feature_names == names and (p.by_query is None or has_embeddings)
+    }
+
+
+def heed_embeddings(state: LoopState, *params: Params) -> None:
+    """Have events read with the embeddings of their queries where the live params, or these, weigh by them.
+
+    Raises:
+        ConfigError: Embeddings are not kept.
+    """
+    is_due = any(one.by_query is not None for one in (state.live, *params)) or state.config.learner.query_rank > 0
+    if is_due:
+        state.replayed.rows.read_embeddings()
 
 
 def judge_standing(state: LoopState, standing: Standing, now: float) -> GateDecision:
     """Return the verdict on the standing proposal, from events served after it was made. Nothing moves."""
+    heed_embeddings(state, standing.params)
     return judge(state, standing, now, held_out=state.replayed.held_out()[-_GUARDS:])
 
 
@@ -125,6 +150,7 @@ def judge(state: LoopState, standing: Standing, now: float, *, held_out: Sequenc
         held_out: Events of users that are never learned from, for the guard.
     """
     proposal, params = standing.proposal, standing.params
+    heed_embeddings(state, params)
     rows = state.replayed.judging(after=proposal.after_seq)
     if standing.judgement is None:
         if state.config.gate.kind != "off" and _is_evidence_lost(state, proposal):

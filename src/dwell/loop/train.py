@@ -18,8 +18,9 @@ from dwell.learning.predictor import Predictor, PredictorSums, fit_predictor
 from dwell.learning.protocol import learner_of
 from dwell.learning.relevance import examination_at
 from dwell.learning.space import Space, space_for
+from dwell.loop.adjusting import Additions, Drawn, Lessons, additions_of, is_split_by_query
 from dwell.loop.caps import Caps, caps_of
-from dwell.loop.channels import channels_for, credited
+from dwell.loop.channels import Channels, channels_for, credited
 from dwell.loop.judge import Judgement, safe_policy
 from dwell.loop.replayed import Replayed
 from dwell.records import GateDecision, Params
@@ -350,55 +351,114 @@ def propose(
     )
     fit = partial(_folds, space=space, ridge=config.learner.ridge, standardised=standardised, caps=caps)
     channels = channels_for(config.learner, theta, rows, fit, versions)
-    start = space.vector(live)
-    deadline = clock() + config.training.max_seconds
-    state = {"ended_by": "steps"}
+    settings = _slower_at_first(config.learner, len(rows))
+    lister = _Lister(space, standardised, caps, channels, space.vector(live), live, mode, theta, config.learner)
+    is_split = is_split_by_query(config.learner, live)
+    # additions are learned from the same lists once more: half of the time is left for them
+    begun, most_s = clock(), config.training.max_seconds
+    ended, budget = _Ended(clock, begun + (most_s / 2.0 if is_split else most_s)), Budget(most_replayed)
     seen: dict[int, EventRow] = {}
-    budget = Budget(most_replayed)
+    steps: list[Drawn] = []
 
     def lists() -> Iterator[Lists]:
         for drawn, drawn_weights in _samples(unseen, replayed, plan, config, rng, budget=budget, caps=caps):
-            if clock() > deadline:
-                state["ended_by"] = "time"
+            if ended():
                 return
-            some, weights = (drawn, drawn_weights) if channels is None else channels.known(drawn, drawn_weights)
-            if not some:
-                continue
-            seen.update((row.seq, row) for row in some)
-            batch = stack_rows(some)
-            phi = np.zeros((*batch.is_document.shape, space.size))
-            for i, row in enumerate(some):
-                phi[i, : len(row.inclusion)] = standardised(row)
-            safe = _safe_scores(some, phi, start, live, mode)
-            praise = caps.praised(some, phi.shape[1]) if caps.praise else None
-            yield credited(Lists(batch, phi, safe, weights, praise=praise), some, theta, config.learner, channels)
+            step = Drawn(*((drawn, drawn_weights) if channels is None else channels.known(drawn, drawn_weights)))
+            if step.rows:
+                seen.update((row.seq, row) for row in step.rows)
+                steps.extend([step] if is_split else [])
+                yield lister.lists(*step, is_global=True)
 
-    learned = learner_of(config.learner.objective)(
-        start,
-        lists(),
-        (fold0, fold1),
-        theta=theta,
-        temperature=live.temperature or _LEARNER_TEMPERATURE,
-        n_events=float(len(rows)),
-        settings=_slower_at_first(config.learner, len(rows)),
-        rng=rng,
-    )
-    params = space.params(learned.vector, version=version, parent=live, created_at=now)
+    lessons = Lessons(steps, rows, lister.lists, (fold0, fold1), theta, live.temperature or _LEARNER_TEMPERATURE, ended)
+    learned = _learned(lister.start, lists(), lessons, settings, rng)
+    ended.deadline = begun + most_s
+    add = partial(additions_of, learned.vector, live, space, lessons, config=config, settings=settings, rng=rng)
+    found = add() if is_split else Additions({}, None)
+    params = space.params(learned.vector, *found, version=version, parent=live, created_at=now)
     priorities = {seq: _surprise(row, standardised(row), both, theta) for seq, row in seen.items()}
     served_by = Counter(row.params_version for row in rows)
     left_out = {} if channels is None else channels.left_out
-    folds = fold0, fold1
-    return Learning(params, learned, both, state["ended_by"], priorities, budget.n_spent, served_by, left_out, folds)
+    ended_by = "time" if ended.has_been_over else "steps"
+    folds = lessons.predictors
+    return Learning(params, learned, both, ended_by, priorities, budget.n_spent, served_by, left_out, folds)
 
 
-def _safe_scores(rows: Sequence[EventRow], phi: FloatArray, start: FloatArray, live: Params, mode: Mode) -> FloatArray:
-    """Return the scores of what users get without a proposal, (b, d), 0 where padded in the caller's order."""
-    if mode not in {"log-only", "shadow"} and live.origin != "caller-order":
-        return phi @ start
-    safe = np.zeros(phi.shape[:2])
-    for i, row in enumerate(rows):
-        safe[i, : len(row.inclusion)] = safe_policy(row, live, mode).scores
-    return safe
+def _learned(
+    start: FloatArray, lists: Iterator[Lists], lessons: Lessons, settings: LearnerSettings, rng: np.random.Generator
+) -> Learned:
+    """Return the global weights that the lists teach."""
+    return learner_of(settings.objective)(
+        start,
+        lists,
+        lessons.predictors,
+        theta=lessons.theta,
+        temperature=lessons.temperature,
+        n_events=float(len(lessons.rows)),
+        settings=settings,
+        rng=rng,
+    )
+
+
+class _Ended:
+    """Whether the time for learning is over, and whether that was ever found.
+
+    Args:
+        clock: Monotonic seconds.
+        deadline: When it is over.
+    """
+
+    def __init__(self, clock: Callable[[], float], deadline: float) -> None:
+        self._clock = clock
+        self.deadline = deadline
+        self.has_been_over = False
+
+    def __call__(self) -> bool:
+        """Return whether it is over."""
+        is_over = self._clock() > self.deadline
+        self.has_been_over |= is_over
+        return is_over
+
+
+class _Lister(NamedTuple):
+    """What lists to learn from are made with."""
+
+    space: Space
+    standardised: Standardised
+    caps: Caps
+    channels: Channels | None
+    start: FloatArray
+    live: Params
+    mode: Mode
+    theta: FloatArray
+    settings: LearnerSettings
+
+    def lists(self, rows: Sequence[EventRow], weights: FloatArray, *, is_global: bool = False) -> Lists:
+        """Return events as lists.
+
+        Args:
+            rows: At least one.
+            weights: (b,) sampling weights.
+            is_global: Whether global weights are learned: these are held to the live global ones, since what the live
+                params add for some queries is not theirs to undo.
+        """
+        batch = stack_rows(rows)
+        phi = np.zeros((*batch.is_document.shape, self.space.size))
+        for i, row in enumerate(rows):
+            phi[i, : len(row.inclusion)] = self.standardised(row)
+        safe = self._safe_scores(rows, phi, is_global=is_global)
+        praise = self.caps.praised(rows, phi.shape[1]) if self.caps.praise else None
+        return credited(Lists(batch, phi, safe, weights, praise=praise), rows, self.theta, self.settings, self.channels)
+
+    def _safe_scores(self, rows: Sequence[EventRow], phi: FloatArray, *, is_global: bool) -> FloatArray:
+        """Return the scores of what users get without a proposal, (b, d), 0 where padded in the caller's order."""
+        live, by_caller = self.live, self.mode in {"log-only", "shadow"} or self.live.origin == "caller-order"
+        if not by_caller and (is_global or not live.is_adjusted):
+            return phi @ self.start
+        safe = np.zeros(phi.shape[:2])
+        for i, row in enumerate(rows):
+            safe[i, : len(row.inclusion)] = safe_policy(row, live, self.mode).scores
+        return safe
 
 
 def _slower_at_first(settings: LearnerSettings, n_events: int) -> LearnerSettings:

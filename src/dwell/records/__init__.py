@@ -1,5 +1,6 @@
 """What happened, as frozen values: impressions, signals, experiences, params, batches and decisions."""
 
+from dwell.records.adjustments import Adjustment, LowRank
 from dwell.records.batch import Batch, Columns, ColumnSpec, UpdateResult
 from dwell.records.decision import Estimate, GateDecision
 from dwell.records.experience import Experience
@@ -9,6 +10,7 @@ from dwell.records.served import Served
 from dwell.records.signal import Feedback, Signal
 
 __all__ = [
+    "Adjustment",
     "Batch",
     "ColumnSpec",
     "Columns",
@@ -17,6 +19,7 @@ __all__ = [
     "Feedback",
     "GateDecision",
     "Impression",
+    "LowRank",
     "Params",
     "RawScore",
     "Served",

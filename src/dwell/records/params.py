@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from dwell.errors import RecordError
 from dwell.records import checks
+from dwell.records.adjustments import Adjustment, LowRank, checked_segments
 from dwell.records.arrays import FloatArray
 
 __all__ = ["Params", "ParamsOrigin", "RawScore", "Transform"]
@@ -163,6 +164,22 @@ def _check_maps(transform: Transform | None, raw_score: RawScore | None, n_featu
             )
 
 
+def _check_by_query(by_query: LowRank | None, n_weights: int) -> None:
+    """Refuse weights by query of another type, or for another number of weights."""
+    if by_query is None:
+        return
+    if not isinstance(by_query, LowRank):
+        raise _refused("a LowRank is due here", "by_query", by_query, "Pass a LowRank or None.", code="type")
+    if len(by_query.u) != n_weights:
+        raise _refused(
+            "the weights by query are for another number of weights",
+            "by_query.u",
+            by_query.u.shape,
+            f"Give {n_weights} rows.",
+            code="feature_schema",
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Params:
     """One version of the ranking parameters; immutable, swapped as a whole.
@@ -179,6 +196,8 @@ class Params:
             in standardised units) or "learned".
         parent: Version that it was learned from, or None.
         created_at: UTC epoch seconds.
+        by_segment: What is added to the weights for the queries of a segment, by its name; at most 1,000 of them.
+        by_query: What a query's embedding adds to the weights, or None.
 
     Raises:
         RecordError: A field is none of these; names field, value and remedy.
@@ -192,8 +211,11 @@ class Params:
     origin: ParamsOrigin = "given"
     parent: int | None = None
     created_at: float = 0.0
+    by_segment: Mapping[str, Adjustment] = field(default_factory=dict)
+    by_query: LowRank | None = None
     _vector: FloatArray = field(init=False, repr=False, compare=False)
     _raw_vector: FloatArray | None = field(init=False, repr=False, compare=False)
+    _additions: Mapping[str, FloatArray] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_number(self.version, "version")
@@ -220,6 +242,14 @@ class Params:
         object.__setattr__(self, "weights", MappingProxyType(dict(zip(names, values, strict=True))))
         object.__setattr__(self, "_vector", vector)
         object.__setattr__(self, "_raw_vector", raw)
+        by_segment = checked_segments(self.by_segment, names) if self.by_segment else {}
+        _check_by_query(self.by_query, len(names) + (self.raw_score is not None))
+        object.__setattr__(self, "by_segment", MappingProxyType(by_segment))
+        object.__setattr__(self, "_additions", {name: self._addition(one) for name, one in by_segment.items()})
+
+    def _addition(self, adjustment: Adjustment) -> FloatArray:
+        tail = [] if self.raw_score is None else [adjustment.coefficient]
+        return np.array([*adjustment.weights.values(), *tail], dtype=np.float64)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -231,11 +261,55 @@ class Params:
         """The weights as float64 (f,), read-only."""
         return self._vector
 
-    def score(self, features: npt.NDArray[np.floating]) -> FloatArray:
-        """Return raw scores, float64 (..., n), for features (..., n, f) in the order of `feature_names`.
+    @property
+    def is_adjusted(self) -> bool:
+        """Whether some queries are scored by other weights than others."""
+        return bool(self._additions) or self.by_query is not None
+
+    def shift(
+        self, *, segment: str | None = None, query_embedding: npt.NDArray[np.floating] | None = None
+    ) -> FloatArray | None:
+        """Return what is added to the weights for one query, float64 (p,), or None where nothing is.
+
+        Args:
+            segment: The query's segment; one that has no weights of its own adds nothing.
+            query_embedding: (m,) the query's embedding; without one it adds nothing.
 
         Raises:
-            RecordError: The last axis has another number of features.
+            RecordError: An embedding of another size than the weights were learned with.
+        """
+        found = None if segment is None else self._additions.get(segment)
+        if self.by_query is None or query_embedding is None:
+            return found
+        turned = self.by_query.shift(query_embedding)
+        return turned if found is None else found + turned
+
+    def weights_for(
+        self, *, segment: str | None = None, query_embedding: npt.NDArray[np.floating] | None = None
+    ) -> Mapping[str, float]:
+        """Return the weights that one query is scored by, {feature: weight}; see `shift`."""
+        shift = self.shift(segment=segment, query_embedding=query_embedding)
+        if shift is None:
+            return self.weights
+        moved = self._vector + shift[: self._vector.size]
+        return dict(zip(self.weights, moved.tolist(), strict=True))
+
+    def score(
+        self,
+        features: npt.NDArray[np.floating],
+        *,
+        segment: str | None = None,
+        query_embedding: npt.NDArray[np.floating] | None = None,
+    ) -> FloatArray:
+        """Return raw scores, float64 (..., n), for features (..., n, f) in the order of `feature_names`.
+
+        Args:
+            features: Raw feature values.
+            segment: The query's segment, where the version has weights by segment.
+            query_embedding: (m,) the query's embedding, where it has weights by query.
+
+        Raises:
+            RecordError: The last axis has another number of features, or the embedding another size.
         """
         shape = getattr(features, "shape", None)
         if shape is None or shape[-1:] != self._vector.shape:
@@ -246,12 +320,15 @@ class Params:
                 f"Give an array of shape (..., {self._vector.size}), a column per feature in order.",
                 code="feature_schema",
             )
+        shift = self.shift(segment=segment, query_embedding=query_embedding) if self.is_adjusted else None
+        vector = self._vector if shift is None else self._vector + shift[: self._vector.size]
         if self.transform is None:
-            return _weighed(features, self._vector)
-        learned: FloatArray = self.transform.apply(features) @ self._vector
+            return _weighed(features, vector)
+        learned: FloatArray = self.transform.apply(features) @ vector
         if self.raw_score is not None and self._raw_vector is not None:
+            coefficient = self.raw_score.coefficient + (0.0 if shift is None else float(shift[-1]))
             start = _weighed(features, self._raw_vector)
-            learned = learned + self.raw_score.coefficient * ((start - self.raw_score.mean) / self.raw_score.sd)
+            learned = learned + coefficient * ((start - self.raw_score.mean) / self.raw_score.sd)
         return learned
 
     def norm(self) -> float:

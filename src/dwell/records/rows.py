@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from dwell.records.arrays import BoolArray, Float32Array, FloatArray, HashArray, IntArray
 
@@ -43,6 +44,8 @@ class EventRow:
             taken up that much later than what was served with it.
         swap_pair: Upper position, from 1, of the pair that was shown in either order by a fair coin; 0 for none. Such
             an event is learned from, with its exposure given the pair, and never judges.
+        segment: Name of the event's segment, or None.
+        query_embedding: Float (m,), or None where the query had none or embeddings were not asked for.
     """
 
     seq: int
@@ -68,6 +71,8 @@ class EventRow:
     doc_hashes: HashArray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
     late_us: int = 0
     swap_pair: int = 0
+    segment: str | None = None
+    query_embedding: npt.NDArray[np.floating] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

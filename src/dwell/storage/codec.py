@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dwell.errors import CorruptStoreError, RecordError
-from dwell.records import GateDecision, Impression, Params, RawScore, Transform
+from dwell.records import Adjustment, GateDecision, Impression, LowRank, Params, RawScore, Transform
 from dwell.records.arrays import Float32Array
 from dwell.records.impression import Arm, Mode, Policy
 from dwell.records.params import ParamsOrigin
@@ -39,6 +39,9 @@ __all__ = [
 ]
 
 _VERSION: Final = 1
+# of params with weights by segment or by query alone: whoever does not know these would serve other weights, and
+# refuses the blob; all other params keep their bytes
+_ADJUSTED_VERSION: Final = 2
 _PREFIX: Final = struct.Struct("<B3xII4x")
 _CHECKED_FROM: Final = 8  # what stands before is the version and the checksum itself
 _F8: Final = np.dtype("<f8")
@@ -111,6 +114,8 @@ class _ParamsHeader(msgspec.Struct, array_like=True, frozen=True):
     origin: ParamsOrigin
     parent: int | None
     created_at: int
+    by_segment: tuple[tuple[str, bytes], ...] = ()
+    by_query: tuple[int, bytes, bytes] | None = None
 
 
 _decode_impression = msgspec.msgpack.Decoder(_ImpressionHeader).decode
@@ -134,17 +139,17 @@ def _raw(array: npt.ArrayLike, dtype: np.dtype[Any]) -> bytes:
     return np.asarray(array, dtype=dtype).tobytes()
 
 
-def _sealed(header: bytes, arrays: Sequence[bytes] = ()) -> bytes:
+def _sealed(header: bytes, arrays: Sequence[bytes] = (), *, version: int = _VERSION) -> bytes:
     padding = bytes(-len(header) % 8)
-    unchecked = b"".join((_PREFIX.pack(_VERSION, 0, len(header)), header, padding, *arrays))
+    unchecked = b"".join((_PREFIX.pack(version, 0, len(header)), header, padding, *arrays))
     checksum = zlib.crc32(memoryview(unchecked)[_CHECKED_FROM:])
     return b"".join((unchecked[:4], checksum.to_bytes(4, "little"), memoryview(unchecked)[_CHECKED_FROM:]))
 
 
-def _opened(blob: bytes, what: str) -> tuple[memoryview, int]:
+def _opened(blob: bytes, what: str, *, versions: tuple[int, ...] = (_VERSION,)) -> tuple[memoryview, int]:
     if len(blob) >= _PREFIX.size:
         version, checksum, n_header = _PREFIX.unpack_from(blob)
-        if version == _VERSION and zlib.crc32(memoryview(blob)[_CHECKED_FROM:]) == checksum:
+        if version in versions and zlib.crc32(memoryview(blob)[_CHECKED_FROM:]) == checksum:
             end = _PREFIX.size + n_header
             return memoryview(blob)[_PREFIX.size : end], end + -n_header % 8
     raise CorruptStoreError(f"the stored {what} is damaged", hint="Restore the file from a backup.")
@@ -312,30 +317,41 @@ def decode_details(blob: bytes | None, *, seq: int) -> Details:
 def encode_params(given: Params) -> bytes:
     """Return a params version as a blob, every float with its bits."""
     transform, raw_score = given.transform, given.raw_score
-    return _sealed(
-        _encode(
-            (
-                given.version,
-                given.feature_names,
-                _raw(given.vector, _F8),
-                float(given.temperature),
-                None if transform is None else transform.kind,
-                () if transform is None else tuple(_raw(knots, _F8) for knots in transform.knots),
-                () if transform is None else tuple(_raw(levels, _F8) for levels in transform.levels),
-                None
-                if raw_score is None
-                else (
-                    _raw(raw_score.weights, _F8),
-                    float(raw_score.mean),
-                    float(raw_score.sd),
-                    float(raw_score.coefficient),
-                ),
-                given.origin,
-                given.parent,
-                micros(given.created_at, "created_at"),
-            )
-        )
+    plain = (
+        given.version,
+        given.feature_names,
+        _raw(given.vector, _F8),
+        float(given.temperature),
+        None if transform is None else transform.kind,
+        () if transform is None else tuple(_raw(knots, _F8) for knots in transform.knots),
+        () if transform is None else tuple(_raw(levels, _F8) for levels in transform.levels),
+        None
+        if raw_score is None
+        else (
+            _raw(raw_score.weights, _F8),
+            float(raw_score.mean),
+            float(raw_score.sd),
+            float(raw_score.coefficient),
+        ),
+        given.origin,
+        given.parent,
+        micros(given.created_at, "created_at"),
     )
+    if not given.is_adjusted:
+        return _sealed(_encode(plain))
+    low = given.by_query
+    by_segment = tuple((name, _adjustment_bytes(one)) for name, one in given.by_segment.items())
+    by_query = None if low is None else (low.rank, _raw(low.u, _F8), _raw(low.v, _F8))
+    return _sealed(_encode((*plain, by_segment, by_query)), version=_ADJUSTED_VERSION)
+
+
+def _adjustment_bytes(given: Adjustment) -> bytes:
+    return _raw([*given.weights.values(), given.coefficient], _F8)
+
+
+def _adjustment(raw: bytes, names: tuple[str, ...]) -> Adjustment:
+    *weights, coefficient = np.frombuffer(raw, _F8).tolist()
+    return Adjustment(dict(zip(names, weights, strict=True)), coefficient)
 
 
 def decode_params(blob: bytes, *, version: int) -> Params:
@@ -344,7 +360,7 @@ def decode_params(blob: bytes, *, version: int) -> Params:
     Raises:
         CorruptStoreError: The blob is damaged; names the version.
     """
-    header_bytes, _ = _opened(blob, f"params version {version}")
+    header_bytes, _ = _opened(blob, f"params version {version}", versions=(_VERSION, _ADJUSTED_VERSION))
     header = _decode_params(header_bytes)
     transform = None
     if header.transform_kind is not None:
@@ -359,6 +375,10 @@ def decode_params(blob: bytes, *, version: int) -> Params:
         raw_score = RawScore(
             weights=tuple(np.frombuffer(weights, _F8).tolist()), mean=mean, sd=sd, coefficient=coefficient
         )
+    by_query = None
+    if header.by_query is not None:
+        rank, u, v = header.by_query
+        by_query = LowRank(np.frombuffer(u, _F8).reshape(-1, rank), np.frombuffer(v, _F8).reshape(-1, rank))
     return Params(
         version=header.version,
         weights=dict(zip(header.names, np.frombuffer(header.weights, _F8).tolist(), strict=True)),
@@ -368,6 +388,8 @@ def decode_params(blob: bytes, *, version: int) -> Params:
         origin=header.origin,
         parent=header.parent,
         created_at=seconds(header.created_at),
+        by_segment={name: _adjustment(raw, header.names) for name, raw in header.by_segment},
+        by_query=by_query,
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from dwell.errors import (
     StorageError,
 )
-from dwell.records import Estimate, GateDecision, Params, RawScore, Transform
+from dwell.records import Adjustment, Estimate, GateDecision, LowRank, Params, RawScore, Transform
 from dwell.storage.protocol import Answer, PairStatistics, Quarantined, Reader, Role, Store
 from dwell.testing.store_samples import (
     USERS,
@@ -149,6 +149,29 @@ class FactContract:
                 equal(*(knots.tobytes() for knots in pair))
             features = np.array([[0.5, 1.0], [3.0, -2.0]])
             equal(found.score(features).tobytes(), learned.score(features).tobytes())
+
+    def test_what_params_add_by_segment_and_by_query_comes_back_bit_for_bit(self, tmp_path: Path) -> None:
+        adjusted = Params(
+            version=3,
+            weights={"b": 1 / 3, "a": -0.0},
+            by_segment={"de": Adjustment({"a": 1 / 7}), "\N{SNOWMAN}": Adjustment({"b": -1e-300})},
+            by_query=LowRank(np.array([[1 / 3], [-1 / 7]]), np.array([[1 / 9], [2.0], [-0.0]])),
+        )
+        with opened(self, tmp_path) as store:
+            with store.transaction() as tx:
+                tx.add_params(adjusted)
+            with store.snapshot() as reader:
+                found = reader.params(3)
+        if found is None or found.by_query is None or adjusted.by_query is None:
+            raise AssertionError(f"the params are not there: {found!r}")
+        equal(dict(found.by_segment), dict(adjusted.by_segment))
+        equal(list(found.by_segment), ["de", "\N{SNOWMAN}"])
+        equal(found.by_query.u.tobytes(), adjusted.by_query.u.tobytes())
+        equal(found.by_query.v.tobytes(), adjusted.by_query.v.tobytes())
+        features, e = np.array([[0.5, 1.0], [3.0, -2.0]]), np.array([1.0, 2.0, 3.0])
+        for segment in ("de", None):
+            expected = adjusted.score(features, segment=segment, query_embedding=e)
+            equal(found.score(features, segment=segment, query_embedding=e).tobytes(), expected.tobytes())
 
     def test_the_ledger_is_appended_to(self, tmp_path: Path) -> None:
         given = [

@@ -7,7 +7,15 @@ import pytest
 
 from dwell.errors import DivergedError, LearningError
 from dwell.learning.learner import LearnerSettings, Sampled, log_weights_of
-from dwell.learning.low_rank import LowRankLearned, LowRankWeights, QueryLists, factor_slopes, learn_low_rank
+from dwell.learning.low_rank import (
+    LowRankLearned,
+    LowRankWeights,
+    QueryLists,
+    contained,
+    factor_slopes,
+    learn_low_rank,
+    resized,
+)
 from dwell.learning.predictor import Predictor
 from dwell.records.arrays import FloatArray
 from dwell.records.rows import RowBatch
@@ -27,6 +35,7 @@ def sample(n: int = 6, seed: int = 0) -> QueryLists:
 
 def learned(samples: list[QueryLists], rank: int = 2, **changes: object) -> LowRankLearned:
     arguments = {
+        "overall": OVERALL,
         "rank": rank,
         "embedding_size": 5,
         "theta": WORLD.theta,
@@ -36,7 +45,7 @@ def learned(samples: list[QueryLists], rank: int = 2, **changes: object) -> LowR
         "rng": np.random.default_rng(0),
         **changes,
     }
-    return learn_low_rank(OVERALL, samples, (NOTHING, NOTHING), **arguments)
+    return learn_low_rank(samples=samples, predictors=(NOTHING, NOTHING), **arguments)
 
 
 def test_the_slopes_of_both_factors_are_those_of_the_objective() -> None:
@@ -194,3 +203,64 @@ def test_a_gradient_that_is_not_finite_stops_it() -> None:
     bad: Callable[[Sampled], FloatArray] = lambda _: np.full((6, 4), np.nan)  # noqa: E731
     with pytest.raises(DivergedError, match="not finite"):
         learned([sample()], objective=bad)
+
+
+# ------------------------------------------------------------ as a part of params
+
+
+@pytest.mark.parametrize(("max_step_norm", "max_weight"), [(1.0, 1.0), (0.2, 1.0), (0.5, 0.85), (2.0, 1.0)])
+def test_contained_factors_keep_every_query_within_the_bounds(max_step_norm: float, max_weight: float) -> None:
+    rng = np.random.default_rng(0)
+    settings = LearnerSettings(max_step_norm=max_step_norm, max_weight=max_weight)
+    bases = [OVERALL, np.array([0.8, 0.0, 0.6])]
+    v = rng.normal(size=(5, 2))
+    u = contained(3.0 * rng.normal(size=(3, 2)), v, bases, settings)
+    assert np.abs(u).max() > 0.01
+    # the worst query is the first right singular vector; the others are drawn
+    worst = np.linalg.svd(u @ v.T)[2][0]
+    for e in [worst, -worst, *rng.normal(size=(200, 5))]:
+        for base in bases:
+            moved = base + u @ (v.T @ (e / np.linalg.norm(e)))
+            moved /= np.linalg.norm(moved)
+            assert np.linalg.norm(moved - base) <= max_step_norm + 1e-12
+            assert (np.abs(moved) <= np.maximum(max_weight, np.abs(base)) + 1e-12).all()
+
+
+def test_contained_factors_use_the_room_that_there_is() -> None:
+    # one direction across the weights: 2 arcsin(.1) is allowed, so sin of it is what may be added; here all of it is
+    v = np.array([[1.0], [0.0]])
+    u = contained(np.array([[0.0], [0.0], [5.0]]), v, [OVERALL], LearnerSettings(max_step_norm=0.2))
+    assert u[2, 0] == pytest.approx(np.sin(2.0 * np.arcsin(0.1)))
+    small = np.array([[0.0], [0.0], [0.01]])
+    np.testing.assert_array_equal(contained(small, v, [OVERALL], LearnerSettings(max_step_norm=0.2)), small)
+
+
+def test_at_the_bound_of_a_weight_nothing_is_added() -> None:
+    u = contained(np.ones((3, 1)), np.ones((2, 1)), [OVERALL], LearnerSettings(max_weight=0.8))
+    assert not u.any()
+
+
+def test_factors_of_another_rank() -> None:
+    rng = np.random.default_rng(0)
+    u, v = rng.normal(size=(3, 2)), rng.normal(size=(5, 2))
+    wider = resized(u, v, 4, rng)
+    assert wider[0].shape == (3, 4)
+    np.testing.assert_allclose(wider[0] @ wider[1].T, u @ v.T, rtol=1e-14)
+    narrow = resized(u, v, 1, rng)
+    # the nearest matrix of rank 1 misses by the second singular value (Eckart and Young 1936)
+    missed = np.linalg.norm(u @ v.T - narrow[0] @ narrow[1].T, ord=2)
+    assert missed == pytest.approx(np.linalg.svd(u @ v.T)[1][1])
+
+
+def test_learning_goes_on_from_factors_and_on_top_of_what_a_segment_adds() -> None:
+    rng = np.random.default_rng(0)
+    u, v = 0.1 * rng.normal(size=(3, 2)), rng.normal(size=(5, 2))
+    unmoved = learned([], start=(u, v)).weights
+    np.testing.assert_array_equal(unmoved.u @ unmoved.v.T, u @ v.T)
+    # an addition that is the same in all lists is another vector of global weights, and followed as such
+    given, more = sample(), np.array([0.2, -0.8, 0.6])
+    assert np.linalg.norm(OVERALL + more) == pytest.approx(1.0)
+    on_top = learned([given._replace(additions=np.tile(more, (6, 1)))] * 3).weights
+    moved = learned([given] * 3, overall=OVERALL + more).weights
+    np.testing.assert_allclose(on_top.u, moved.u, rtol=1e-9)
+    assert np.abs(on_top.u).max() > 0.0

@@ -11,6 +11,7 @@ from dwell.learning.segments import (
     SegmentHalves,
     SegmentLearner,
     SegmentWeights,
+    check_bounds,
     estimated_kappa,
     learn_segments,
     segment_share,
@@ -132,3 +133,50 @@ def test_a_segment_learner_goes_its_share_of_what_the_learner_does() -> None:
     part = SegmentLearner(kappa=300.0)(*given, **arguments, rng=np.random.default_rng(0)).vector
     due = OVERALL + 0.25 * (all_the_way - OVERALL)
     np.testing.assert_allclose(part, due / np.linalg.norm(due), rtol=1e-12)
+
+
+# ------------------------------------------------------------ bounds around what a segment has today
+
+
+def turned(angle: float) -> FloatArray:
+    """Weights at norm 1 that stand at an angle to `OVERALL`: their distance is the chord, 2 sin(angle / 2)."""
+    return math.cos(angle) * OVERALL + math.sin(angle) * np.array([0.0, 0.0, 1.0])
+
+
+def test_weights_of_a_segment_within_the_bounds_pass() -> None:
+    settings = LearnerSettings(max_step_norm=0.5, max_weight=0.7)
+    check_bounds(turned(2.0 * math.asin(0.25)), OVERALL, settings, segment="de")
+    check_bounds(OVERALL, OVERALL, settings, segment="de")  # .8 stood there before: it may stay
+
+
+@pytest.mark.parametrize(
+    ("vector", "words"),
+    [
+        (turned(2.0 * math.asin(0.2501)), "max_step_norm"),
+        (np.array([0.71, (1.0 - 0.71**2) ** 0.5, 0.0]), "max_weight"),
+        (np.array([np.nan, 0.8, 0.0]), "not finite"),
+        (1.01 * OVERALL, "norm 1"),
+    ],
+)
+def test_weights_of_a_segment_beyond_a_bound_are_refused(vector: FloatArray, words: str) -> None:
+    with pytest.raises(LearningError, match=words) as caught:
+        check_bounds(vector, OVERALL, LearnerSettings(max_step_norm=0.5, max_weight=0.7), segment="de")
+    assert (caught.value.code, caught.value.field) == ("bounds", "by_segment['de']")
+
+
+def test_a_segment_is_learned_on_from_its_own_start() -> None:
+    settings = LearnerSettings(step_size=0.01)
+    call = {"theta": WORLD.theta, "temperature": 0.5, "settings": settings, "kappa": 0.0}
+    nothing = SegmentHalves([], [], 100.0)  # without samples a learner stays where it is
+    found = learn_segments(
+        OVERALL,
+        {1: nothing, 2: nothing},
+        fitted_predictors(closed_events(WORLD, OVERALL, 20, np.random.default_rng(0)), WORLD.theta),
+        rng=np.random.default_rng(0),
+        starts={2: OWN},
+        **call,  # type: ignore[arg-type]
+    )
+    np.testing.assert_allclose(found.vector_for(1), OVERALL, rtol=1e-15)
+    # 60 degrees at most from the global weights; OWN stands at cos = .48, 61.3 degrees
+    angle = math.acos(float(found.vector_for(2) @ OVERALL))
+    assert angle == pytest.approx(math.pi / 3.0)

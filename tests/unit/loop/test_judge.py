@@ -14,10 +14,11 @@ from dwell.loop.judge import (
     log_findings,
     policy_on,
     safe_policy,
+    scores_on,
     within_quota,
 )
 from dwell.ranking import draw_ranking
-from dwell.records import Params
+from dwell.records import Adjustment, LowRank, Params
 from dwell.records.rows import EventRow
 
 THETA = np.array([1.0, 0.5])
@@ -185,3 +186,25 @@ def test_propensities_that_the_scores_do_not_give_are_found_and_sound_ones_are_n
         assert [(f.code, f.severity) for f in log_findings(rows, versions)] == [("pair_order", "ok")]
     halved = [replace(row, inclusion=np.full(6, 0.5), propensities=row.propensities * 0.5) for row in sound]
     assert [(f.code, f.severity) for f in log_findings(halved, {0: LIVE})] == [("pair_order", "fail")]
+
+
+def test_each_event_is_scored_by_its_own_segment_and_embedding() -> None:
+    params = Params(
+        version=2,
+        weights={"x": 1.0},
+        by_segment={"de": Adjustment({"x": -3.0}), "en": Adjustment({"x": 1.0})},
+        by_query=LowRank(np.array([[0.5]]), np.array([[1.0], [0.0]])),
+    )
+    segments, e = ("de", None, "en", "nowhere"), np.float32([3.0, 4.0])
+    rows = [event(i, segment=segments[i % 4], query_embedding=e if i % 3 else None) for i in range(1, 25)]
+    slopes = {"de": -2.0, "en": 2.0}
+    for row, scores in zip(rows, scores_on(rows, params), strict=True):
+        slope = slopes.get(row.segment or "", 1.0) + (0.5 * 0.6 if row.query_embedding is not None else 0.0)
+        np.testing.assert_allclose(scores, slope * row.features[:, 0].astype(np.float64), rtol=1e-12)
+        np.testing.assert_array_equal(policy_on(row, params).scores, scores)
+    # the judgement uses them for both sides
+    at = judgement(replace(params, version=1))
+    at.prepare(rows)
+    for row, scores in zip(rows, scores_on(rows, params), strict=True):
+        np.testing.assert_array_equal(at._scored[row.seq].proposed.scores, scores)
+        np.testing.assert_array_equal(at._scored[row.seq].safe.scores, row.features[:, 0].astype(np.float64))

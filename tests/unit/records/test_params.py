@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from dwell.errors import RecordError
-from dwell.records import Params, RawScore, Transform
+from dwell.records import Adjustment, LowRank, Params, RawScore, Transform
+from dwell.records.arrays import FloatArray
 
 LINE = Transform(
     knots=(np.array([0.0, 10.0]), np.array([-1.0, 0.0, 3.0])),
@@ -195,3 +196,113 @@ def test_params_can_not_change_and_do_not_follow_what_they_were_made_of() -> Non
 
 def test_temperature_zero_is_legal() -> None:
     assert Params(1, {"a": 1.0}, temperature=0).temperature == 0
+
+
+# ------------------------------------------------------------ additions by segment and by query
+
+FEATURES = np.array([[2.5, 1.5], [10.0, -0.5], [np.nan, 3.0]])
+RAW = RawScore(weights=(0.5, 2.0), mean=3.0, sd=4.0, coefficient=0.25)
+WEIGHTS = {"a": 1.0, "b": -2.0}
+TURN = LowRank(np.array([[1.0, 0.0], [0.5, -1.0], [0.0, 2.0]]), np.array([[1.0, 2.0], [0.0, 1.0]]))
+BY_SEGMENT = {"de": Adjustment({"b": 0.5}, -0.75), "en": Adjustment({})}
+
+
+def adjusted(**changes: object) -> Params:
+    fields = {"transform": LINE, "raw_score": RAW, "by_segment": BY_SEGMENT, "by_query": TURN, **changes}
+    return Params(2, WEIGHTS, **fields)  # type: ignore[arg-type]
+
+
+def summed(a: float, b: float, coefficient: float) -> Params:
+    """Params whose weights are given in full: an oracle that knows of no additions."""
+    return Params(2, {"a": a, "b": b}, transform=LINE, raw_score=dataclasses.replace(RAW, coefficient=coefficient))
+
+
+def test_a_segment_adds_to_the_weights_and_to_the_starting_score() -> None:
+    found = adjusted().score(FEATURES, segment="de")
+    np.testing.assert_allclose(found, summed(1.0, -1.5, -0.5).score(FEATURES), rtol=1e-15)
+    plain = Params(1, WEIGHTS, by_segment=BY_SEGMENT)  # on raw values there is no starting score
+    np.testing.assert_allclose(plain.score(FEATURES, segment="de"), Params(1, {"a": 1.0, "b": -1.5}).score(FEATURES))
+    assert plain.weights_for(segment="de") == {"a": 1.0, "b": -1.5}
+
+
+def test_a_query_adds_by_its_embedding_at_norm_one() -> None:
+    # e = (3, 4) / 5: V^T e = (.6, 2), U of it = (.6, .3 - 2, 4)
+    found = adjusted().score(FEATURES, query_embedding=np.float32([30, 40]))
+    np.testing.assert_allclose(found, summed(1.6, -3.7, 4.25).score(FEATURES), rtol=1e-14)
+    both = adjusted().score(FEATURES, segment="de", query_embedding=np.array([3.0, 4.0]))
+    np.testing.assert_allclose(both, summed(1.6, -3.2, 3.5).score(FEATURES), rtol=1e-14)
+
+
+def test_who_adds_nothing_changes_no_bit() -> None:
+    without = Params(2, WEIGHTS, transform=LINE, raw_score=RAW)
+    bits = without.score(FEATURES).tobytes()
+    for segment in (None, "nowhere"):
+        assert adjusted().score(FEATURES, segment=segment).tobytes() == bits
+        assert without.score(FEATURES, segment="de", query_embedding=np.ones(2)).tobytes() == bits
+    np.testing.assert_array_equal(adjusted().score(FEATURES, query_embedding=np.zeros(2)), without.score(FEATURES))
+    assert (adjusted().is_adjusted, without.is_adjusted) == (True, False)
+    assert adjusted().weights_for() == WEIGHTS
+    assert adjusted().shift(segment="nowhere") is None
+
+
+def test_additions_can_not_be_changed_under_a_reader() -> None:
+    u = np.ones((3, 1))
+    params = adjusted(by_query=LowRank(u, np.ones((2, 1))))
+    before = params.score(FEATURES, query_embedding=np.ones(2)).tobytes()
+    u[:] = 7.0
+    assert params.score(FEATURES, query_embedding=np.ones(2)).tobytes() == before
+    with pytest.raises(TypeError):
+        params.by_segment["de"] = Adjustment({})  # type: ignore[index]
+    with pytest.raises(TypeError):
+        params.by_segment["de"].weights["a"] = 1.0  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"by_segment": [("de", Adjustment({}))]}, "by_segment"),
+        ({"by_segment": {"de": {"a": 1.0}}}, "by_segment['de']"),
+        ({"by_segment": {"de": Adjustment({"c": 1.0})}}, "by_segment['de']"),
+        ({"by_segment": {"": Adjustment({})}}, "by_segment"),
+        ({"by_segment": {f"s{i}": Adjustment({}) for i in range(1_001)}}, "by_segment"),
+        ({"by_query": np.ones((3, 2))}, "by_query"),
+        ({"by_query": LowRank(np.ones((2, 1)), np.ones((2, 1)))}, "by_query.u"),  # none for the starting score
+    ],
+)
+def test_additions_of_another_kind_are_refused(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        adjusted(**changes)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 2e12, True, "1"])
+def test_an_addition_that_is_no_number_is_refused(bad: object) -> None:
+    with pytest.raises(RecordError):
+        Adjustment({"a": bad})  # type: ignore[dict-item]
+    with pytest.raises(RecordError):
+        Adjustment({}, bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("u", "v"),
+    [
+        (np.full((2, 1), np.nan), np.ones((2, 1))),
+        (np.ones((2, 1)), np.full((2, 1), np.inf)),
+        (np.ones((2, 1)), np.full((2, 1), 2e12)),
+        (np.ones((2, 2)), np.ones((2, 1))),
+        (np.ones((2, 9)), np.ones((2, 9))),
+        (np.ones(2), np.ones((2, 1))),
+        (np.ones((2, 1), dtype=np.float32), np.ones((2, 1))),
+        ([[1.0]], np.ones((2, 1))),
+    ],
+)
+def test_factors_that_are_none_are_refused(u: object, v: object) -> None:
+    with pytest.raises(RecordError):
+        LowRank(u, v)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("bad", "code"), [(np.ones(3), "embedding_dim"), (np.array([1.0, np.nan]), "non_finite")])
+def test_an_embedding_of_another_kind_is_refused(bad: FloatArray, code: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        adjusted().score(FEATURES, query_embedding=bad)
+    assert caught.value.code == code

@@ -50,7 +50,8 @@ FORCE:
 demo: $(VENV)/.has-demo ## Run the demo: a real corpus, simulated readers, the loop learning
 	@$(BIN)/dwell demo $(ARGS)
 
-test: $(VENV)/.has-test ## Run all tests
+test: $(VENV)/.has-test ## Run all tests (as root it installs a browser first)
+	@sh scripts/system_packages.sh
 	$(SAY) "test"
 	@$(BIN)/pytest -n 2 $(ARGS)
 
@@ -59,14 +60,16 @@ DWELL_KILLS ?= 200
 DWELL_CUTS ?= 30
 DWELL_FAULTS ?= 20
 DWELL_FLIPS ?= 500
+DWELL_TOKENS ?= 10000000
 
 soak: export DWELL_KILLS := $(DWELL_KILLS)
 soak: export DWELL_CUTS := $(DWELL_CUTS)
 soak: export DWELL_FAULTS := $(DWELL_FAULTS)
 soak: export DWELL_FLIPS := $(DWELL_FLIPS)
+soak: export DWELL_TOKENS := $(DWELL_TOKENS)
 soak: $(VENV)/.has-test ## Kill, cut the power, fail the disk and flip bytes, hundreds of times (half an hour)
 	$(SAY) "soak: $(DWELL_KILLS) kills, $(DWELL_CUTS) power cuts, $(DWELL_FAULTS) faults per call, $(DWELL_FLIPS) flips"
-	@$(BIN)/pytest tests/crash -s $(ARGS)
+	@$(BIN)/pytest tests/crash tests/property/test_credentials.py -s $(ARGS)
 
 check: export DWELL_GATES = required
 check: $(VENV)/.has-lint lint types layers size links test ## Run every gate, then all tests: what CI runs

@@ -1,6 +1,6 @@
 """The same program on an embedded loop and on clients of one: the same calls, the same checks, the same values.
 
-The server is a dozen lines around a real loop, written from the contract of the HTTP API.
+One server is a dozen lines around a real loop, written from the contract of the HTTP API; the other is `dwell serve`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ import pytest
 import dwell
 from dwell.errors import DwellError, NothingToRollBackError, UnknownEventError
 from dwell.health import HealthReport
+
+from ..e2e.serving import service
 
 FEATURES = ("good", "noise")
 N_EVENTS = 25
@@ -117,21 +120,35 @@ class Awaited:
         self.loop.close()
 
 
-@pytest.fixture(params=["embedded", "client", "async client"])
-def loop(request: pytest.FixtureRequest, stage: Any) -> Iterator[Any]:
-    """Return a loop, or a client of the same loop."""
+SERVICE = {"DWELL_STORE__ATTRIBUTION_WINDOW_S": "0.001", "DWELL_STORE__SEED": "3"}
+
+
+@pytest.fixture(params=["embedded", "client", "async client", "client of dwell serve", "async client of dwell serve"])
+def loop(request: pytest.FixtureRequest, stage: Any, tmp_path: Path) -> Iterator[Any]:
+    """Return a loop, a client of the same loop, or a client of a real service."""
+    if request.param.endswith("dwell serve"):
+        arguments = ("--features", ",".join(FEATURES), "--no-auth")
+        with service(tmp_path / "s.dwell", *arguments, environment=SERVICE) as served:
+            yield from client_of(served.url, is_async=request.param.startswith("async"))
+        return
     with dwell.open(":memory:", features=FEATURES, attribution_window_s=1e-3, seed=3) as embedded:
         stage.otherwise = answering(embedded, stage)
-        how: dict[str, Any] = {"rank_timeout_s": 30.0, "feedback_timeout_s": 30.0, "flush_every_s": 0.02}
         if request.param == "embedded":
             yield embedded
-        elif request.param == "client":
-            with dwell.Client(stage.url, "k", **how) as client:
-                yield client
         else:
-            awaited = Awaited(lambda: dwell.AsyncClient(stage.url, "k", **how))
-            yield awaited
-            awaited.stop()
+            yield from client_of(stage.url, is_async=request.param.startswith("async"))
+
+
+def client_of(url: str, *, is_async: bool) -> Iterator[Any]:
+    """Yield a client; an asynchronous one is called as a synchronous one."""
+    how: dict[str, Any] = {"rank_timeout_s": 30.0, "feedback_timeout_s": 30.0, "flush_every_s": 0.02}
+    if not is_async:
+        with dwell.Client(url, "k", **how) as client:
+            yield client
+        return
+    awaited = Awaited(lambda: dwell.AsyncClient(url, "k", **how))
+    yield awaited
+    awaited.stop()
 
 
 def candidates(rng: np.random.Generator) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ import dwell
 from dwell.errors import DwellError, NothingToRollBackError, UnknownEventError
 from dwell.health import HealthReport
 
-from ..e2e.serving import service
+from ..e2e.serving import service  # noqa: TID252 - tests are no installed package
 
 FEATURES = ("good", "noise")
 N_EVENTS = 25

@@ -67,9 +67,13 @@ def test_a_key_makes_a_batch_one_effect_and_one_answer(served: Service) -> None:
     assert served.call("POST", "/v1/feedback", items, idempotency_key="k1")[1] == first[1]
     status, problem, _ = served.call("POST", "/v1/feedback", items * 2, idempotency_key="k1")
     assert (status, problem["code"]) == (409, "idempotency_conflict")
+    status, problem, _ = served.call("POST", "/v1/rank", {"query": "q"}, idempotency_key="k" * 300)
+    assert (status, problem["path"]) == (400, "/Idempotency-Key")
     body = {"query": "q", "candidates": candidates()}
     one, again = (served.call("POST", "/v1/rank", body, idempotency_key="k2")[1] for _ in range(2))
-    assert (one["event_id"], one["ids"]) == (again["event_id"], again["ids"])
+    assert one == again
+    status, problem, _ = served.call("POST", "/v1/rank", {**body, "k": 1}, idempotency_key="k2")
+    assert (status, problem["code"]) == (409, "idempotency_conflict")
 
 
 def test_a_list_of_somebody_else_and_a_deferred_one(served: Service) -> None:
@@ -150,7 +154,8 @@ def test_the_learner_learns_and_what_it_says_arrives(served: Service) -> None:
     assert served.call("GET", "/v1/params")[1]["version"] == done["params"]["version"] != before
     status, stale, _ = served.call("POST", "/v1/rollback", {"expected_version": before})
     assert (status, stale["code"]) == (409, "stale_params")
-    assert served.call("POST", "/v1/rollback", {})[1]["version"] == before
+    back = [served.call("POST", "/v1/rollback", {}, idempotency_key="back") for _ in range(2)]
+    assert [one[1]["version"] for one in back] == [before, before], "a retry goes back once"
     kinds = [d["kind"] for d in served.call("GET", "/v1/history?limit=2")[1]["decisions"]]
     assert kinds == ["forced", "rollback"]
 

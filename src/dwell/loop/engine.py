@@ -23,6 +23,7 @@ from dwell.loop.ingest import (
     check_sequence,
     checked_signal,
     digest_of,
+    kept_later,
     recorded_later,
     signals_of,
     submit_signals,
@@ -39,7 +40,7 @@ from dwell.loop.train import TrainReport
 from dwell.loop.warm_up import recall_warm_up
 from dwell.records import Experience, Feedback, GateDecision, Params, Served, Signal, checks
 from dwell.reward.presets import RewardPreset
-from dwell.storage import pseudonym
+from dwell.storage import Answer, pseudonym
 
 __all__ = ["Loop"]
 
@@ -408,6 +409,19 @@ class Loop:
             StorageError: The loop is closed, read-only, or its queue is full.
         """
         return recorded_later(self._state, event_id)
+
+    def kept_answer(self, key: str) -> Answer | None:
+        """Return what a request under a key was answered, or None; it is kept for a week."""
+        with self._state.store.snapshot() as reader:
+            return reader.answer(key)
+
+    def keep_answer(self, answer: Answer) -> Future[None]:
+        """Return a future that is done once a request's answer is on disk, for its retries.
+
+        Raises:
+            StorageError: The loop is closed, read-only, or its queue is full.
+        """
+        return kept_later(self._state, answer)
 
     def pseudonym(self, user: str) -> str:
         """Return what is kept in place of a user's name: the same for the same user of this store and tenant.

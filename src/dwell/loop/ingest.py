@@ -25,6 +25,7 @@ __all__ = [
     "checked_signal",
     "digest_of",
     "fix_dimension",
+    "kept_later",
     "quarantine",
     "recorded_later",
     "signals_of",
@@ -74,6 +75,13 @@ def recorded_later(state: LoopState, event_id: str) -> Future[bool]:
     if state.writer is None or state.is_closed:
         raise StoreClosedError("the loop records nothing: it is closed or read-only")
     return state.writer.submit(lambda tx: tx.event(event_id) is not None, event_ids=(event_id,))
+
+
+def kept_later(state: LoopState, answer: Answer) -> Future[None]:
+    """Return a future that is done once a request's answer is on disk."""
+    if state.writer is None or state.is_closed:
+        raise StoreClosedError("the loop records nothing: it is closed or read-only")
+    return state.writer.submit(lambda tx: tx.put_answer(answer), n_bytes=_SIGNAL_BYTES + len(answer.body))
 
 
 def fix_dimension(state: LoopState, embedding: Float32Array) -> None:

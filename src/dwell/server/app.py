@@ -15,11 +15,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from dwell.errors import RequestError
+from dwell.server.caller import caller_of
 from dwell.server.endpoints import ENDPOINTS, Endpoint
 from dwell.server.guard import App, Guard, GuardLimits
 from dwell.server.house import House
 from dwell.server.openapi import docs_page, openapi_document
 from dwell.server.problems import MEDIA_TYPE, problem_of, retry_after_of
+from dwell.server.retries import once
 
 __all__ = ["build_app"]
 
@@ -72,7 +74,11 @@ def _counted(house: House, endpoint: Endpoint) -> Callable[[Request], Awaitable[
             return _counted_answer(house, endpoint, _told(request, busy))
         house.n_in_flight += 1
         try:
-            answer = await endpoint.handler(request)
+            if endpoint.is_once and "idempotency-key" in request.headers:
+                _, caller = caller_of(request, "secret")
+                answer = await once(house, caller.tenant, request, endpoint.handler)
+            else:
+                answer = await endpoint.handler(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a problem document
             answer = _told(request, error)
         finally:

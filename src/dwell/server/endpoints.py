@@ -63,6 +63,11 @@ class Endpoint(NamedTuple):
     other: str = ""
     lines: bool = False
 
+    @property
+    def is_once(self) -> bool:
+        """Whether an idempotency key makes it happen once here; reactions keep their answers with their effect."""
+        return self.method == "POST" and self.needs in {"secret", "admin"}
+
 
 _LINES: Final = "application/x-ndjson"
 

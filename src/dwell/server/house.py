@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import Counter
@@ -41,6 +42,7 @@ class House:
         is_draining: Whether the service is being shut down.
         n_in_flight: Requests that are worked on.
         requests: Number of answers by route and status.
+        at_work: Locks of the idempotency keys that are worked on, by tenant and key.
         snapshots: What the learner last said of each tenant's loop.
     """
 
@@ -60,6 +62,7 @@ class House:
     is_draining: bool = False
     n_in_flight: int = 0
     requests: Counter[tuple[str, int]] = field(default_factory=Counter)
+    at_work: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
     snapshots: dict[str, HealthSnapshot] = field(default_factory=dict)
 
     def loop(self, tenant: str) -> Loop:

@@ -17,6 +17,8 @@ NOT_THERE = {
     "health_snapshot": "what the report is made of stays where it is made",
     "is_erased": "imports ask it, beside the store",
     "is_recording": "the server's /readyz tells it",
+    "keep_answer": "the server keeps answers for retries by itself",
+    "kept_answer": "the server keeps answers for retries by itself",
     "last_seq": "a place in a store's own order",
     "proposed": "the wire tells the live params; `TrainReport.proposed` has the proposal",
     "pseudonym": "the pepper stays with the store",

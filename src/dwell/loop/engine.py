@@ -398,6 +398,11 @@ class Loop:
                 self._history = reader.decisions()
         return list(self._history)
 
+    def event_counts(self) -> dict[str, int]:
+        """Return how many events are in each state, and "signals", "orphans", "quarantined" and "erased_users"."""
+        with self._state.store.snapshot() as reader:
+            return reader.counts()
+
     def shown(self, event_id: str) -> list[str] | None:
         """Return the ids that an event's user saw, in order; None where the event is not known."""
         return shown_of(self._state, event_id)

@@ -18,6 +18,7 @@ from typing import Any, Final
 from dwell.errors import DwellError, StorageError
 from dwell.loop import Loop, TrainReport, open_loop
 from dwell.records import Params
+from dwell.server.redaction import log_as_lines
 from dwell.server.wire import plain
 
 __all__ = ["Plan", "run_learner"]
@@ -141,6 +142,7 @@ def run_learner(pipe: Connection, plan: Plan) -> None:
         pipe: Takes (number, call, tenant, arguments) and gives (number, result, error).
         plan: What to learn from, and when.
     """
+    log_as_lines()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both: the serving process says when to stop
     os.nice(_NICE)
     learner = _Learner(plan)

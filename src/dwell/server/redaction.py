@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["MASK", "JsonLines", "redacted"]
+__all__ = ["MASK", "JsonLines", "log_as_lines", "redacted"]
 
 MASK: Final = "[redacted]"
 # By their form, wherever they stand: a key keeps its kind and id, by which it is found and revoked
@@ -53,3 +53,10 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = redacted(self.formatException(record.exc_info))
         return json.dumps(line)
+
+
+def log_as_lines() -> None:
+    """Have this process log to its error stream in such lines, from warnings up; a logger set up before stays."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from dwell.server.app import build_app
 from dwell.server.house import House, open_house
 from dwell.server.listen import ListenSettings, server
 from dwell.server.page_routes import Library, page_routes
+from dwell.server.redaction import log_as_lines
 
 __all__ = ["run_service"]
 
@@ -41,7 +41,7 @@ def run_service(
         StorageError: The store can not be opened.
         ConfigError: An argument is out of range, or the example does not fit the store.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_as_lines()
     house = open_house(where, arguments, settings, is_open=is_open)
     try:
         app = build_app(house, more=_pages(house, open_library))

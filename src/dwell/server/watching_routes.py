@@ -44,6 +44,8 @@ class _Collector:
     def collect(self) -> Iterator[Metric]:
         """Yield every metric. No label holds a query, a document or a user."""
         feedback = CounterMetricFamily("dwell_feedback", "Reactions by what became of them.", labels=["outcome"])
+        clocks = CounterMetricFamily("dwell_feedback_clocks", "Reactions whose clock was off.", labels=["kind"])
+        events = GaugeMetricFamily("dwell_events", "Events, parked and refused ones by state.", labels=["state"])
         retrievals = CounterMetricFamily("dwell_retrievals", "Lists recorded.")
         dropped = CounterMetricFamily("dwell_dropped", "Lists that were not recorded.", labels=["reason"])
         version = GaugeMetricFamily("dwell_active_version", "Params version in force.", labels=["tenant"])
@@ -54,8 +56,12 @@ class _Collector:
             _add(retrievals, [], counted.get("impressions", 0))
             _add(dropped, ["queue_full"], counted.get("dropped_impressions", 0))
             _add(dropped, ["store"], counted.get("failed_impressions", 0))
+            for name in ("skewed", "future"):
+                _add(clocks, [name], counted.get(f"feedback_{name}", 0))
+            for state, n in loop.event_counts().items():
+                _add(events, [state], n)
             version.add_metric([tenant], loop.params.version)
-        yield from (feedback, retrievals, dropped, version)
+        yield from (feedback, clocks, retrievals, dropped, events, version)
         yield GaugeMetricFamily("dwell_learner_up", "Whether the learner runs.", value=float(self._house.link.is_up))
         yield CounterMetricFamily("dwell_learner_starts", "Starts of the learner.", value=self._house.link.n_starts)
         yield GaugeMetricFamily("dwell_started_at_seconds", "Start, UTC epoch.", value=self._house.started_at)
@@ -66,7 +72,7 @@ class _Collector:
         yield InfoMetricFamily("dwell", "What runs.", value={"version": __version__})
 
 
-def _add(family: CounterMetricFamily, labels: list[str], n: float) -> None:
+def _add(family: CounterMetricFamily | GaugeMetricFamily, labels: list[str], n: float) -> None:
     """Add a count to a family; what several tenants count under the same labels is one figure."""
     for i, sample in enumerate(family.samples):
         if sample.labels == dict(zip(family._labelnames, labels, strict=True)):  # noqa: SLF001 - it offers no look-up

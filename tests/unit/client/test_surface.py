@@ -13,6 +13,7 @@ NOT_THERE = {
     "challenge": "grows trees on the events: it runs where they are",
     "close_events": "the server's learner closes events on its own schedule",
     "counts": "`counters` counts what the client saw; the server's own are in /metrics",
+    "event_counts": "/metrics tells it",
     "export": "`dwell export` runs beside the server; `experiences` gives the newest ones",
     "health_snapshot": "what the report is made of stays where it is made",
     "is_erased": "imports ask it, beside the store",

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -83,26 +81,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the name is the library's
         """Say nothing."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium as a visitor has it: the back-forward cache, which its driver switches off, stays on."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        sync_playwright = None  # type: ignore[assignment]
-    if sync_playwright is None or chromium is None:
-        if os.environ.get("DWELL_GATES") == "required":
-            pytest.fail("the page's tests need playwright and chromium")
-        pytest.skip("playwright or chromium is not installed")
-    with sync_playwright() as driver:
-        launched = driver.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox"], ignore_default_args=["--disable-back-forward-cache"]
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

@@ -1,0 +1,28 @@
+"""A real browser for the tests of pages."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium as a visitor has it: the back-forward cache, which its driver switches off, stays on."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        sync_playwright = None  # type: ignore[assignment]
+    if sync_playwright is None or chromium is None:
+        if os.environ.get("DWELL_GATES") == "required":
+            pytest.fail("the page's tests need playwright and chromium")
+        pytest.skip("playwright or chromium is not installed")
+    with sync_playwright() as driver:
+        launched = driver.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox"], ignore_default_args=["--disable-back-forward-cache"]
+        )
+        yield launched
+        launched.close()

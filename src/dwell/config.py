@@ -229,20 +229,20 @@ class Config:
     """All settings.
 
     Attributes:
-        store: What is served, for `dwell serve`.
-        serve: How it is served.
         gate: When a proposal goes live.
         learner: What the learner may do.
         replay: How experience is drawn.
         training: How much one call does.
+        store: What is served, for `dwell serve`.
+        serve: How it is served.
     """
 
-    store: StoreSettings = field(default_factory=StoreSettings)
-    serve: ServeSettings = field(default_factory=ServeSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     learner: LearnerSettings = field(default_factory=LearnerSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    serve: ServeSettings = field(default_factory=ServeSettings)
 
 
 class Setting(NamedTuple):

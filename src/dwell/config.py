@@ -5,19 +5,24 @@ Order of precedence: default, then a TOML file or a mapping, then environment va
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
-from dwell.errors import ConfigError
+from dwell.errors import ConfigError, RecordError
 from dwell.evaluation import GateSettings
 from dwell.learning.learner import LearnerSettings
+from dwell.records import checks
+from dwell.reward.presets import custom, resolve_rewards
 
 __all__ = [
+    "MIN_TEMPERATURE",
     "Config",
     "ReplaySettings",
     "ServeSettings",
@@ -30,6 +35,11 @@ __all__ = [
 
 Strategy = Literal["uniform", "priority", "rank", "recency", "stratified"]
 EmbeddingKind = Literal["none", "float16", "float32"]
+
+MIN_TEMPERATURE: Final = (
+    1e-6  # there odds of a thousandth of a standard deviation are exp(1000): float64 ends at exp(709)
+)
+_ORIGIN: Final = re.compile(r"https?://[^/\s?#@]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +144,8 @@ class StoreSettings:
         weights: Starting weights on raw values, by feature; none serves the caller's order first.
         mode: "log-only", "shadow", "canary" or "live".
         temperature: Exploration, 0 or at least 1e-6.
-        rewards: Name of a reward preset, or weights by signal.
+        rewards: Name of a reward preset, or weights by signal, as `dwell.reward.custom` takes them.
+        default_reward: Reward of a list whose window ended without feedback, in [-1, 1].
         attribution_window_s: How long reactions are waited for.
         late_window_s: How long after the close a reaction still counts.
         capacity: Closed events kept for learning and judging.
@@ -143,7 +154,12 @@ class StoreSettings:
         canary_share: Share of users who are served the proposal in mode "canary".
         holdout: Share of users whose events only judge.
         durability: "full" or "relaxed".
+        retention_s: Age at which facts are removed; 0 keeps them.
+        max_store_bytes: Size from which evicted facts are removed, oldest first.
         seed: Seeds the draws, with the store's secret.
+
+    Raises:
+        ConfigError: A value that `dwell.open` would refuse, by the setting's full name.
     """
 
     where: str = ""
@@ -151,7 +167,8 @@ class StoreSettings:
     weights: Mapping[str, float] = field(default_factory=dict)
     mode: str = "live"
     temperature: float = 0.3
-    rewards: str | Mapping[str, float] = "search"
+    rewards: str | Mapping[str, Any] = "search"
+    default_reward: float = 0.0
     attribution_window_s: float = 1800.0
     late_window_s: float = 604_800.0
     capacity: int = 100_000
@@ -160,11 +177,59 @@ class StoreSettings:
     canary_share: float = 0.05
     holdout: float = 0.3
     durability: str = "full"
+    retention_s: float = 0.0
+    max_store_bytes: int = 10_000_000_000
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        _choice("store.mode", self.mode, ("log-only", "shadow", "canary", "live"))
+        _choice("store.durability", self.durability, ("full", "relaxed"))
+        _check("store.temperature", self.temperature, 0.0, 100.0)
+        if 0.0 < self.temperature < MIN_TEMPERATURE:
+            raise ConfigError(
+                f"a temperature is 0 or at least {MIN_TEMPERATURE:g}",
+                field="store.temperature",
+                value=self.temperature,
+                hint="Use 0 for a stable sort.",
+            )
+        _check("store.default_reward", self.default_reward, -1.0, 1.0)
+        for name in ("attribution_window_s", "late_window_s"):
+            _check(f"store.{name}", getattr(self, name), 0.0, 1e9)
+        if self.retention_s != 0.0:
+            _check("store.retention_s", self.retention_s, 1.0, 1e11)
+        _check("store.canary_share", self.canary_share, 0.0, 1.0)
+        _check("store.holdout", self.holdout, 0.0, 0.9)
+        for name, low, high in (
+            ("capacity", 1, 100_000_000),
+            ("max_results", 1, 1_000),
+            ("max_candidates", 1, 1_000),
+            ("max_store_bytes", 1, 2**60),
+            ("seed", 0, 2**63 - 1),
+        ):
+            _whole(f"store.{name}", getattr(self, name), low, high)
+        if self.max_candidates < self.max_results:
+            raise ConfigError(
+                "max_candidates is below max_results",
+                field="store.max_candidates",
+                value=self.max_candidates,
+                hint="Served documents are kept first: raise it, or lower store.max_results.",
+            )
+        with _named("store."):
+            for names in (self.features, tuple(self.weights)):
+                if names:
+                    checks.feature_names(names)
+            for feature, weight in self.weights.items():
+                checks.finite(weight, f"weights.{feature}")
+            resolve_rewards(self.rewards)
+
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of `dwell.open`, `where` left out; it checks them."""
-        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "where"}
+        """Return the arguments of `dwell.open`, `where` left out."""
+        left_out = {"where", "default_reward"}
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
+        if self.default_reward:
+            signals = resolve_rewards(self.rewards).signals
+            found["rewards"] = custom(signals, default_reward=self.default_reward)
+        found["retention_s"] = self.retention_s or None
         return {**found, "features": list(self.features) or None, "weights": dict(self.weights) or None}
 
 
@@ -208,6 +273,14 @@ class ServeSettings:
 
     def __post_init__(self) -> None:
         _check("serve.port", self.port, 0, 65_535)
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ConfigError(
+                    "an origin is a scheme and a host, nothing behind them",
+                    field="serve.origins",
+                    value=origin,
+                    hint="Write it as browsers send it: https://shop.example, with the port where it is not the usual.",
+                )
         _check("serve.token_lifetime_s", self.token_lifetime_s, 1.0, 604_800.0)
         _check("serve.train_every_s", self.train_every_s, 0.05, 1e7)
         _check("serve.max_body_bytes", self.max_body_bytes, 1_000, 100_000_000)
@@ -264,6 +337,33 @@ def _check(name: str, value: object, low: float, high: float) -> None:
         raise ConfigError(
             f"a setting is outside [{low:g}, {high:g}]", field=name, value=value, hint="Correct the setting."
         )
+
+
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    _check(name, value, low, high)
+    if not isinstance(value, int):
+        raise ConfigError("a whole number is due here", field=name, value=value, hint="Correct the setting.")
+
+
+def _choice(name: str, value: object, among: tuple[str, ...]) -> None:
+    if value not in among:
+        raise ConfigError(
+            "a setting is none of the known ones",
+            field=name,
+            value=value,
+            hint=_nearest(value, list(among)) if isinstance(value, str) else f"There are {list(among)}.",
+        )
+
+
+@contextlib.contextmanager
+def _named(prefix: str) -> Iterator[None]:
+    """Raise what is wrong with a value under the full name of its setting."""
+    try:
+        yield
+    except (ConfigError, RecordError) as error:
+        raise ConfigError(
+            error.message, field=f"{prefix}{error.field or ''}", value=error.value, hint=error.hint
+        ) from error
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -356,25 +456,29 @@ def _section(section: str, given: object, overrides: Mapping[str, Any]) -> Any: 
 
 
 def _check_type(name: str, value: object, default: object) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = _is_number(value)
     if isinstance(default, tuple):
-        fits = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+        fits, due = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value), "a list of texts"
     elif isinstance(default, Mapping):
-        fits = isinstance(value, Mapping) and all(isinstance(one, int | float) for one in value.values())
+        is_table = isinstance(value, Mapping)
+        fits = is_table and all(_is_number(one) for one in cast("Mapping[str, Any]", value).values())
+        due = "a table of numbers"
     elif name == "store.rewards":
-        fits = isinstance(value, str | Mapping)
+        fits, due = isinstance(value, str | Mapping), "a preset's name, or a table of weights,"
     elif isinstance(default, str):
-        fits = isinstance(value, str)
+        fits, due = isinstance(value, str), "a text"
     elif isinstance(default, bool):
-        fits = isinstance(value, bool)
+        fits, due = isinstance(value, bool), "true or false"
     elif isinstance(default, int):
-        fits = isinstance(value, int) and is_number
+        fits, due = isinstance(value, int) and is_number, "a whole number"
     else:
-        fits = is_number
+        fits, due = is_number, "a number"
     if not fits:
-        raise ConfigError(
-            f"a {type(default).__name__} is due here", field=name, value=value, hint="Correct the setting."
-        )
+        raise ConfigError(f"{due} is due here", field=name, value=value, hint="Correct the setting.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def settings_of(source: object = None, environ: Mapping[str, str] | None = None) -> Iterator[Setting]:

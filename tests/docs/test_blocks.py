@@ -7,6 +7,7 @@
 | `pycon` | runs as a doctest in the same namespace |
 | `console` | each `$ dwell ...` line is run as a process: it must exit 0, and print what is shown below it, if any |
 | `console no-run` | is not run |
+| `console served` | is run against a real `dwell serve` by tests/e2e/test_service_docs.py |
 
 `...` in shown output stands for any text; runs of white space are equal.
 """
@@ -59,7 +60,7 @@ class Page:
                 assert_shown(block.text, self.printed, where)
             elif block.language == "pycon":
                 self.run_doctest(block.text, block.line)
-            elif block.language == "console" and "no-run" not in block.flags:
+            elif block.language == "console" and not {"no-run", "served"} & set(block.flags):
                 self.run_commands(block.text, where)
 
     def run_python(self, text: str, line: int) -> None:

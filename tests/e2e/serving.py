@@ -29,6 +29,7 @@ class Service:
     process: subprocess.Popen[str]
     url: str
     key: str | None = None
+    said: str = ""
     headers: dict[str, str] = field(default_factory=dict)
 
     def call(
@@ -61,13 +62,17 @@ def _decoded(raw: bytes) -> Any:
 
 
 @contextlib.contextmanager
-def service(store: Path, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Service]:
-    """Serve a store on a free port of this machine until the context is left."""
-    command = [sys.executable, "-m", "dwell", "serve", str(store), "--port", "0", *arguments]
+def service(
+    store: Path | None, *arguments: str, environment: dict[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[Service]:
+    """Serve a store, that of the configuration when None, on a free port of this machine until the context is left."""
+    named = [] if store is None else [str(store)]
+    command = [sys.executable, "-m", "dwell", "serve", *named, "--port", "0", *arguments]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **(environment or {})}
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        yield Service(process, _address(process))
+        url, said = _address(process)
+        yield Service(process, url, said=said)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -81,7 +86,8 @@ def service(store: Path, *arguments: str, environment: dict[str, str] | None = N
                 stream.close()
 
 
-def _address(process: subprocess.Popen[str]) -> str:
+def _address(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Return where it listens, and the line that says so."""
     assert process.stdout is not None
     until = time.monotonic() + START_S
     while time.monotonic() < until:
@@ -89,7 +95,7 @@ def _address(process: subprocess.Popen[str]) -> str:
         line = process.stdout.readline() if ready else ""
         found = re.search(r"http://[\w.:\[\]]+", line)
         if found:
-            return found[0]
+            return found[0], line
         if process.poll() is not None:
             break
     process.kill()

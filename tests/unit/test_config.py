@@ -1,13 +1,16 @@
+import inspect
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dwell.config import Config, ReplaySettings, TrainingSettings, read_config, settings_of
+import dwell
+from dwell.config import Config, ReplaySettings, StoreSettings, TrainingSettings, read_config, settings_of
 from dwell.errors import ConfigError
 from dwell.evaluation import GateSettings
 from dwell.learning.learner import LearnerSettings
+from dwell.reward.presets import DEFAULT_PRESET
 
 
 def test_without_a_source_everything_is_as_declared() -> None:
@@ -75,6 +78,46 @@ def test_a_whole_number_is_a_fraction_where_one_is_due() -> None:
         ({"training": {"max_seconds": 0.0}}, "training.max_seconds", ""),
         ({"training": {"min_batch": 300}}, "training.min_batch", ""),
         ({"training": {"examination_eta": -1.0}}, "training.examination_eta", ""),
+        ({"store": {"wehre": "x"}}, "store.wehre", "'where'"),
+        ({"store": {"where": 3}}, "store.where", ""),
+        ({"store": {"mode": "Live"}}, "store.mode", "'live'"),
+        ({"store": {"mode": "canari"}}, "store.mode", "'canary'"),
+        ({"store": {"durability": "some"}}, "store.durability", "full"),
+        ({"store": {"temperature": -0.1}}, "store.temperature", ""),
+        ({"store": {"temperature": 1e-7}}, "store.temperature", "0"),
+        ({"store": {"features": "bm25"}}, "store.features", ""),
+        ({"store": {"features": ["bm25", 3]}}, "store.features", ""),
+        ({"store": {"features": ["bm25", "bm25"]}}, "store.features", "once"),
+        ({"store": {"features": [""]}}, "store.features[0]", ""),
+        ({"store": {"weights": {"bm25": "1"}}}, "store.weights", ""),
+        ({"store": {"weights": {"bm25": True}}}, "store.weights", ""),
+        ({"store": {"weights": {"bm25": float("nan")}}}, "store.weights.bm25", ""),
+        ({"store": {"weights": [1.0]}}, "store.weights", ""),
+        ({"store": {"rewards": "serach"}}, "store.rewards", "search"),
+        ({"store": {"rewards": {"click": 2.0}}}, "store.signals.click.weight", ""),
+        ({"store": {"rewards": {"click": {"wieght": 0.2}}}}, "store.rewards.click.wieght", "weight"),
+        ({"store": {"rewards": {}}}, "store.rewards", ""),
+        ({"store": {"rewards": 3}}, "store.rewards", ""),
+        ({"store": {"default_reward": 1.5}}, "store.default_reward", ""),
+        ({"store": {"attribution_window_s": -1.0}}, "store.attribution_window_s", ""),
+        ({"store": {"late_window_s": 1e10}}, "store.late_window_s", ""),
+        ({"store": {"capacity": 0}}, "store.capacity", ""),
+        ({"store": {"capacity": 1.5}}, "store.capacity", ""),
+        ({"store": {"max_results": 1_001}}, "store.max_results", ""),
+        ({"store": {"max_results": 65}}, "store.max_candidates", ""),
+        ({"store": {"canary_share": 1.1}}, "store.canary_share", ""),
+        ({"store": {"holdout": 0.95}}, "store.holdout", ""),
+        ({"store": {"retention_s": 0.5}}, "store.retention_s", ""),
+        ({"store": {"max_store_bytes": 0}}, "store.max_store_bytes", ""),
+        ({"store": {"seed": -1}}, "store.seed", ""),
+        ({"serve": {"prot": 1}}, "serve.prot", "'port'"),
+        ({"serve": {"port": 65_536}}, "serve.port", ""),
+        ({"serve": {"port": "8765"}}, "serve.port", ""),
+        ({"serve": {"origins": "https://a.example"}}, "serve.origins", ""),
+        ({"serve": {"origins": ["https://a.example/"]}}, "serve.origins", "browsers"),
+        ({"serve": {"origins": ["*"]}}, "serve.origins", "browsers"),
+        ({"serve": {"is_example_served": 1}}, "serve.is_example_served", ""),
+        ({"servr": {}}, "servr", "'serve'"),
         ("no-such-file.toml", "config", ""),
         (3, "config", ""),
     ],
@@ -123,6 +166,63 @@ def test_settings_are_frozen() -> None:
     for part in (config, config.gate, config.learner, config.replay, config.training):
         with pytest.raises(FrozenInstanceError):
             setattr(part, fields(part)[0].name, None)
+
+
+def test_variables_reach_every_kind_of_setting() -> None:
+    environ = {
+        "DWELL_SERVE__PORT": "9000",
+        "DWELL_SERVE__ORIGINS": '["https://a.example", "http://localhost:3000"]',
+        "DWELL_SERVE__IS_EXAMPLE_SERVED": "true",
+        "DWELL_STORE__FEATURES": '["bm25", "cosine"]',
+        "DWELL_STORE__WEIGHTS": "{bm25 = 1, cosine = 0.5}",
+        "DWELL_STORE__REWARDS": "rag",
+        "DWELL_STORE__MODE": '"shadow"',
+    }
+    config = read_config(None, environ)
+    assert (config.serve.port, config.serve.is_example_served) == (9000, True)
+    assert config.serve.origins == ("https://a.example", "http://localhost:3000")
+    assert (config.store.features, dict(config.store.weights)) == (("bm25", "cosine"), {"bm25": 1, "cosine": 0.5})
+    assert (config.store.rewards, config.store.mode) == ("rag", "shadow")
+    for name, text in (("PORT", "http"), ("PROT", "1"), ("ORIGINS", "https://a.example")):
+        with pytest.raises(ConfigError) as error:
+            read_config(None, {f"DWELL_SERVE__{name}": text})
+        assert error.value.field == f"serve.{name.lower()}"
+
+
+def test_what_a_file_says_of_the_store_can_be_opened() -> None:
+    said = {
+        "store": {
+            "features": ["bm25"],
+            "weights": {"bm25": 2.0},
+            "rewards": {"click": {"weight": 0.5, "aggregation": "sum"}},
+            "default_reward": -0.25,
+            "retention_s": 86_400.0,
+        }
+    }
+    arguments = read_config(said).store.arguments()
+    with dwell.open(":memory:", **arguments) as loop:
+        assert dict(loop.params.weights) == {"bm25": 2.0}
+        assert loop.rewards.default_reward == -0.25
+        assert loop.rewards.signals["click"].aggregation == "sum"
+
+
+def test_the_defaults_of_the_store_are_those_of_open() -> None:
+    ours, theirs = StoreSettings().arguments(), inspect.signature(dwell.open).parameters
+    differ = {name for name, value in ours.items() if theirs[name].default != value}
+    assert differ == {"rewards"}
+    assert (ours["rewards"], theirs["rewards"].default) == (DEFAULT_PRESET, None)
+
+
+def test_the_example_file_is_read_and_says_what_the_defaults_are(root: Path) -> None:
+    path = root / "docs" / "dwell.toml"
+    config, defaults = read_config(path), read_config()
+    for line in path.read_text(encoding="utf-8").splitlines():
+        name, is_setting, _ = line.partition(" = ")
+        if line.startswith("["):
+            section = line.strip("[]").partition("]")[0]
+        elif is_setting and section != "store.weights" and "default: none" not in line and "no default" not in line:
+            assert getattr(getattr(config, section), name) == getattr(getattr(defaults, section), name), line
+    assert set(config.store.weights) == set(config.store.features)
 
 
 def test_every_setting_and_its_default_stands_in_the_docs(root: Path) -> None:

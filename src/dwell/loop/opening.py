@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple, cast, get_args
 import msgspec
 import numpy as np
 
-from dwell.config import ReplaySettings, read_config
+from dwell.config import MIN_TEMPERATURE, ReplaySettings, read_config
 from dwell.errors import ConfigError, FeatureSchemaError, RecordError
 from dwell.loop.close import Rules
 from dwell.loop.examining import examination_in_force
@@ -43,9 +43,6 @@ __all__ = ["LoopRole", "Start", "build_state", "check_limits"]
 # A server owns its store, and leaves closing and learning to the learner beside it
 LoopRole = Role | Literal["server"]
 _FEATURES: Final = "features"
-MIN_TEMPERATURE: Final = (
-    1e-6  # there odds of a thousandth of a standard deviation are exp(1000): float64 ends at exp(709)
-)
 _NOTHING: Final = Estimate(0.0, -np.inf, np.inf, 0, 0.0)
 _MODES: Final = get_args(Mode)
 _DURABILITIES: Final = get_args(Durability)

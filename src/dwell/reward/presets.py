@@ -10,11 +10,12 @@ free of the reward's scale, so only their proportions matter.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from dwell.errors import ConfigError, RecordError
 from dwell.records import checks
@@ -238,17 +239,20 @@ _VOCABULARY: Final = {
 }
 
 
-def custom(weights: Mapping[str, float | SignalSpec], *, default_reward: float = 0.0) -> RewardPreset:
+def custom(
+    weights: Mapping[str, float | SignalSpec | Mapping[str, Any]], *, default_reward: float = 0.0
+) -> RewardPreset:
     """Return a reward function of one's own; its version is a digest of its numbers.
 
     Args:
-        weights: {signal: weight in [-1, 1]} or {signal: SignalSpec}, freely mixed. With a weight alone, a name that a
-            preset knows keeps its range, unit, curve and aggregation there (dwell: seconds); any other name takes
-            values in [0, 1], about a document or the list, and repeats count once.
+        weights: {signal: weight in [-1, 1]}, {signal: SignalSpec}, or, as files and JSON can say it,
+            {signal: {"weight": 0.5, "aggregation": "sum"}}, freely mixed. What is not said of a name that a preset
+            knows stays as there (dwell: seconds, on a saturating curve); any other name takes values in [0, 1], about
+            a document or the list, and repeats count once.
         default_reward: Reward of a list whose window ended without feedback, in [-1, 1].
 
     Raises:
-        ConfigError: No signal at all, a weight outside [-1, 1], or a name that is no id.
+        ConfigError: No signal at all, a weight outside [-1, 1], a name that is no id, or a field that no signal has.
     """
     if not isinstance(weights, Mapping):
         raise ConfigError(
@@ -258,17 +262,42 @@ def custom(weights: Mapping[str, float | SignalSpec], *, default_reward: float =
     for name, given in weights.items():
         if isinstance(given, SignalSpec):
             specs[name] = given
-        elif name in _VOCABULARY:
-            specs[name] = replace(_VOCABULARY[name], weight=given)
         else:
-            specs[name] = SignalSpec(name=name, weight=given)
+            said = dict(given) if isinstance(given, Mapping) else {"weight": given}
+            specs[name] = _declared(name, said)
     # notes are words, not numbers: they stay outside the digest
     content = [astuple(replace(specs[name], note="")) for name in sorted(specs)]
     digest = hashlib.blake2b(repr((content, float(default_reward))).encode(), digest_size=6).hexdigest()
     return RewardPreset("custom", digest, specs, default_reward)
 
 
-def resolve_rewards(rewards: str | Mapping[str, float | SignalSpec] | RewardPreset | None) -> RewardPreset:
+def _declared(name: str, said: Mapping[str, Any]) -> SignalSpec:
+    """Return a signal as it is known, changed where something else is said of it.
+
+    Raises:
+        ConfigError: A field that no signal has, no weight for a new word, or a value out of range.
+    """
+    fields = [f.name for f in dataclasses.fields(SignalSpec) if f.name != "name"]
+    unknown = [key for key in said if key not in fields]
+    if unknown:
+        raise ConfigError(
+            "no such field of a signal",
+            field=f"rewards.{name}.{unknown[0]}",
+            value=said[unknown[0]],
+            hint=f"There are {', '.join(fields)}.",
+        )
+    if name in _VOCABULARY:
+        return replace(_VOCABULARY[name], **said)
+    if "weight" not in said:
+        raise ConfigError(
+            "a signal of one's own has a weight", field=f"rewards.{name}.weight", hint="Give one in [-1, 1]."
+        )
+    return SignalSpec(name=name, **said)
+
+
+def resolve_rewards(
+    rewards: str | Mapping[str, float | SignalSpec | Mapping[str, Any]] | RewardPreset | None,
+) -> RewardPreset:
     """Return the reward function meant: None is "search", a name a preset, a mapping one's own.
 
     Raises:

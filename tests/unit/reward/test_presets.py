@@ -1,5 +1,8 @@
 import copy
 import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,3 +115,46 @@ def test_a_preset_can_not_be_changed_and_survives_a_copy() -> None:
     for twin in (pickle.loads(pickle.dumps(preset)), copy.deepcopy(preset)):  # noqa: S301 - our own bytes
         assert isinstance(twin, RewardPreset)
         assert twin == preset
+
+
+def test_a_file_can_say_what_a_signal_is() -> None:
+    preset = custom({"click": {"weight": 0.4, "aggregation": "sum"}, "stream_s": {"weight": 0.8, "high": 3600.0}})
+    assert preset.signals["click"] == replace(PRESETS["search"].signals["click"], weight=0.4, aggregation="sum")
+    assert preset.signals["stream_s"] == SignalSpec(name="stream_s", weight=0.8, high=3600.0)
+    assert (
+        custom({"dwell": {"aggregation": "last"}}).signals["dwell"].weight == PRESETS["search"].signals["dwell"].weight
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"x": {"wieght": 0.1}}, "rewards.x.wieght"),
+        ({"x": {"high": 2.0}}, "rewards.x.weight"),
+        ({"click": {"weight": 2.0}}, "signals.click.weight"),
+        ({"click": {"aggregation": "median"}}, "signals.click.aggregation"),
+    ],
+)
+def test_what_a_file_says_wrong_is_refused_by_name(said: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        custom(said)
+    assert error.value.field == field
+
+
+def test_the_published_weights_for_support_are_shipped() -> None:
+    signals = PRESETS["support"].signals
+    published = {"resolved": 1.0, "helpful": 0.8, "follow_up": 0.3, "abandoned": -0.4}
+    assert {name: signals[name].weight for name in published} == published
+
+
+def test_the_page_on_rewards_has_every_weight_of_every_preset(root: Path) -> None:
+    lines = (root / "docs" / "rewards.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    heads = rows[0][4:]
+    shown = {(row[0].strip("`"), name): row[4 + i] for row in rows[1:] for i, name in enumerate(heads)}
+    known = {(s.name, p.name): f"{s.weight:g}" for p in PRESETS.values() for s in p.signals.values()}
+    assert {pair: cell for pair, cell in shown.items() if cell} == known
+    for row in rows[1:]:
+        specs = [p.signals[row[0].strip("`")] for p in PRESETS.values() if row[0].strip("`") in p.signals]
+        assert {s.aggregation for s in specs} == {row[3]}
+        assert " or ".join(sorted({s.scope for s in specs})) == row[1]

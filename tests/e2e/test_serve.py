@@ -170,6 +170,17 @@ def test_a_user_is_forgotten_and_what_is_left_comes_out(served: Service) -> None
     assert served.call("GET", "/v1/experiences?limit=0")[1]["path"] == "/limit"
 
 
+@pytest.mark.parametrize("base", ["/ubi/", "/ubi_", "/ubi/ubi_"])
+def test_user_behavior_insights_arrive_where_collectors_send_them(served: Service, base: str) -> None:
+    query = {"query_id": f"ubi{len(base)}", "user_query": "q", "timestamp": time.time(), "client_id": "c"}
+    query["query_response_hit_ids"] = ["d1", "d2"]
+    assert served.call("POST", f"{base}queries", [query])[1]["accepted"] == 1
+    event = {"action_name": "click", "query_id": query["query_id"], "client_id": "c", "timestamp": time.time()}
+    event["event_attributes"] = {"object": {"object_id": "d2"}, "position": {"ordinal": 2}}
+    status, found, _ = served.call("POST", f"{base}events", [event])
+    assert (status, found["accepted"], found["outcomes"]) == (200, 1, {"joined": 1})
+
+
 def test_it_says_what_it_is(served: Service) -> None:
     assert served.call("GET", "/livez")[1] == {"status": "live"}
     assert served.call("GET", "/readyz")[1]["status"] == "ready"

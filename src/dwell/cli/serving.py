@@ -63,6 +63,13 @@ def serve(
         is_example_served=config.serve.is_example_served or example,
     )
     check_open(settings.host, no_auth=no_auth)
+    if settings.is_example_served and not no_auth:
+        raise ConfigError(
+            "the example asks its visitors for no key",
+            field="serve.is_example_served",
+            value=True,
+            hint="Serve it with --no-auth, on this machine.",
+        )
     arguments = _arguments(config, features, mode)
     _run(where, arguments, dataclasses.replace(config, serve=settings), no_auth=no_auth)
 

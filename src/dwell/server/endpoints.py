@@ -70,6 +70,7 @@ class Endpoint(NamedTuple):
 
 
 _LINES: Final = "application/x-ndjson"
+_UBI: Final = ("/ubi/", "/ubi_", "/ubi/ubi_")
 
 ENDPOINTS: Final = (
     Endpoint("POST", "/v1/rank", serving_routes.rank, "secret", "Order candidates.", (RankBody,), (RankReply,)),
@@ -105,10 +106,15 @@ ENDPOINTS: Final = (
         {"since": (0.0, 1e11), "limit": (1, 1_000)}, _LINES,
     ),
     Endpoint("POST", "/v1/erase", judging_routes.erase, "admin", "Forget a user.", (EraseBody,), (ErasedReply,)),
-    Endpoint(
-        "POST", "/ubi/queries", ubi_routes.queries, "public", "Take UBI queries.", (), (UbiReply,), lines=True,
+    *(
+        # the paths of ours, and those that the UBI collector makes of a base URL with or without "/ubi"
+        Endpoint("POST", f"{base}queries", ubi_routes.queries, "public", "Take queries.", (), (UbiReply,), lines=True)
+        for base in _UBI
     ),
-    Endpoint("POST", "/ubi/events", ubi_routes.events, "public", "Take UBI events.", (), (UbiReply,), lines=True),
+    *(
+        Endpoint("POST", f"{base}events", ubi_routes.events, "public", "Take events.", (), (UbiReply,), lines=True)
+        for base in _UBI
+    ),
     Endpoint("GET", "/metrics", watching_routes.metrics, "admin", "Figures for Prometheus.", other="text/plain"),
     Endpoint("GET", "/livez", watching_routes.live, "nobody", "Whether the process answers."),
     Endpoint("GET", "/readyz", watching_routes.ready, "nobody", "Whether requests can be served."),

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium as a visitor has it: the back-forward cache, which its driver switches off, stays on."""
+    """Chromium as a visitor has it: the back-forward cache, which its driver switches off, stays on.
+
+    For one module: while it is open its driver holds an event loop in this thread, and no other can run.
+    """
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import sync_playwright

@@ -346,7 +346,7 @@ def test_the_queue_is_bounded(opened: Opened, recorder: tuple[Recorder, str]) ->
     page.evaluate("for (let i = 0; i < 600; i++) dwell.track('copy', { doc: 'd' + i })")
     assert page.evaluate("dwell.stats.dropped") == 100
     page.evaluate("dwell.flush()")
-    # more than a browser lets go at once: what it refuses waits, longer each time, and comes
+    # more than a browser lets go at once: what it refuses follows
     until(lambda: len(kept.items) == 500, within_s=60.0)
     assert max(len(post["body"]["items"]) for post in kept.posts) <= 40
 

@@ -79,8 +79,12 @@ def _locked(side_file: str, path: str) -> int:
         holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
         raise _owned(path, holder) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+    except OSError:
+        os.close(descriptor)  # a lock that nobody holds on to would refuse everybody
+        raise
     return descriptor
 
 

@@ -15,7 +15,7 @@ const SEEN_MS=1000
 const LEFT_MS=10000
 const stats={sent:0,dropped:0,errors:0}
 const page=Array.from(crypto.getRandomValues(new Uint32Array(4)),n=>n.toString(36)).join('')
-let settings,observer,timer,isBusy,pending,leftAt,asked,shown={}
+let settings,observer,timer,isBusy,isHurried,pending,leftAt,asked,shown={}
 let queue=[],size=MAX_BATCH,tries=0,serial=0
 const done=new Set(),waiting=new Map()
 const guard=f=>(...args)=>{
@@ -74,9 +74,13 @@ stats[isSent?'sent':'dropped']+=batch.length
 size=MAX_BATCH
 remove(batch)
 }
-if(queue.length&&settings)later(size<MAX_BATCH||queue.length>=settings.batch?0:settings.waitS*1000)
+isHurried=isHurried&&queue.length
+if(queue.length&&settings){
+later(size<MAX_BATCH||isHurried||queue.length>=settings.batch?0:settings.waitS*1000)
+}
 })
 const hurry=()=>{
+isHurried=true
 while(settings&&queue.length){
 const batch=queue.slice(0,MAX_BATCH)
 if(!navigator.sendBeacon||!navigator.sendBeacon(settings.endpoint,body(batch)))return send(true)

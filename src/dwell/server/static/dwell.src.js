@@ -20,7 +20,7 @@
   // names this page's items, so that one that is sent twice counts once; crypto.randomUUID wants https
   const page = Array.from(crypto.getRandomValues(new Uint32Array(4)), n => n.toString(36)).join('')
 
-  let settings, observer, timer, isBusy, pending, leftAt, asked, shown = {}
+  let settings, observer, timer, isBusy, isHurried, pending, leftAt, asked, shown = {}
   let queue = [], size = MAX_BATCH, tries = 0, serial = 0
   const done = new Set(), waiting = new Map()
 
@@ -88,10 +88,14 @@
       size = MAX_BATCH
       remove(batch)
     }
-    if (queue.length && settings) later(size < MAX_BATCH || queue.length >= settings.batch ? 0 : settings.waitS * 1000)
+    isHurried = isHurried && queue.length // what a browser refused at once follows at once
+    if (queue.length && settings) {
+      later(size < MAX_BATCH || isHurried || queue.length >= settings.batch ? 0 : settings.waitS * 1000)
+    }
   })
   // What is on its way by fetch goes once more: it may not arrive, and counts once.
   const hurry = () => {
+    isHurried = true
     while (settings && queue.length) {
       const batch = queue.slice(0, MAX_BATCH)
       if (!navigator.sendBeacon || !navigator.sendBeacon(settings.endpoint, body(batch))) return send(true)

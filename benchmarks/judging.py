@@ -1,7 +1,7 @@
 """Does the gate keep its promises? False promotions, power, users whom it misunderstands, proposals nobody can judge.
 
     python benchmarks/judging.py [--quick] [--runs 400] [--only null,power,bets,cascade,unsupported,propensities]
-                                 [--workers 2] [--json FILE]
+                                 [--nulls flat,sharper,equal,successive,assumed] [--workers 2] [--json FILE]
 
 Users are simulated. `lightgbm_rank` is no part of the project: without it the synthetic field stands alone, and this
 says so. docs/benchmarks.md describes what is measured and how to read it.
@@ -28,7 +28,7 @@ import numpy as np
 import dwell
 from study.judging_bets import BETTORS, EFFECTS, Stop, compare
 from study.judging_report import Count, as_values, table
-from study.judging_runs import AGREED, EVERY, GAIN, Outcome, Task, perform
+from study.judging_runs import AGREED, EVERY, GAIN, N_FIT, Outcome, Task, perform
 from study.judging_support import Asked, evaluate_bad
 from study.worlds import MissingDataError, shared_folder
 
@@ -45,6 +45,8 @@ NULLS: Final = {
     "equal": "two features that do the same, their weights swapped",
     "successive": "five random proposals in a row, clicks ignore relevance, alpha spent",
 }
+ASSUMED: Final = "assumed"
+CONTROL: Final = "control, as no loop judges: the sharper one, examination assumed as 1/k and no band"
 PROPENSITIES: Final = (
     "dwell.evaluation.propensity_checks",
     "study.judging_propensities",
@@ -60,6 +62,7 @@ class Work(NamedTuple):
         fields: Names of the fields.
         is_quick: Whether this is a smoke test.
         pool: Processes.
+        nulls: Which nulls, of `NULLS` and "assumed".
     """
 
     runs: int
@@ -67,6 +70,7 @@ class Work(NamedTuple):
     fields: Sequence[str]
     is_quick: bool
     pool: ProcessPoolExecutor
+    nulls: Sequence[str] = (*NULLS, ASSUMED)
 
 
 def _outcomes(work: Work, tasks: Sequence[Task]) -> list[Outcome]:
@@ -86,12 +90,22 @@ def _tasks(work: Work, kind: str, runs: int, users: Sequence[str]) -> list[Task]
 def null_section(work: Work) -> list[Count]:
     """Return how often proposals that are no better are promoted, by null and by kind of user."""
     counts = []
-    for kind, what in NULLS.items():
-        found = _outcomes(work, _tasks(work, kind, work.runs, USERS))[: work.runs]
+    for null in work.nulls:
+        is_control = null == ASSUMED
+        tasks = _tasks(work, "sharper" if is_control else null, work.runs, USERS)
+        if is_control:
+            tasks = [task._replace(way=ASSUMED) for task in tasks]
+        found = _outcomes(work, tasks)[: work.runs]
         hits = [one for one in found if one.verdict == "promote"]
-        by_user = ", ".join(f"{user} {sum(one.task.user == user for one in hits)}" for user in USERS)
-        counts.append(Count(what, len(hits), len(found), at_most=0.05, note=by_user))
+        by_user = ", ".join(f"{user} {_share(user, hits, found)}" for user in USERS)
+        what, bar = (CONTROL, None) if is_control else (NULLS[null], 0.05)
+        counts.append(Count(what, len(hits), len(found), at_most=bar, note=by_user))
     return counts
+
+
+def _share(user: str, hits: Sequence[Outcome], found: Sequence[Outcome]) -> str:
+    n_hits, n = (sum(one.task.user == user for one in some) for some in (hits, found))
+    return f"{n_hits} of {n}"
 
 
 def power_section(work: Work) -> list[Count]:
@@ -195,14 +209,17 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a smoke test: few runs of 300 events, one field")
     parser.add_argument("--runs", type=int, help=f"runs of each null; others take half (default {FULL_RUNS})")
     parser.add_argument("--only", help=f"comma-separated, of {', '.join(SECTIONS)}")
+    parser.add_argument("--nulls", help=f"comma-separated, of {', '.join((*NULLS, ASSUMED))} (default all)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there, too")
     found = parser.parse_args(given)
     found.runs = (QUICK_RUNS if found.quick else FULL_RUNS) if found.runs is None else found.runs
     found.only = found.only.split(",") if found.only else list(SECTIONS)
-    unknown = [name for name in found.only if name not in SECTIONS]
-    if unknown:
-        parser.error(f"no such section: {unknown[0]}; there are {', '.join(SECTIONS)}")
+    found.nulls = found.nulls.split(",") if found.nulls else [*NULLS, ASSUMED]
+    for what, names, there in (("section", found.only, SECTIONS), ("null", found.nulls, (*NULLS, ASSUMED))):
+        unknown = [name for name in names if name not in there]
+        if unknown:
+            parser.error(f"no such {what}: {unknown[0]}; there are {', '.join(there)}")
     if found.runs < 2 or found.workers < 1:
         parser.error("--runs is at least 2, --workers at least 1")
     return found
@@ -221,6 +238,7 @@ def preamble(fields: Sequence[str]) -> list[str]:
         f"A look every {EVERY} judged events, up to {N_EVENTS:,} (--quick: {QUICK_EVENTS}, which judges no bar).",
         f"Runs share logs, up to {N_DRAWS} draws of clicks on each. Intervals are Clopper and Pearson's; the share",
         "itself meets a bar, or does not.",
+        f"As a loop judges: examination is measured from the {N_FIT:,} events before, and its band must agree.",
         "",
     ]
 
@@ -240,7 +258,7 @@ def main() -> int:
     print("\n".join(preamble(fields)), flush=True)
     values = {}
     with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
-        work = Work(asked.runs, QUICK_EVENTS if asked.quick else N_EVENTS, fields, asked.quick, pool)
+        work = Work(asked.runs, QUICK_EVENTS if asked.quick else N_EVENTS, fields, asked.quick, pool, asked.nulls)
         for name in asked.only:
             title, section = SECTIONS[name]
             began = time.perf_counter()

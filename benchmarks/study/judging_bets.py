@@ -11,7 +11,8 @@ import numpy as np
 from dwell.evaluation import GateSettings
 from dwell.evaluation.betting import log_wealth
 from dwell.evaluation.gate import spent_alpha
-from study.judging_logs import USERS, judged, predictor_of, rewards_of, with_gain
+from study.judging_logs import USERS, rewards_of, with_gain
+from study.judging_loop import judged
 from study.judging_runs import GAIN, Task, differences_of, direction, fields, two_logs
 from study.worlds import FloatArray, MissingDataError
 
@@ -72,8 +73,8 @@ def compare(task: Task) -> list[Stop]:
     proposal = with_gain(field, direction(field, rng), user, GAIN)
     if proposal is None:
         return []
-    earlier, later = two_logs(field, task, rng)
-    events = judged(field, later, proposal, predictor_of(field, earlier, rewards_of(earlier, user, rng)))
+    known, later = two_logs(field, task, rng)
+    events = judged(field, later, proposal, known).events
     drawn = np.array([differences_of(events, rewards_of(later, user, rng)) for _ in range(task.n_draws)])
     gain = float(drawn.mean())
     found = []

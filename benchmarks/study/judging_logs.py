@@ -11,14 +11,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from dwell.evaluation import EventPolicy, JudgedEvent, judge_event
-from dwell.learning.predictor import Predictor, PredictorSums, fit_predictor
 from dwell.ranking import conditional_propensities, expected_exposure, policy_scores, sampled_rankings
 from dwell.records.rows import EventRow
 from dwell.testing.users import CascadeUser, DbnUser, PositionBasedUser, SimulatedUser, relevance
 from study.worlds import FloatArray, IntArray, World
 
 __all__ = [
+    "MAX_IMPORTANCE",
     "TEMPERATURE",
     "THETA",
     "USERS",
@@ -28,9 +27,7 @@ __all__ = [
     "apparent_gain",
     "field_of",
     "gain_of",
-    "judged",
     "log_of",
-    "predictor_of",
     "rewards_of",
     "symmetric_field",
     "synthetic_field",
@@ -45,7 +42,7 @@ USERS: Final[dict[str, SimulatedUser]] = {
     "dbn": DbnUser(),
 }
 _N_TRUTH_DRAWS: Final = 400  # of some 200 questions, paired: the relative gain's own error is some .02 %
-_MAX_IMPORTANCE: Final = 2.0  # the gate's default W
+MAX_IMPORTANCE: Final = 2.0  # the gate's default W
 
 Proposal = Sequence[FloatArray]
 """Scores of a policy per question; a row of n scores for its n candidates."""
@@ -178,7 +175,7 @@ def apparent_gain(
         old = np.bincount(order.ravel(), np.tile(THETA, n_draws), minlength=n) / n_draws
         order, _ = _shown_relevance(field, i, proposed[i], temperature, n_draws)
         new = np.bincount(order.ravel(), np.tile(THETA, n_draws), minlength=n) / n_draws
-        slope = np.clip((new - old) / np.maximum(old, 1e-3), -_MAX_IMPORTANCE, _MAX_IMPORTANCE)
+        slope = np.clip((new - old) / np.maximum(old, 1e-3), -MAX_IMPORTANCE, MAX_IMPORTANCE)
         total += float(slope @ clicks)
     return total / len(field.live)
 
@@ -249,35 +246,3 @@ def rewards_of(log: Log, user: SimulatedUser, rng: np.random.Generator, *, flat:
     """Return clicks, float64 (n, k); with `flat` every document is equally relevant, so clicks ignore relevance."""
     shown = log.shown if flat is None else np.full_like(log.shown, flat)
     return user.clicks(shown, rng).astype(np.float64)
-
-
-def predictor_of(field: Field, log: Log, rewards: FloatArray) -> Predictor:
-    """Return the relevance predictor that these events determine; it must not judge them."""
-    sums = PredictorSums.empty(field.features[0].shape[1])
-    k = THETA.size
-    for start in range(0, len(log.rows), 200):
-        part = range(start, min(start + 200, len(log.rows)))
-        phi = np.concatenate([field.features[log.question[i]][log.order[i][:k]] for i in part])
-        n = len(part)
-        sums = sums.plus(phi, rewards[part.start : part.stop].ravel(), np.tile(THETA, n), np.ones(n * k))
-    return fit_predictor(sums)
-
-
-def judged(
-    field: Field, log: Log, proposed: Proposal, predictor: Predictor, *, temperature: float = TEMPERATURE
-) -> list[JudgedEvent]:
-    """Return what every event of a log says about a proposal, before its clicks are known."""
-    predicted = [predictor.predict(x) for x in field.features]
-    found = []
-    for row, question, order in zip(log.rows, log.question.tolist(), log.order, strict=True):
-        found.append(
-            judge_event(
-                row,
-                EventPolicy(proposed[question][order], temperature),
-                EventPolicy(field.live[question][order], TEMPERATURE),
-                predicted[question][order],
-                THETA,
-                max_importance_weight=_MAX_IMPORTANCE,
-            )
-        )
-    return found

@@ -23,14 +23,13 @@ from study.judging_logs import (
     apparent_gain,
     field_of,
     gain_of,
-    judged,
     log_of,
-    predictor_of,
     rewards_of,
     symmetric_field,
     synthetic_field,
     with_gain,
 )
+from study.judging_loop import Before, before, exposed_anew, first_events, judged
 from study.worlds import READERS, FloatArray, MissingDataError, shared_folder
 
 __all__ = [
@@ -72,6 +71,7 @@ class Task(NamedTuple):
         seed: Of field, log and proposal.
         n_draws: Runs: draws of clicks.
         n_events: Judged events of a run.
+        way: How it is judged: "loop", or "assumed" for the control, see `judging_loop`.
     """
 
     kind: str
@@ -80,6 +80,7 @@ class Task(NamedTuple):
     seed: int
     n_draws: int
     n_events: int
+    way: str = "loop"
 
 
 class Outcome(NamedTuple):
@@ -209,7 +210,7 @@ def _agrees(decision: GateDecision) -> bool:
 
 
 def outcome(
-    events: Sequence[JudgedEvent],
+    evidence: Evidence,
     rewards: FloatArray,
     settings: GateSettings,
     *,
@@ -223,30 +224,22 @@ def outcome(
     the gate asks for, where a block is full, or where futility or the last event is reached.
 
     Args:
-        events: What they say about a proposal.
+        evidence: What events say about a proposal, before their clicks are known.
         rewards: Clicks, float64 (n, k).
         settings: The gate.
         attempt: How many proposals were judged, this one included.
         every: Events between two looks.
         must_agree: Whether a promotion waits until the prefix estimate is near enough: a rule that the gate has not.
     """
-    n_events = len(events)
-    x = np.clip(differences_of(events, rewards), -settings.bound, settings.bound)
+    x = np.clip(differences_of(evidence.events, rewards), -settings.bound, settings.bound)
     for n in _ends(x, settings, attempt, every):
-        evidence = Evidence(
-            events=events[:n],
-            rewards=list(rewards[:n]),
-            n_users=n,
-            is_caller_ordered_only=False,
-            held_out=np.zeros(0),
-            attempt=attempt,
-        )
-        decision = decide(evidence, settings, proposed_version=2, safe_version=1, now=0.0)
+        shown = first_events(evidence, rewards, n, attempt=attempt)
+        decision = decide(shown, settings, proposed_version=2, safe_version=1, now=0.0)
         if decision.verdict == "promote" and must_agree and not _agrees(decision):
             continue
         if decision.verdict != "hold":
             return decision.verdict, n
-    return "hold", n_events
+    return "hold", x.size
 
 
 def _ends(x: FloatArray, settings: GateSettings, attempt: int, every: int) -> list[int]:
@@ -270,10 +263,12 @@ def _ends(x: FloatArray, settings: GateSettings, attempt: int, every: int) -> li
 # ---- the runs
 
 
-def two_logs(field: Field, task: Task, rng: np.random.Generator) -> tuple[Log, Log]:
-    """Return events to fit the predictor to, and events to judge on."""
+def two_logs(field: Field, task: Task, rng: np.random.Generator, *, flat: float | None = None) -> tuple[Before, Log]:
+    """Return what events before say, and events to judge on with their exposure; for `flat` see `rewards_of`."""
     whole = log_of(field, N_FIT + task.n_events, rng, name=f"{task.kind}-{task.user}-{task.field}-{task.seed}")
-    return _part(whole, 0, N_FIT), _part(whole, N_FIT, N_FIT + task.n_events)
+    earlier = _part(whole, 0, N_FIT)
+    known = before(field, earlier, rewards_of(earlier, USERS[task.user], rng, flat=flat), task.way)
+    return known, exposed_anew(field, _part(whole, N_FIT, N_FIT + task.n_events), known.theta)
 
 
 def _part(log: Log, start: int, stop: int) -> Log:
@@ -291,20 +286,19 @@ def _nulls(task: Task, rng: np.random.Generator) -> list[Outcome]:
         field = fields(task.field, task.seed)
         flat = _FLAT
         n_blocks = _N_BLOCKS if task.kind == "successive" else 1
-    earlier, later = two_logs(field, task, rng)
-    predictor = predictor_of(field, earlier, rewards_of(earlier, user, rng, flat=flat))
+    known, later = two_logs(field, task, rng, flat=flat)
     size = task.n_events // n_blocks
     blocks = [_part(later, i * size, (i + 1) * size) for i in range(n_blocks)]
     if task.kind == "sharper":
-        events = [judged(field, later, field.live, predictor, temperature=_SHARP)]
+        evidence = [judged(field, later, field.live, known, temperature=_SHARP)]
     else:
         proposals = [proposal if task.kind == "equal" else _random(field, rng) for _ in blocks]
-        events = [judged(field, *pair, predictor) for pair in zip(blocks, proposals, strict=True)]
+        evidence = [judged(field, *pair, known) for pair in zip(blocks, proposals, strict=True)]
     settings = GateSettings(futility_events=_NEVER, max_judged_events=_NEVER)
     found = []
     for _ in range(task.n_draws):
-        for attempt, (block, judged_events) in enumerate(zip(blocks, events, strict=True), 1):
-            verdict, n = outcome(judged_events, rewards_of(block, user, rng, flat=flat), settings, attempt=attempt)
+        for attempt, (block, said) in enumerate(zip(blocks, evidence, strict=True), 1):
+            verdict, n = outcome(said, rewards_of(block, user, rng, flat=flat), settings, attempt=attempt)
             if verdict == "promote" or attempt == n_blocks:
                 found.append(Outcome(task, task.kind, "anytime", attempt, verdict, n, 0.0))
                 break
@@ -318,17 +312,17 @@ def _power(task: Task, rng: np.random.Generator) -> list[Outcome]:
     if proposal is None:
         return []
     truth = gain_of(field, proposal, user)[1]
-    earlier, later = two_logs(field, task, rng)
-    events = judged(field, later, proposal, predictor_of(field, earlier, rewards_of(earlier, user, rng)))
+    known, later = two_logs(field, task, rng)
+    evidence = judged(field, later, proposal, known)
     found = []
     gates = {"anytime": GateSettings(), "block": GateSettings(kind="block")}
     for _ in range(task.n_draws):
         rewards = rewards_of(later, user, rng)
         for attempt in range(1, _N_BLOCKS + 1):
             for kind, settings in gates.items():
-                verdict, n = outcome(events, rewards, settings, attempt=attempt)
+                verdict, n = outcome(evidence, rewards, settings, attempt=attempt)
                 found.append(Outcome(task, "better", kind, attempt, verdict, n, truth))
-        verdict, n = outcome(events, rewards, GateSettings(), must_agree=True)
+        verdict, n = outcome(evidence, rewards, GateSettings(), must_agree=True)
         found.append(Outcome(task, "better", AGREED, 1, verdict, n, truth))
     return found
 
@@ -336,15 +330,14 @@ def _power(task: Task, rng: np.random.Generator) -> list[Outcome]:
 def _cascade(task: Task, rng: np.random.Generator) -> list[Outcome]:
     user = USERS["cascade"]
     field = fields(task.field, task.seed)
-    earlier, later = two_logs(field, task, rng)
-    predictor = predictor_of(field, earlier, rewards_of(earlier, user, rng))
+    known, later = two_logs(field, task, rng)
     found = []
     for what, one in worse_under_cascade(field, rng).items():
-        events = judged(field, later, one.proposal, predictor, temperature=one.temperature)
+        evidence = judged(field, later, one.proposal, known, temperature=one.temperature)
         for _ in range(task.n_draws):
             rewards = rewards_of(later, user, rng)
             for kind in ("anytime", AGREED):
-                verdict, n = outcome(events, rewards, GateSettings(), must_agree=kind == AGREED)
+                verdict, n = outcome(evidence, rewards, GateSettings(), must_agree=kind == AGREED)
                 found.append(Outcome(task, what, kind, 1, verdict, n, one.truth))
     return found
 

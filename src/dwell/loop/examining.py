@@ -16,7 +16,7 @@ from dwell.loop.judge import Band
 from dwell.loop.looks import click_table, looks_of
 from dwell.loop.state import LoopState
 from dwell.reward.examination import Examination, Fitted, PositionBased
-from dwell.reward.measuring import Measured, is_materially_different, measure
+from dwell.reward.measuring import Measured, examination_after, measure
 from dwell.storage import Reader
 
 __all__ = [
@@ -74,23 +74,16 @@ def band_of(state: LoopState) -> Band:
 
 
 def _note(state: LoopState, measured: Measured) -> None:
-    low, high, *more = measured.ends
-    state.band = Band(low, high, tuple(more))
+    state.band = Band.of(measured)
     state.measured = measured
 
 
 def settle_examination(state: LoopState) -> None:
-    """Take over a measured examination where it differs materially from the one in force; no proposal stands.
-
-    Regression-EM takes over nothing: whether features express relevance, which it assumes, no log can tell. What it
-    finds widens the band, so that a proposal which stands on the assumed examination alone waits.
-    """
+    """Take over a measured examination where it differs materially from the one in force; no proposal stands."""
     measured = measured_now(state)
     _note(state, measured)
-    if measured.source not in {"harvest", "swaps"} or not is_materially_different(state.rules.examination, measured):
-        return
-    found = measured.examination
-    if not isinstance(found, Fitted):
+    found = examination_after(state.rules.examination, measured)
+    if found is state.rules.examination or not isinstance(found, Fitted):
         return
     body = msgspec.msgpack.encode(
         _Kept(list(found.values), list(found.se), found.n_lists, list(found.n_effective), found.source)

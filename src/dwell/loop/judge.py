@@ -23,6 +23,7 @@ from dwell.records import Params
 from dwell.records.arrays import FloatArray
 from dwell.records.impression import Mode
 from dwell.records.rows import EventRow
+from dwell.reward.measuring import Measured
 
 __all__ = [
     "Band",
@@ -62,6 +63,12 @@ class Band(NamedTuple):
     low: FloatArray
     high: FloatArray
     more: tuple[FloatArray, ...] = ()
+
+    @classmethod
+    def of(cls, measured: Measured) -> Band:
+        """Return the ends that a verdict must not depend on, of what was measured or assumed."""
+        low, high, *more = measured.ends
+        return cls(low, high, tuple(more))
 
 
 class Entrant(Protocol):

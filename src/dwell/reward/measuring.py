@@ -13,7 +13,7 @@ from dwell.records.arrays import FloatArray
 from dwell.reward.examination import Examination, Fitted, HarvestSums, PositionBased
 from dwell.reward.regression_em import ClickTable, regression_em
 
-__all__ = ["Measured", "is_materially_different", "measure"]
+__all__ = ["Measured", "examination_after", "is_materially_different", "measure"]
 
 _Z: Final = 1.959963984540054  # two-sided 95 %
 _BAND_ETA: Final = 0.5  # assumed 1/k^eta: eta -+ 0.5; a convention: it spans the severities that the tests simulate
@@ -139,6 +139,20 @@ def is_materially_different(current: Examination, measured: Measured) -> bool:
         z = NormalDist().inv_cdf(1.0 - _LEVEL / (2.0 * (k - 1)))
         return bool((gap[1:] > z * np.sqrt(own[1:] ** 2 + known[1:])).any())
     return _is_beyond_chance(sums, now, known)
+
+
+def examination_after(current: Examination, measured: Measured) -> Examination:
+    """Return what to compute with after a measurement: the measured examination where it differs materially.
+
+    Regression-EM takes over nothing: whether features express relevance, which it assumes, no log can tell. What it
+    finds widens the band, so that a proposal which stands on the assumed examination alone waits.
+
+    Args:
+        current: The examination in force.
+        measured: What was found since.
+    """
+    is_trusted = measured.source in {"harvest", "swaps"}
+    return measured.examination if is_trusted and is_materially_different(current, measured) else current
 
 
 def _is_beyond_chance(sums: HarvestSums, theta: FloatArray, known: FloatArray) -> bool:

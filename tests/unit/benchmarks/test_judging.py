@@ -1,5 +1,6 @@
 """The benchmark of the gate: its fields say what they promise, and its shortcuts say what the gate says."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,22 +10,23 @@ from scipy import stats
 import _abuse
 import abuse
 import judging
-from dwell.evaluation import Evidence, GateSettings, JudgedEvent, decide, differences
+from dwell.evaluation import Evidence, GateSettings, decide, differences
 from dwell.evaluation.betting import log_wealth
+from dwell.evaluation.judging import EventPolicy, judge_event
 from study.judging_bets import BETTORS, estimated_mean_wealth
 from study.judging_logs import (
+    TEMPERATURE,
     THETA,
     USERS,
     apparent_gain,
     gain_of,
-    judged,
     log_of,
-    predictor_of,
     rewards_of,
     symmetric_field,
     synthetic_field,
     with_gain,
 )
+from study.judging_loop import Before, before, exposed_anew, first_events, judged, predictor_of
 from study.judging_propensities import corrupted
 from study.judging_report import Count, exact_interval, table
 from study.judging_runs import Task, differences_of, direction, outcome, perform
@@ -32,14 +34,14 @@ from study.judging_support import evaluate_bad
 
 
 @pytest.fixture(scope="module")
-def log() -> tuple[list[JudgedEvent], np.ndarray]:
+def log() -> tuple[Evidence, np.ndarray]:
     """Return 300 events that judge the best ranker of a small field, and clicks on them."""
     rng = np.random.default_rng(0)
     field = synthetic_field(rng, n_questions=12)
     served = log_of(field, 300, rng, name="test")
     rewards = rewards_of(served, USERS["position-based"], rng)
-    events = judged(field, served, field.relevance, predictor_of(field, served, rewards))
-    return events, rewards
+    known = Before(predictor_of(field, served, rewards), THETA)
+    return judged(field, served, field.relevance, known), rewards
 
 
 def test_swapped_weights_are_worth_the_same_though_lists_differ() -> None:
@@ -87,18 +89,18 @@ def test_clicks_that_ignore_relevance_fall_with_the_position_alone() -> None:
     np.testing.assert_allclose(clicks.mean(axis=0), 0.37 * THETA, atol=0.022)
 
 
-def test_differences_in_one_go_are_those_of_the_package(log: tuple[list[JudgedEvent], np.ndarray]) -> None:
-    events, rewards = log
+def test_differences_in_one_go_are_those_of_the_package(log: tuple[Evidence, np.ndarray]) -> None:
+    events, rewards = log[0].events, log[1]
     np.testing.assert_allclose(differences_of(events, rewards), differences(events, list(rewards)), rtol=1e-12)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("kind", ["anytime", "block"])
-def test_looks_that_are_skipped_would_have_said_hold(
-    log: tuple[list[JudgedEvent], np.ndarray], kind: str, sign: float
-) -> None:
-    events, rewards = log
-    turned = [event._replace(direct=sign * event.direct, slope=sign * event.slope) for event in events]
+def test_looks_that_are_skipped_would_have_said_hold(log: tuple[Evidence, np.ndarray], kind: str, sign: float) -> None:
+    evidence, rewards = log
+    turned = dataclasses.replace(
+        evidence, events=[e._replace(direct=sign * e.direct, slope=sign * e.slope) for e in evidence.events]
+    )
     settings = GateSettings(
         kind=kind,
         block_events=100,
@@ -108,20 +110,53 @@ def test_looks_that_are_skipped_would_have_said_hold(
     )
     expected = ("hold", 300)
     for n in range(50, 301, 50):
-        evidence = Evidence(
-            events=turned[:n],
-            rewards=list(rewards[:n]),
-            n_users=n,
-            is_caller_ordered_only=False,
-            held_out=np.zeros(0),
-            attempt=1,
-        )
-        verdict = decide(evidence, settings, proposed_version=2, safe_version=1, now=0.0).verdict
+        verdict = decide(
+            first_events(turned, rewards, n), settings, proposed_version=2, safe_version=1, now=0.0
+        ).verdict
         if verdict != "hold":
             expected = (verdict, n)
             break
     assert outcome(turned, rewards, settings) == expected
     assert expected[0] != "hold"
+
+
+def test_an_event_says_what_the_package_makes_of_its_policies() -> None:
+    rng = np.random.default_rng(8)
+    field = synthetic_field(rng, n_questions=3)
+    served = log_of(field, 4, rng, name="same")
+    known = before(field, served, rewards_of(served, USERS["cascade"], rng))
+    found = judged(field, served, field.relevance, known, temperature=0.2)
+    for event, row, question, order in zip(found.events, served.rows, served.question, served.order, strict=True):
+        expected = judge_event(
+            row,
+            EventPolicy(field.relevance[question][order], 0.2),
+            EventPolicy(field.live[question][order], TEMPERATURE),
+            known.predictor.predict(field.features[question])[order],
+            THETA,
+            max_importance_weight=GateSettings().max_importance_weight,
+            ends=known.band[:2],
+        )
+        assert event.direct == pytest.approx(expected.direct)
+        np.testing.assert_allclose(event.slope, expected.slope)
+        for end, expected_end in zip(event.ends, expected.ends, strict=True):
+            np.testing.assert_allclose(end.slope, expected_end.slope)
+
+
+def test_examination_is_taken_from_the_log_and_the_exposure_with_it() -> None:
+    rng = np.random.default_rng(9)
+    field = synthetic_field(rng, n_questions=20)
+    served = log_of(field, 1_500, rng, name="measured")
+    # all documents attract with .1 + .9 * .5: of cascade users .45^(k - 1) reach position k
+    clicks = rewards_of(served, USERS["cascade"], rng, flat=0.5)
+    looked, band = before(field, served, clicks).theta, before(field, served, clicks).band
+    np.testing.assert_allclose(looked[:4], 0.45 ** np.arange(4), atol=0.12)
+    assert (band.low <= looked).all()
+    assert (looked <= band.high).all()
+    seen = exposed_anew(field, served, looked)
+    assert [row.exposure.sum() for row in seen.rows[:5]] == pytest.approx([looked.sum()] * 5)
+    assert exposed_anew(field, served, THETA) is served
+    control = before(field, served, clicks, "assumed")
+    assert (control.band, control.theta is THETA) == (None, True)
 
 
 def test_a_null_is_run_as_often_as_asked_and_a_hundred_events_promote_nothing() -> None:
@@ -176,7 +211,7 @@ def test_bad_proposals_are_bad_and_not_promoted() -> None:
     assert all(one.verdict != "promote" for one in found)
 
 
-@pytest.mark.parametrize("wrong", [["--only", "nulls"], ["--runs", "1"], ["--workers", "0"]])
+@pytest.mark.parametrize("wrong", [["--only", "nulls"], ["--nulls", "none"], ["--runs", "1"], ["--workers", "0"]])
 def test_what_can_not_be_run_is_wrong_usage(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         judging.arguments(wrong)

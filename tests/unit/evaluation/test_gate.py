@@ -489,6 +489,21 @@ def test_a_gain_that_hangs_on_the_examination_waits() -> None:
     assert set(held.estimates) < set(at_ends(better, better, worse, worse).estimates)
 
 
+@pytest.mark.parametrize(("z", "verdict"), [(1.0, "hold"), (1.6, "hold"), (1.7, "promote"), (3.0, "promote")])
+@pytest.mark.parametrize("end", [0, 1])
+def test_an_end_that_is_above_zero_by_chance_holds(z: float, verdict: str, end: int) -> None:
+    # the mean of 400 values that swing by .2, in standard errors: one-sided 5 % is at 1.645
+    error = float(np.std(swinging(0.0, 0.2, 400), ddof=1)) / math.sqrt(400)
+    given, unsure = evidence(GOOD), swinging(z * error, 0.2, 400)
+    events = []
+    for event, x in zip(given.events, unsure, strict=True):
+        ends = [Contribution(value, np.zeros(1), np.zeros(1)) for value in (0.3, float(x))]
+        events.append(event._replace(ends=(ends[1 - end], ends[end])))
+    found = judge(dataclasses.replace(given, events=events))
+    assert found.verdict == verdict
+    assert codes_of(found) == (["examination"] if verdict == "hold" else ["better"])
+
+
 def test_a_few_events_that_carry_the_weights_hold() -> None:
     given = evidence(GOOD)
     heavy = [e._replace(importance=1e4 if i < 10 else 0.0) for i, e in enumerate(given.events)]

@@ -120,6 +120,39 @@ def test_against_a_deterministic_safe_policy_and_for_a_deterministic_proposal(ev
     np.testing.assert_allclose(found, value_of(sorted_better) - value_of(caller), atol=1e-12)
 
 
+@pytest.mark.statistical
+def test_sharpness_alone_reads_as_a_gain_where_low_positions_are_looked_at_less_than_assumed(
+    event: Callable[..., EventRow],
+) -> None:
+    """Clicks ignore relevance: every policy earns .3 (1 + .2). Under 1/k that is not what its estimate says."""
+    sharp, looked, below = EventPolicy(LOGGED.scores, 0.4), np.array([1.0, 0.2]), np.array([1.0, 0.1])
+
+    def by_formula(theta: FloatArray) -> float:
+        """The sum over documents of E[clicks] (new - safe) / logged, all exposures but that of clicks under theta."""
+        new, logged = exact_exposure(sharp, theta), exact_exposure(LOGGED, theta)
+        return float((new - logged) / logged @ (0.3 * exact_exposure(LOGGED, looked)))
+
+    assert by_formula(looked) == pytest.approx(0.0, abs=1e-12)
+    assert by_formula(THETA) > 0.01
+    # an end of a band that holds the truth says otherwise
+    assert by_formula(below) < 0.0
+
+    found = []
+    for name in range(60):
+        total = np.zeros(3)
+        for order, p, steps in rankings(LOGGED):
+            row = event(4, 2, exposure=exact_exposure(LOGGED)[order], propensities=steps, event_id=str(name))
+            policies = (reordered(sharp, order), reordered(LOGGED, order))
+            one = judge_event(row, *policies, np.zeros(4), THETA, max_importance_weight=100.0, ends=(looked, below))
+            # linear in clicks: their means will do
+            total += p * np.array(
+                [part.direct + part.slope @ (0.3 * looked - part.expected) for part in (one, *one.ends)]
+            )
+        found.append(total)
+    for values, theta in zip(np.array(found).T, (THETA, looked, below), strict=True):
+        assert within_five_errors(values, by_formula(theta))
+
+
 def test_the_same_policy_differs_by_nothing(event: Callable[..., EventRow]) -> None:
     one = judged(event, np.arange(4), proposed=SAFE, predicted=np.array([0.5, -0.3, 0.9, 1.0]))
     assert one.direct == 0.0

@@ -4,7 +4,13 @@ from scipy import optimize, stats
 
 from dwell.errors import EvaluationError
 from dwell.reward.examination import Fitted, HarvestSums, PositionBased
-from dwell.reward.measuring import _chi_square_tail, _is_beyond_chance, is_materially_different, measure
+from dwell.reward.measuring import (
+    _chi_square_tail,
+    _is_beyond_chance,
+    examination_after,
+    is_materially_different,
+    measure,
+)
 from dwell.reward.position_fit import calibration, monotone_findings
 from dwell.reward.regression_em import ClickTable, regression_em
 from dwell.reward.swaps import swap_sums
@@ -85,6 +91,21 @@ def test_only_what_is_certain_and_matters_replaces() -> None:
     assert not is_materially_different(PositionBased(), near)
     unsure = Fitted((1.0, 0.5), (0.0, 0.4))  # what is in force is itself not known well enough to say
     assert not is_materially_different(unsure, far)
+
+
+def test_what_is_taken_over_was_measured_by_draws_or_swaps_and_differs() -> None:
+    one = PositionBased()
+    far = measure(one, 2, harvested=coins(0.4, 0.36))
+    assert examination_after(one, far) is far.examination
+    assert examination_after(far.examination, far) is far.examination
+    assert examination_after(one, measure(one, 2)) is one
+    assert examination_after(one, measure(one, 2, harvested=coins(0.4, 0.21, 200_000))) is one
+    # theta falls as .33, .17: far from 1/k^0, and yet of regression-EM
+    flat = PositionBased(0.0)
+    fitted = measure(flat, 3, table=em_table())
+    assert fitted.source == "regression_em"
+    assert is_materially_different(flat, fitted)
+    assert examination_after(flat, fitted) is flat
 
 
 def test_one_look_errs_once_in_a_hundred() -> None:

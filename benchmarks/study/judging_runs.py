@@ -13,7 +13,9 @@ import numpy as np
 from dwell.evaluation import Evidence, GateSettings, JudgedEvent, decide
 from dwell.evaluation.betting import log_wealth
 from dwell.evaluation.gate import spent_alpha
+from dwell.evaluation.judging import Contribution
 from dwell.records import GateDecision
+from dwell.records.arrays import BoolArray
 from study.judging_logs import (
     TEMPERATURE,
     USERS,
@@ -191,7 +193,7 @@ def worse_under_cascade(field: Field, rng: np.random.Generator) -> dict[str, Wor
 # ---- the gate
 
 
-def differences_of(events: Sequence[JudgedEvent], rewards: FloatArray) -> FloatArray:
+def differences_of(events: Sequence[JudgedEvent | Contribution], rewards: FloatArray) -> FloatArray:
     """Return `dwell.evaluation.differences` of lists that are all equally long, float64 (n,), in one go."""
     slope = np.array([event.slope for event in events])
     expected = np.array([event.expected for event in events])
@@ -221,7 +223,8 @@ def outcome(
     """Return the gate's first word that is not "hold", (verdict, judged events), with a look every so many events.
 
     A look is only worked out in full where it can end in another word: where one of both wealths has ever reached what
-    the gate asks for, where a block is full, or where futility or the last event is reached.
+    the gate asks for, with a gain at each end of examination, where a block is full, or where futility or the last
+    event is reached.
 
     Args:
         evidence: What events say about a proposal, before their clicks are known.
@@ -232,7 +235,7 @@ def outcome(
         must_agree: Whether a promotion waits until the prefix estimate is near enough: a rule that the gate has not.
     """
     x = np.clip(differences_of(evidence.events, rewards), -settings.bound, settings.bound)
-    for n in _ends(x, settings, attempt, every):
+    for n in _looks(x, _is_gain_at_each_end(evidence.events, rewards, settings.bound), settings, attempt, every):
         shown = first_events(evidence, rewards, n, attempt=attempt)
         decision = decide(shown, settings, proposed_version=2, safe_version=1, now=0.0)
         if decision.verdict == "promote" and must_agree and not _agrees(decision):
@@ -242,7 +245,20 @@ def outcome(
     return "hold", x.size
 
 
-def _ends(x: FloatArray, settings: GateSettings, attempt: int, every: int) -> list[int]:
+def _is_gain_at_each_end(events: Sequence[JudgedEvent], rewards: FloatArray, bound: float) -> BoolArray:
+    """Return after which events the mean at each end of examination is above 0 at one-sided 5 %, bool (n,)."""
+    n = np.arange(1, len(events) + 1)
+    found = np.ones(n.size, dtype=bool)
+    for parts in zip(*(event.ends for event in events), strict=True):
+        x = np.clip(differences_of(parts, rewards), -bound, bound)
+        mean = np.cumsum(x) / n
+        variance = np.maximum(np.cumsum(x**2) / n - mean**2, 0.0) / np.maximum(n - 1, 1)
+        # a little less than the gate's own 1.645: rounding must not skip a look
+        found &= mean > 1.644 * np.sqrt(variance)
+    return found
+
+
+def _looks(x: FloatArray, is_gain: BoolArray, settings: GateSettings, attempt: int, every: int) -> list[int]:
     """Return the looks that may end in another word than "hold"."""
     if settings.kind == "block":
         return [n for n in (settings.block_events,) if n <= x.size]
@@ -253,7 +269,7 @@ def _ends(x: FloatArray, settings: GateSettings, attempt: int, every: int) -> li
     return [
         n
         for n in range(every, x.size + 1, every)
-        if (above[n - 1] and mean[n - 1] > 0.0)
+        if (above[n - 1] and mean[n - 1] > 0.0 and is_gain[n - 1])
         or below[n - 1]
         or (n >= settings.futility_events and mean[n - 1] <= 0.0)
         or n >= settings.max_judged_events

@@ -12,7 +12,7 @@ import abuse
 import judging
 from dwell.evaluation import Evidence, GateSettings, decide, differences
 from dwell.evaluation.betting import log_wealth
-from dwell.evaluation.judging import EventPolicy, judge_event
+from dwell.evaluation.judging import Contribution, EventPolicy, judge_event
 from study.judging_bets import BETTORS, estimated_mean_wealth
 from study.judging_logs import (
     TEMPERATURE,
@@ -96,11 +96,17 @@ def test_differences_in_one_go_are_those_of_the_package(log: tuple[Evidence, np.
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("kind", ["anytime", "block"])
-def test_looks_that_are_skipped_would_have_said_hold(log: tuple[Evidence, np.ndarray], kind: str, sign: float) -> None:
+@pytest.mark.parametrize("shift", [-0.5, -0.1, 0.0])
+def test_looks_that_are_skipped_would_have_said_hold(
+    log: tuple[Evidence, np.ndarray], kind: str, sign: float, shift: float
+) -> None:
     evidence, rewards = log
-    turned = dataclasses.replace(
-        evidence, events=[e._replace(direct=sign * e.direct, slope=sign * e.slope) for e in evidence.events]
-    )
+    events = [e._replace(direct=sign * e.direct, slope=sign * e.slope) for e in evidence.events]
+    # one end of examination says the same, the other a little less
+    events = [
+        e._replace(ends=tuple(Contribution(e.direct + by, e.slope, e.expected) for by in (0.0, shift))) for e in events
+    ]
+    turned = dataclasses.replace(evidence, events=events)
     settings = GateSettings(
         kind=kind,
         block_events=100,
@@ -117,7 +123,7 @@ def test_looks_that_are_skipped_would_have_said_hold(log: tuple[Evidence, np.nda
             expected = (verdict, n)
             break
     assert outcome(turned, rewards, settings) == expected
-    assert expected[0] != "hold"
+    assert (expected[0] == "promote") == (sign > 0.0 and shift > -0.5)
 
 
 def test_an_event_says_what_the_package_makes_of_its_policies() -> None:

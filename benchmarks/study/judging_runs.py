@@ -261,7 +261,7 @@ def _is_gain_at_each_end(events: Sequence[JudgedEvent], rewards: FloatArray, bou
 def _looks(x: FloatArray, is_gain: BoolArray, settings: GateSettings, attempt: int, every: int) -> list[int]:
     """Return the looks that may end in another word than "hold"."""
     if settings.kind == "block":
-        return [n for n in (settings.block_events,) if n <= x.size]
+        return list(range(every, x.size + 1, every))  # what speaks against it may go, and harm shows before it is full
     due = -math.log(spent_alpha(settings.alpha, attempt))
     mean = np.cumsum(x) / np.arange(1, x.size + 1)
     above = np.maximum.accumulate(log_wealth(x, 0.0, floor=-settings.bound)) >= due

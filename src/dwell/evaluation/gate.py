@@ -263,8 +263,8 @@ def _objections(
         reasons.append(f"disagreement: the prefix estimate says it is worse, {estimates['prefix'].value:+.4f}")
     reasons += [f"{found.code}: {found.words}. {found.remedy}" for found in findings if found.severity == "fail"]
     ends = [estimates[name] for name in _ENDS if name in estimates]
-    # above 0 by chance is not enough: where clicks ignore relevance it was so at 1 of 12 promotions' time, see
-    # docs/experiments.md; where there is a gain, waiting for it cost no events at the median
+    # above 0 by chance is not enough: 5 of 64 judgements were promoted on it where nothing was better, and none on this;
+    # docs/experiments.md has what it costs
     if len(ends) > 1 and not all(map(_significantly_positive, ends)):
         values = [end.value for end in ends]
         assumed = "".join(f", {value:+.4f}" for value in values[2:])

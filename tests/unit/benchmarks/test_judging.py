@@ -96,13 +96,13 @@ def test_differences_in_one_go_are_those_of_the_package(log: tuple[Evidence, np.
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("kind", ["anytime", "block"])
-@pytest.mark.parametrize("shift", [-0.5, -0.1, 0.0])
+@pytest.mark.parametrize("shift", [-1.5, -0.1, 0.0])
 def test_looks_that_are_skipped_would_have_said_hold(
     log: tuple[Evidence, np.ndarray], kind: str, sign: float, shift: float
 ) -> None:
     evidence, rewards = log
-    events = [e._replace(direct=sign * e.direct, slope=sign * e.slope) for e in evidence.events]
-    # one end of examination says the same, the other a little less
+    events = [e._replace(direct=sign * (e.direct + 0.5), slope=sign * e.slope) for e in evidence.events]
+    # a gain that 300 events show; one end of examination says the same, the other less
     events = [
         e._replace(ends=tuple(Contribution(e.direct + by, e.slope, e.expected) for by in (0.0, shift))) for e in events
     ]
@@ -123,7 +123,7 @@ def test_looks_that_are_skipped_would_have_said_hold(
             expected = (verdict, n)
             break
     assert outcome(turned, rewards, settings) == expected
-    assert (expected[0] == "promote") == (sign > 0.0 and shift > -0.5)
+    assert (expected[0] == "promote") == (sign > 0.0 and shift > -1.5)
 
 
 def test_an_event_says_what_the_package_makes_of_its_policies() -> None:

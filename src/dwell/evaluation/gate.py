@@ -35,6 +35,7 @@ __all__ = ["CanaryMethod", "Evidence", "GateKind", "GateSettings", "decide", "sp
 GateKind = Literal["anytime", "block", "off"]
 CanaryMethod = Literal["split", "interleave"]
 
+_Z_END: Final = 1.0  # standard errors; by the sign alone 5 of 64 were promoted where nothing was better, docs/experiments.md
 _Z_VETO: Final = 1.645  # one-sided 5 %: the second estimate and the hold-out are vetoes, not proofs
 # in the order of an event's ends; the last two only beside a band that no test of the log supports
 _ENDS: Final = ("examination_low", "examination_high", "assumed_low", "assumed_high")
@@ -222,9 +223,9 @@ def _capped_estimate(x: FloatArray, weights: FloatArray, users: Sequence[int | N
     return Estimate(mean, mean - half, mean + half, x.size, kish(weights))
 
 
-def _significantly_positive(estimate: Estimate) -> bool:
+def _significantly_positive(estimate: Estimate, z: float = _Z_VETO) -> bool:
     error = (estimate.high - estimate.low) / (2.0 * 1.959963984540054)
-    return math.isfinite(error) and estimate.value - _Z_VETO * error > 0.0
+    return math.isfinite(error) and estimate.value - z * error > 0.0
 
 
 def _significantly_negative(estimate: Estimate) -> bool:
@@ -265,7 +266,7 @@ def _objections(
     ends = [estimates[name] for name in _ENDS if name in estimates]
     # above 0 by chance is not enough: 5 of 64 judgements were promoted on it where nothing was better, and none on this;
     # docs/experiments.md has what it costs
-    if len(ends) > 1 and not all(map(_significantly_positive, ends)):
+    if len(ends) > 1 and not all(_significantly_positive(end, _Z_END) for end in ends):
         values = [end.value for end in ends]
         assumed = "".join(f", {value:+.4f}" for value in values[2:])
         reasons.append(

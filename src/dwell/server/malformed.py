@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +15,8 @@ __all__ = ["told"]
 
 _AT: Final = re.compile(r" - at `(?:key in )?\$(.*)`$")
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_NOT_FINITE: Final = re.compile(rb"NaN|Infinity|\d[eE]\+?\d{3}|\d{300}")  # what such a number can look like
+_MOST_EXPLAINED: Final = 262_144  # bytes; a longer body is refused without being read twice, for that takes seconds
 _REMEDY: Final = "Correct this field; GET /openapi.json describes every body."
 
 
@@ -54,33 +55,27 @@ def _malformed(words: str, hint: str) -> RecordError:
 
 
 def _not_finite(body: bytes) -> str | None:
-    """Return the name of the first number that is not finite, or None."""
+    """Return the name of the first number that is not finite, or None where there is none or the body is too long."""
+    if len(body) > _MOST_EXPLAINED or _NOT_FINITE.search(body) is None:
+        return None
     try:
         document = json.loads(body)  # takes NaN, Infinity and 1e999, which no strict decoder does
     except (ValueError, RecursionError):
         return None
-    return next((_text(path) for path, value in _leaves(document) if _is_not_finite(value)), None)
-
-
-def _is_not_finite(value: object) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
-
-
-def _leaves(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], object]]:
-    if isinstance(value, dict):
-        for name, one in value.items():
-            yield from _leaves(one, (*path, name))
-    elif isinstance(value, list):
-        for i, one in enumerate(value):
-            yield from _leaves(one, (*path, i))
-    else:
-        yield path, value
+    left: list[tuple[tuple[str | int, ...], object]] = [((), document)]
+    while left:
+        path, value = left.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            return _text(path)
+        inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        left += reversed([((*path, step), one) for step, one in inside])
+    return None
 
 
 def _named(body: bytes, steps: list[str | int]) -> str:
     """Return a path in words; "..." stands for a key that the decoder does not name, and is looked for."""
-    if "..." not in steps:
-        return _text(tuple(steps))
+    if "..." not in steps or len(body) > _MOST_EXPLAINED:
+        return _text(tuple(step for step in steps if step != "..."))
     at = steps.index("...")
     try:
         inside: Any = json.loads(body)

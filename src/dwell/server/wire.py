@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from dwell.records import Served
 from dwell.server.malformed import told
+from dwell.server.repeats import refuse_repeats
 
 __all__ = [
     "MAX_ITEMS",
@@ -236,13 +237,15 @@ def read_body(body: bytes, kind: type[T]) -> T:
     """Return a JSON body as a value.
 
     Raises:
-        RecordError: code `malformed_json`, `non_finite`, `unknown_field` or `type`; `field` names the
-            offending value, as candidates[3].bm25.
+        RecordError: code `malformed_json`, `non_finite`, `unknown_field`, `duplicate_name` or `type`; `field`
+            names the offending value, as candidates[3].bm25.
     """
     try:
-        return msgspec.json.decode(body, type=kind)
+        found = msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise told(body, error) from error
+    refuse_repeats(body, found)
+    return found
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 - any JSON value

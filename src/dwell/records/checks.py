@@ -268,7 +268,9 @@ def embedding(value: object, field: str = "query_embedding", *, dim: int | None 
             value=vector.shape,
             hint="Use one embedding model per store.",
         )
-    if not np.isfinite(vector.astype(np.float32)).all():
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is what is asked
+        is_finite = bool(np.isfinite(vector.astype(np.float32)).all())
+    if not is_finite:
         raise RecordError(
             "the embedding is not finite as float32",
             code="non_finite",

@@ -18,6 +18,7 @@ from dwell.errors import RequestError
 from dwell.server.caller import caller_of
 from dwell.server.endpoints import ENDPOINTS, Endpoint
 from dwell.server.guard import App, Guard, GuardLimits
+from dwell.server.headers import check_headers
 from dwell.server.house import House
 from dwell.server.openapi import docs_page, openapi_document
 from dwell.server.problems import MEDIA_TYPE, problem_of, retry_after_of
@@ -51,6 +52,7 @@ def build_app(house: House, *, more: Sequence[BaseRoute] = ()) -> App:
         max_body_bytes=settings.max_body_bytes,
         body_deadline_s=settings.body_timeout_s,
         origins=frozenset(settings.origins),
+        is_local=house.is_open,
     )
     return Guard(inner, limits)
 
@@ -74,6 +76,7 @@ def _counted(house: House, endpoint: Endpoint) -> Callable[[Request], Awaitable[
             return _counted_answer(house, endpoint, _told(request, busy))
         house.n_in_flight += 1
         try:
+            await check_headers(request, endpoint)
             if endpoint.is_once and "idempotency-key" in request.headers:
                 _, caller = caller_of(request, "secret")
                 answer = await once(house, caller.tenant, request, endpoint.handler)

@@ -49,7 +49,9 @@ class Endpoint(NamedTuple):
         reply: Types that the answer may be, in JSON; none where it is a free object.
         query: {name: (lowest, highest)} of numbers in the address.
         other: Content type of an answer that is no JSON, or "".
-        lines: Whether the body may be NDJSON.
+        lines: Whether the body may be NDJSON, or come as the plain text that browsers send without asking first.
+        may_be_empty: Whether no body means the same as an empty object.
+        takes_key: Whether `Idempotency-Key` makes retries count once.
     """
 
     method: Literal["GET", "POST"]
@@ -62,6 +64,8 @@ class Endpoint(NamedTuple):
     query: dict[str, tuple[float, float]] = {}  # noqa: RUF012 - a NamedTuple's default, never changed
     other: str = ""
     lines: bool = False
+    may_be_empty: bool = False
+    takes_key: bool = False
 
     @property
     def is_once(self) -> bool:
@@ -73,14 +77,17 @@ _LINES: Final = "application/x-ndjson"
 _UBI: Final = ("/ubi/", "/ubi_", "/ubi/ubi_")
 
 ENDPOINTS: Final = (
-    Endpoint("POST", "/v1/rank", serving_routes.rank, "secret", "Order candidates.", (RankBody,), (RankReply,)),
+    Endpoint(
+        "POST", "/v1/rank", serving_routes.rank, "secret", "Order candidates.", (RankBody,), (RankReply,),
+        takes_key=True,
+    ),
     Endpoint(
         "POST", "/v1/log_retrieval", serving_routes.log_retrieval, "secret", "Record a list ordered elsewhere.",
-        (LogBody,), (LogReply,),
+        (LogBody,), (LogReply,), takes_key=True,
     ),
     Endpoint(
         "POST", "/v1/feedback", serving_routes.feedback, "public", "Join reactions with what was served.",
-        (Item, list[Item], FeedbackBody), (FeedbackReply, FeedbackReplies), lines=True,
+        (Item, list[Item], FeedbackBody), (FeedbackReply, FeedbackReplies), lines=True, takes_key=True,
     ),
     Endpoint(
         "POST", "/v1/activate", serving_routes.activate, "secret", "Tell that a deferred list was shown.",
@@ -98,8 +105,11 @@ ENDPOINTS: Final = (
         "POST", "/v1/promote", judging_routes.promote, "admin", "Make params live on evidence.",
         (PromoteBody,), (PromoteReply,),
     ),
-    Endpoint("POST", "/v1/rollback", judging_routes.rollback, "admin", "Return to an earlier one.", (RollbackBody,)),
-    Endpoint("POST", "/v1/train", judging_routes.train, "admin", "Learn now.", (TrainBody,)),
+    Endpoint(
+        "POST", "/v1/rollback", judging_routes.rollback, "admin", "Return to an earlier one.", (RollbackBody,),
+        may_be_empty=True,
+    ),
+    Endpoint("POST", "/v1/train", judging_routes.train, "admin", "Learn now.", (TrainBody,), may_be_empty=True),
     Endpoint("GET", "/v1/health", judging_routes.health, "secret", "How the loop is."),
     Endpoint(
         "GET", "/v1/experiences", judging_routes.experiences, "admin", "What was served.", (), (),

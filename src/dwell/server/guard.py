@@ -31,6 +31,8 @@ _NEITHER_BRACKETS: Final = bytes(b for b in range(256) if b not in b"[]{}")
 # Possessive, and a string without end is one to the end: else the search begins anew at every quote, in quadratic time
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_LOCAL_HOST: Final = re.compile(rb"(?i:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?")
+_LOCAL_ORIGIN: Final = re.compile(rb"https?://" + _LOCAL_HOST.pattern)
 _SECURITY_HEADERS: Final = (
     (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"),
     (b"x-content-type-options", b"nosniff"),
@@ -48,6 +50,7 @@ class GuardLimits:
         request_deadline_s: How long a request may take in all.
         max_depth: How deep JSON may be nested; the API needs 4.
         origins: The exact origins whose pages may read answers; none by default.
+        is_local: Whether whoever is on this machine may call, so that pages from elsewhere must not.
     """
 
     max_body_bytes: int = 2_000_000
@@ -55,6 +58,7 @@ class GuardLimits:
     request_deadline_s: float = 60.0
     max_depth: int = 64
     origins: frozenset[str] = frozenset()
+    is_local: bool = False
 
 
 def is_too_deep(body: bytes, max_depth: int) -> bool:
@@ -120,6 +124,7 @@ class Guard:
             return
         try:
             async with asyncio.timeout(self._limits.request_deadline_s):
+                self._check_local(headers)
                 body = await self._body(scope, headers, receive)
                 await self._app(scope, _Replay(body, receive), out)
         except RequestError as error:
@@ -164,6 +169,29 @@ class Guard:
                 f"the body is nested deeper than {self._limits.max_depth}", code="malformed_json", hint="Flatten it."
             )
         return body
+
+    def _check_local(self, headers: dict[bytes, bytes]) -> None:
+        """Refuse what a page from elsewhere makes a browser on this machine send.
+
+        Without keys being on this machine is all that is asked of a caller, and a browser is. A page that is not ours
+        names its origin; one whose name was pointed at this machine names itself as the host.
+
+        Raises:
+            RequestError: code `forbidden`.
+        """
+        if not self._limits.is_local:
+            return
+        host, origin = headers.get(b"host", b""), headers.get(b"origin")
+        if _LOCAL_HOST.fullmatch(host) is None:
+            raise RequestError(
+                "without keys this machine is called by its own name", code="forbidden", field="Host",
+                hint="Call 127.0.0.1 or localhost, or serve with keys.",
+            )  # fmt: skip
+        if origin is not None and _LOCAL_ORIGIN.fullmatch(origin) is None and not self._is_allowed(origin):
+            raise RequestError(
+                "without keys pages from elsewhere may not call", code="forbidden", field="Origin",
+                hint="List the page's origin in serve.origins, or serve with keys.",
+            )  # fmt: skip
 
     def _cors(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
         origin = headers.get(b"origin", b"")

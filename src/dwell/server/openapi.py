@@ -10,12 +10,14 @@ import msgspec
 
 from dwell import __version__
 from dwell.server.endpoints import Endpoint
+from dwell.server.headers import MAX_KEY_CHARS
 from dwell.server.problems import MEDIA_TYPE, Problem
 
 __all__ = ["docs_page", "openapi_document"]
 
 _JSON: Final = "application/json"
 _LINES: Final = "application/x-ndjson"
+_TEXT: Final = "text/plain"  # what a browser posts without asking first
 _STATUSES: Final = {
     "400": "Malformed: code, path and remedy say what to change.",
     "401": "A key is needed.",
@@ -82,16 +84,18 @@ def _operation(endpoint: Endpoint, by_type: dict[int, Any]) -> dict[str, Any]:
     if endpoint.method == "POST":
         content: dict[str, Any] = {_JSON: {"schema": _one_of(endpoint.body, by_type)}}
         if not endpoint.body:
-            content = {_JSON: {"schema": {"anyOf": [{"type": "object"}, {"type": "array"}]}}}
+            told = "An object, or an array of them; what is no object is answered in `quarantined`."
+            content = {_JSON: {"schema": {"description": told}}}
         if endpoint.lines:
             content[_LINES] = {"schema": {"type": "string"}}
-        found["requestBody"] = {"required": True, "content": content}
+            content[_TEXT] = {"schema": {"type": "string"}}
+        found["requestBody"] = {"required": not endpoint.may_be_empty, "content": content}
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "query", "schema": {"type": "number", "minimum": low, "maximum": high}}
         for name, (low, high) in endpoint.query.items()
     ]
-    if endpoint.path == "/v1/feedback":
-        key = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[\\x21-\\x7e]+$"}
+    if endpoint.takes_key:
+        key = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS, "pattern": "^[\\x21-\\x7e]+$"}
         parameters.append({"name": "Idempotency-Key", "in": "header", "schema": key})
     if parameters:
         found["parameters"] = parameters

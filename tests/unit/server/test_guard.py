@@ -118,3 +118,22 @@ def test_pages_of_listed_origins_may_read_and_others_may_not() -> None:
         status, headers, _ = asked([b""], {"Origin": origin, **preflight}, method="OPTIONS", **limits)
         assert status == 204
         assert ("access-control-allow-methods" in headers) == is_allowed
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "127.0.0.1:8765"}, 200),
+        ({"Host": "localhost"}, 200),
+        ({"Host": "localhost:1", "Origin": "http://localhost:3000"}, 200),
+        ({"Host": "[::1]:8765", "Origin": "https://shop.example"}, 200),
+        ({"Host": "localhost", "Origin": "https://evil.example"}, 403),
+        ({"Host": "localhost", "Origin": "http://localhost.evil.example"}, 403),
+        ({"Host": "localhost", "Origin": "null"}, 403),
+        ({"Host": "rebound.example"}, 403),
+        ({}, 403),
+    ],
+)
+def test_without_keys_pages_from_elsewhere_may_not_call(headers: dict[str, str], status: int) -> None:
+    assert asked([b""], headers, is_local=True, origins=frozenset({"https://shop.example"}))[0] == status
+    assert asked([b""], headers)[0] == 200, "with keys the key decides"

@@ -35,7 +35,7 @@ __all__ = ["CanaryMethod", "Evidence", "GateKind", "GateSettings", "decide", "sp
 GateKind = Literal["anytime", "block", "off"]
 CanaryMethod = Literal["split", "interleave"]
 
-_Z_END: Final = 1.0  # standard errors; by the sign alone 5 of 64 were promoted where nothing was better, docs/experiments.md
+_Z_END: Final = 1.0  # standard errors; by the sign alone 5 of 64 nulls were promoted, docs/experiments.md
 _Z_VETO: Final = 1.645  # one-sided 5 %: the second estimate and the hold-out are vetoes, not proofs
 # in the order of an event's ends; the last two only beside a band that no test of the log supports
 _ENDS: Final = ("examination_low", "examination_high", "assumed_low", "assumed_high")
@@ -264,8 +264,7 @@ def _objections(
         reasons.append(f"disagreement: the prefix estimate says it is worse, {estimates['prefix'].value:+.4f}")
     reasons += [f"{found.code}: {found.words}. {found.remedy}" for found in findings if found.severity == "fail"]
     ends = [estimates[name] for name in _ENDS if name in estimates]
-    # above 0 by chance is not enough: 5 of 64 judgements were promoted on it where nothing was better, and none on this;
-    # docs/experiments.md has what it costs
+    # above 0 by chance is not enough: docs/experiments.md has what that promoted, and what this costs
     if len(ends) > 1 and not all(_significantly_positive(end, _Z_END) for end in ends):
         values = [end.value for end in ends]
         assumed = "".join(f", {value:+.4f}" for value in values[2:])

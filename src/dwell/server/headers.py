@@ -16,7 +16,9 @@ __all__ = ["MAX_KEY_CHARS", "check_headers"]
 
 MAX_KEY_CHARS: Final = 256
 _KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_KEY_CHARS}}}")
-_JSON: Final = frozenset({"application/json"})
+# What curl says where it is told nothing is JSON here: pages that could send it are refused by their origin
+_JSON: Final = frozenset({"application/json", "application/x-www-form-urlencoded", ""})
+_TOLD: Final = frozenset({"application/json"})
 _LINES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "text/plain"})
 _UTF8: Final = frozenset({"", "utf-8", "utf8", "us-ascii"})
 
@@ -45,7 +47,7 @@ async def check_headers(request: Request, endpoint: Endpoint) -> None:
     charset = re.search(r"charset\s*=\s*\"?([^\s\";]*)", parameters, re.IGNORECASE)
     if media.strip().lower() not in kinds or (charset[1].lower() if charset else "") not in _UTF8:
         raise RequestError(
-            f"a body of this call is {' or '.join(sorted(kinds))}, in UTF-8",
+            f"a body of this call is {' or '.join(sorted(_LINES | _TOLD if endpoint.lines else _TOLD))}, in UTF-8",
             code="unsupported_media_type",
             field="Content-Type",
             hint="Say so in Content-Type.",

@@ -7,6 +7,8 @@ import contextlib
 import itertools
 import logging
 import multiprocessing
+import os
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -117,7 +119,7 @@ class LearnerLink:
             pipe, self._pipe = self._pipe, None
         if pipe is not None:
             with contextlib.suppress(OSError):
-                pipe.close()
+                _end(pipe)
         process = self._process
         if process is not None:
             process.join(_JOIN_S)
@@ -168,6 +170,12 @@ class LearnerLink:
             with contextlib.suppress(OSError):
                 ours.close()
             process.join(_JOIN_S)
+
+
+def _end(pipe: Connection) -> None:
+    """Tell both ends that nothing more comes: closing does not while another thread of ours waits to read from it."""
+    with socket.socket(fileno=os.dup(pipe.fileno())) as both:
+        both.shutdown(socket.SHUT_RDWR)
 
 
 def _down() -> LearnerDown:

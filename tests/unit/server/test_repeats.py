@@ -14,7 +14,11 @@ from dwell.server.wire import EvaluateBody, FeedbackBody, Item, LogBody, RankBod
         (b'{"query":"a","results":[{"id":"a","rank":1,"\\u0072ank":2}]}', LogBody, "results[0].rank"),
         (b'{"weights": {"a": 1, "a" : 2}}', EvaluateBody, "weights.a"),
         (b'{"event_id":"e","signal":"click","signal":"skip"}', Item, "signal"),
-        (b'[{"event_id":"e","signal":"click"},{"event_id":"e","signal":"a","doc":"d","doc":"d"}]', list[Item], "[1].doc"),
+        (
+            b'[{"event_id":"e","signal":"click"},{"event_id":"e","signal":"a","doc":"d","doc":""}]',
+            list[Item],
+            "[1].doc",
+        ),
         (b'{"items":[{"event_id":"e","event_id":"e","signal":"click"}]}', FeedbackBody, "items[0].event_id"),
         # as many colons behind quotes as distinct names, because one stands in a string and one behind a blank
         (b'{"query":"\\":","k" :1,"k":2,"ids":["x"]}', RankBody, "k"),

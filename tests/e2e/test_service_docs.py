@@ -24,7 +24,7 @@ import pytest
 from .serving import ROOT, Service, service
 
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "docs.py"))
-PAGES = ("README.md", "docs/service.md", "docs/personalizer.md")
+PAGES = ("README.md", "docs/service.md")
 ADDRESS = "127.0.0.1:8765"
 END = "\x1e"
 FOLLOWS_S = 1.0  # a service takes over new keys within that time

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import click
 
@@ -101,6 +102,49 @@ def ubi(
         document(report)
     else:
         _say(report)
+
+
+@importing.command()
+@click.argument("store")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--shown",
+    type=click.Choice(["first", "all"]),
+    default="first",
+    show_default=True,
+    help="What users saw of a ranking.",
+)
+@click.option("--create", is_flag=True, help="Make the store where there is none.")
+@rewards_option
+@tenant_option
+@json_option
+@examples("dwell import personalizer search.dwell ranks.ndjson rewards.ndjson")
+def personalizer(
+    store: str, files: tuple[str, ...], *, shown: str, rewards: object, tenant: str, create: bool, as_json: bool
+) -> None:
+    """Bring in what Azure Personalizer was asked and told.
+
+    Files hold one rank, reward or activation a line, ranks before their rewards. Doing it again changes nothing.
+    """
+    from dwell.integrations.personalizer import import_personalizer, lines_of
+
+    way = cast("Literal['first', 'all']", shown)
+    with closing(_loop(store, tenant, rewards, may_create=create)) as loop:
+        report = import_personalizer(loop, lines_of(files), shown=way, now=time.time(), on_progress=_progress())
+    if as_json:
+        document(report)
+        return
+    fact_lines(
+        [
+            ("lines", f"{report.n_lines} read, {report.n_refused} could not be read"),
+            ("lists", f"{report.n_lists} recorded or known, {report.n_deferred} deferred and never shown"),
+            ("rewards", _words(report.feedback)),
+            ("left out", _words(report.left_out)),
+        ]
+    )
+    if report.refused:
+        say()
+        table(("line", "reason"), [(r.line, plain(r.reason)) for r in report.refused[:_SHOWN]], right=("line",))
 
 
 def _from_files(loop: Loop, files: tuple[str, ...], how: dict[str, Any]) -> UbiReport:

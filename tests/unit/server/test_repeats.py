@@ -15,7 +15,7 @@ from dwell.server.wire import EvaluateBody, FeedbackBody, Item, LogBody, RankBod
         (b'{"weights": {"a": 1, "a" : 2}}', EvaluateBody, "weights.a"),
         (b'{"event_id":"e","signal":"click","signal":"skip"}', Item, "signal"),
         (
-            b'[{"event_id":"e","signal":"click"},{"event_id":"e","signal":"a","doc":"d","doc":""}]',
+            b'[{"event_id":"e","signal":"click"},{"event_id":"e","signal":"a","doc":"d","doc":"d"}]',
             list[Item],
             "[1].doc",
         ),

@@ -247,3 +247,34 @@ def test_it_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:
         assert time.monotonic() - began < 10.0
     with service(store, "--no-auth", environment=QUICK) as found:
         assert found.call("GET", "/v1/health")[1]["n_events"] == 20
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
+    with service(tmp_path / "a.dwell", *FEATURES, "--no-auth", environment=QUICK) as found:
+        port = found.url.rpartition(":")[2]
+        command = [
+            sys.executable,
+            "-m",
+            "dwell",
+            "serve",
+            str(tmp_path / "b.dwell"),
+            *FEATURES,
+            "--no-auth",
+            "--port",
+            port,
+        ]
+        done = subprocess.run(
+            command, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 1
+        assert "serve.port" in done.stderr.splitlines()[-1]
+
+
+def test_who_asks_for_health_all_the_time_does_not_stop_learning(tmp_path: Path) -> None:
+    often = {**QUICK, "DWELL_SERVE__TRAIN_EVERY_S": "0.5"}
+    with service(tmp_path / "s.dwell", *FEATURES, "--no-auth", environment=often) as found:
+        found.call("POST", "/v1/rank", {"query": "q", "candidates": candidates(), "event_id": "e", "wait": True})
+        until = time.monotonic() + 20.0
+        while found.call("GET", "/v1/health")[1].get("n_closed", 0) == 0 and time.monotonic() < until:
+            time.sleep(0.2)
+        assert found.call("GET", "/v1/health")[1]["n_closed"] == 1

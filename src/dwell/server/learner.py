@@ -147,10 +147,12 @@ def run_learner(pipe: Connection, plan: Plan) -> None:
     os.nice(_NICE)
     learner = _Learner(plan)
     try:
+        looked_at = time.monotonic()
         while True:
             if pipe.poll(_LOOK_S):
                 _answer(pipe, learner)
-            else:
+            if time.monotonic() - looked_at >= _LOOK_S:  # by the clock: who asks all the time must not stop learning
+                looked_at = time.monotonic()
                 learner.rounds()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the serving process has ended

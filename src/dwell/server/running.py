@@ -9,6 +9,7 @@ from typing import Any
 from starlette.routing import BaseRoute
 
 from dwell.config import ServeSettings
+from dwell.errors import ConfigError
 from dwell.server.app import build_app
 from dwell.server.house import House, open_house
 from dwell.server.listen import ListenSettings, server
@@ -46,6 +47,13 @@ def run_service(
     try:
         app = build_app(house, more=_pages(house, open_library))
         asyncio.run(_serve(app, settings, say, is_open=is_open))
+    except SystemExit as error:  # uvicorn has logged why, and would end the process without a word of ours
+        raise ConfigError(
+            "the address can not be listened on",
+            field="serve.port",
+            value=f"{settings.host}:{settings.port}",
+            hint="Choose another --port, 0 for any that is free, or an address of this machine.",
+        ) from error
     finally:
         house.close()
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from dwell.evaluation import Evidence, GateSettings, JudgedEvent, decide
 from dwell.evaluation.betting import log_wealth
-from dwell.evaluation.gate import spent_alpha
+from dwell.evaluation.gate import Z_END, spent_alpha
 from dwell.evaluation.judging import Contribution
 from dwell.records import GateDecision
 from dwell.records.arrays import BoolArray
@@ -246,15 +246,15 @@ def outcome(
 
 
 def _is_gain_at_each_end(events: Sequence[JudgedEvent], rewards: FloatArray, bound: float) -> BoolArray:
-    """Return after which events the mean at each end of examination is above 0 at one-sided 5 %, bool (n,)."""
+    """Return after which events the mean at each end of examination is as far above 0 as the gate asks, bool (n,)."""
     n = np.arange(1, len(events) + 1)
     found = np.ones(n.size, dtype=bool)
     for parts in zip(*(event.ends for event in events), strict=True):
         x = np.clip(differences_of(parts, rewards), -bound, bound)
         mean = np.cumsum(x) / n
         variance = np.maximum(np.cumsum(x**2) / n - mean**2, 0.0) / np.maximum(n - 1, 1)
-        # a little less than the gate's own 1.645: rounding must not skip a look
-        found &= mean > 1.644 * np.sqrt(variance)
+        # a little less than the gate asks: rounding must not skip a look
+        found &= mean > 0.999 * Z_END * np.sqrt(variance)
     return found
 
 

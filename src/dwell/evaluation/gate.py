@@ -30,12 +30,12 @@ from dwell.records import Estimate, GateDecision
 from dwell.records.arrays import FloatArray
 from dwell.records.decision import DecisionKind, Verdict
 
-__all__ = ["CanaryMethod", "Evidence", "GateKind", "GateSettings", "decide", "spent_alpha"]
+__all__ = ["Z_END", "CanaryMethod", "Evidence", "GateKind", "GateSettings", "decide", "spent_alpha"]
 
 GateKind = Literal["anytime", "block", "off"]
 CanaryMethod = Literal["split", "interleave"]
 
-_Z_END: Final = 1.0  # standard errors; by the sign alone 5 of 64 nulls were promoted, docs/experiments.md
+Z_END: Final = 1.0  # standard errors; by the sign alone 5 of 64 nulls were promoted, docs/experiments.md
 _Z_VETO: Final = 1.645  # one-sided 5 %: the second estimate and the hold-out are vetoes, not proofs
 # in the order of an event's ends; the last two only beside a band that no test of the log supports
 _ENDS: Final = ("examination_low", "examination_high", "assumed_low", "assumed_high")
@@ -265,7 +265,7 @@ def _objections(
     reasons += [f"{found.code}: {found.words}. {found.remedy}" for found in findings if found.severity == "fail"]
     ends = [estimates[name] for name in _ENDS if name in estimates]
     # above 0 by chance is not enough: docs/experiments.md has what that promoted, and what this costs
-    if len(ends) > 1 and not all(_significantly_positive(end, _Z_END) for end in ends):
+    if len(ends) > 1 and not all(_significantly_positive(end, Z_END) for end in ends):
         values = [end.value for end in ends]
         assumed = "".join(f", {value:+.4f}" for value in values[2:])
         reasons.append(

@@ -12,6 +12,7 @@ import abuse
 import judging
 from dwell.evaluation import Evidence, GateSettings, decide, differences
 from dwell.evaluation.betting import log_wealth
+from dwell.evaluation.gate import Z_END
 from dwell.evaluation.judging import Contribution, EventPolicy, judge_event
 from study.judging_bets import BETTORS, estimated_mean_wealth
 from study.judging_logs import (
@@ -124,6 +125,26 @@ def test_looks_that_are_skipped_would_have_said_hold(
             break
     assert outcome(turned, rewards, settings) == expected
     assert (expected[0] == "promote") == (sign > 0.0 and shift > -1.5)
+
+
+@pytest.mark.parametrize("z", [0.8, 1.2, 1.8])
+def test_no_look_is_skipped_that_an_end_just_lets_through(log: tuple[Evidence, np.ndarray], z: float) -> None:
+    evidence, rewards = log
+    # a clear gain, and an end that is z standard errors above 0 at the one look that there is
+    x = differences(evidence.events, list(rewards))
+    up, just = 0.5 - x.mean(), z * x.std(ddof=1) / math.sqrt(x.size) - x.mean()
+    events = [
+        e._replace(
+            direct=e.direct + up,
+            ends=tuple(Contribution(e.direct + by, e.slope, e.expected) for by in (up, just)),
+        )
+        for e in evidence.events
+    ]
+    said = dataclasses.replace(evidence, events=events)
+    shown = first_events(said, rewards, x.size)
+    verdict = decide(shown, GateSettings(), proposed_version=2, safe_version=1, now=0.0).verdict
+    assert outcome(said, rewards, GateSettings(), every=x.size) == (verdict, x.size)
+    assert verdict == ("promote" if z > Z_END else "hold")
 
 
 def test_an_event_says_what_the_package_makes_of_its_policies() -> None:

@@ -8,6 +8,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import queue
 import socket
 import threading
 import time
@@ -27,6 +28,7 @@ _FIRST_PAUSE_S: Final = 1.0  # between two starts; doubles with every death, so 
 _LONGEST_PAUSE_S: Final = 60.0
 _STEADY_S: Final = 120.0  # a learner that lived so long died of something new
 _JOIN_S: Final = 10.0
+_MOST_WAITING: Final = 32  # calls that a learner at work is kept; each may be as large as a body, 2 MB
 
 
 class LearnerLink:
@@ -43,6 +45,7 @@ class LearnerLink:
         self._waiting: dict[int, Future[Any]] = {}
         self._tenants: set[str] = set()
         self._pipe: Connection | None = None
+        self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._process: Any = None
         self._is_closing = threading.Event()
         self._n_starts = 0
@@ -56,7 +59,8 @@ class LearnerLink:
     def is_up(self) -> bool:
         """Whether a learner runs."""
         process = self._process
-        return process is not None and process.is_alive()
+        # a process that was killed may be told of as alive a little longer than its pipe lasts
+        return self._pipe is not None and process is not None and process.is_alive()
 
     @property
     def n_starts(self) -> int:
@@ -86,16 +90,15 @@ class LearnerLink:
         future.set_running_or_notify_cancel()
         number = next(self._numbers)
         with self._lock:
-            pipe = self._pipe
-            if pipe is None:
+            if self._pipe is None:
                 future.set_exception(_down())
-                return future
-            self._waiting[number] = future
-            try:
-                pipe.send((number, name, tenant, dict(arguments)))
-            except OSError:
-                self._waiting.pop(number, None)
-                future.set_exception(_down())
+            elif len(self._waiting) >= _MOST_WAITING and name != "follow":
+                future.set_exception(
+                    LearnerDown("the learner is busy, and enough wait for it", hint="It may be learning: try again.")
+                )
+            else:
+                self._waiting[number] = future
+                self._outbox.put((number, name, tenant, dict(arguments)))
         return future
 
     async def call(self, name: str, tenant: str, arguments: Mapping[str, Any], *, timeout_s: float) -> Any:  # noqa: ANN401
@@ -145,8 +148,11 @@ class LearnerLink:
         process.start()
         theirs.close()
         self._process, self._n_starts = process, self._n_starts + 1
+        outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # A learner at work reads nothing, and a full pipe holds who sends: never the loop that answers searches
+        threading.Thread(target=_send_all, args=(ours, outbox), name="dwell-learner-outbox", daemon=True).start()
         with self._lock:
-            self._pipe = ours
+            self._pipe, self._outbox = ours, outbox
             tenants = list(self._tenants)
         for tenant in tenants:
             self.submit("follow", tenant, {})
@@ -165,11 +171,19 @@ class LearnerLink:
             with self._lock:
                 self._pipe = None
                 lost, self._waiting = self._waiting, {}
+            outbox.put(None)
             for future in lost.values():
                 future.set_exception(_down())
             with contextlib.suppress(OSError):
                 ours.close()
             process.join(_JOIN_S)
+
+
+def _send_all(pipe: Connection, outbox: queue.SimpleQueue[Any]) -> None:
+    """Send what is put into the outbox, until None or the end of the pipe."""
+    with contextlib.suppress(OSError):
+        while (call := outbox.get()) is not None:
+            pipe.send(call)
 
 
 def _end(pipe: Connection) -> None:

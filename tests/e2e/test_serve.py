@@ -249,7 +249,7 @@ def test_it_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:
         assert found.call("GET", "/v1/health")[1]["n_events"] == 20
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_told_by_name(tmp_path: Path) -> None:
     with service(tmp_path / "a.dwell", *FEATURES, "--no-auth", environment=QUICK) as found:
         port = found.url.rpartition(":")[2]
         command = [
@@ -267,7 +267,9 @@ def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
             command, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=60, check=False
         )
         assert done.returncode == 1
-        assert "serve.port" in done.stderr.splitlines()[-1]
+        told = [line for line in done.stderr.splitlines() if line.startswith("dwell:")]
+        assert len(told) == 1
+        assert "serve.port" in told[0]
 
 
 def test_who_asks_for_health_all_the_time_does_not_stop_learning(tmp_path: Path) -> None:

@@ -528,3 +528,16 @@ def test_health_says_how_often_events_are_replayed_and_by_whom_the_oldest_was_se
     figures = loop.health(now=world.now).figures
     assert figures["replay_ratio"] == 20 / 40
     assert figures["oldest_params_version"] == served_by
+
+
+def test_a_hold_without_news_is_in_the_ledger_once(opened: Open, world: Any) -> None:
+    loop = opened()
+    world.visits(loop, 120)
+    loop.train(now=world.now)
+    n_before = len(loop.history())
+    held = [loop.train(now=world.now + i).decision for i in range(3)]
+    assert {one.verdict for one in held} == {"hold"}
+    assert len(loop.history()) == n_before
+    world.visits(loop, 3)
+    assert loop.train(now=world.now).decision.verdict == "hold"
+    assert len(loop.history()) == n_before + 1, "three more events are news"

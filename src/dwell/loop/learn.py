@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -114,7 +114,8 @@ def _settle(state: LoopState, decision: GateDecision) -> GateDecision:
         standing.proposal = standing.kept()
 
     def job(tx: Transaction) -> None:
-        tx.add_decision(decision)
+        if not _is_repeat(tx.decisions(limit=1), decision):
+            tx.add_decision(decision)
         put_standing(tx, None if decision.verdict == "reject" else standing)
 
     state.write(job)
@@ -140,6 +141,16 @@ def _let_go(state: LoopState, standing: Standing) -> None:
     """Evict the interleaved lists of a proposal that no longer stands: nobody else reads them."""
     if standing.judgement is not None:
         evict(state, list(standing.judgement.drafts))
+
+
+def _is_repeat(newest: Sequence[GateDecision], decision: GateDecision) -> bool:
+    """Return whether the ledger's newest entry says the same of the same params: a look without news is none.
+
+    A service looks each minute, and would fill a ledger that is kept for ever.
+    """
+    if decision.verdict != "hold" or not newest:
+        return False
+    return replace(decision, decided_at=newest[0].decided_at) == newest[0]
 
 
 def _learned_until(state: LoopState) -> int:

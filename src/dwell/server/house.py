@@ -21,10 +21,23 @@ from dwell.server.learner_link import LearnerLink
 from dwell.server.rate_limits import Limiter, RateLimits
 from dwell.server.tokens import SigningKey, mint, read_signing_keys, signing_keys, verify
 
-__all__ = ["House", "open_house"]
+__all__ = ["House", "Turn", "open_house"]
 
 _POLL_S: Final = 0.5  # a revoked key is refused within a second
 _NOBODY: Final = Key(id="no-auth", kind="admin", tenant="", name="everybody on this machine", created_at=0.0)
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """Who may work on one idempotency key now.
+
+    Attributes:
+        lock: Held by one request.
+        n_waiting: Requests that hold it or wait for it.
+    """
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    n_waiting: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +55,7 @@ class House:
         is_draining: Whether the service is being shut down.
         n_in_flight: Requests that are worked on.
         requests: Number of answers by route and status.
-        at_work: Locks of the idempotency keys that are worked on, by tenant and key.
+        at_work: Turns of the idempotency keys that are worked on, by tenant and key.
         snapshots: What the learner last said of each tenant's loop.
     """
 
@@ -62,7 +75,7 @@ class House:
     is_draining: bool = False
     n_in_flight: int = 0
     requests: Counter[tuple[str, int]] = field(default_factory=Counter)
-    at_work: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
+    at_work: dict[tuple[str, str], Turn] = field(default_factory=dict)
     snapshots: dict[str, HealthSnapshot] = field(default_factory=dict)
 
     def loop(self, tenant: str) -> Loop:
@@ -136,7 +149,7 @@ class House:
         if now - self._looked_at < _POLL_S:
             return
         self._looked_at = now
-        store = self.loop(self.arguments_tenant)._state.store  # noqa: SLF001 - keys are the store's, not a tenant's
+        store = self.loop("")._state.store  # noqa: SLF001 - keys are the store's, not a tenant's
         version = store.data_version()
         if version == self._data_version:
             return
@@ -145,11 +158,6 @@ class House:
         self._keyring = keyring
         self._signing = signing or self._signing
         self._data_version = version
-
-    @property
-    def arguments_tenant(self) -> str:
-        """Return the tenant whose loop is always open."""
-        return ""
 
     def close(self) -> None:
         """Write what is queued, end the learner and release the store."""

@@ -52,7 +52,6 @@ class _Tenant:
     trained_at: float
     last_seq: int = 0
     failures: int = 0
-    error: str = ""
 
 
 class _Learner:
@@ -114,10 +113,9 @@ class _Learner:
                 report = self.train(of)
             except DwellError as error:
                 of.failures += 1
-                of.error = f"{error.code}: {error}"
                 _log.warning("learning for tenant %r failed: %s", name, error)
             else:
-                of.failures, of.error = 0, ""
+                of.failures = 0
                 if report.n_closed or report.n_steps:
                     _log.info(
                         "tenant %r: %d closed, %d steps, %s", name, report.n_closed, report.n_steps, report.ended_by

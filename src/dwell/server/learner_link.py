@@ -67,11 +67,6 @@ class LearnerLink:
         """How often a learner was started."""
         return self._n_starts
 
-    @property
-    def pid(self) -> int | None:
-        """The learner's process id, or None."""
-        return None if self._process is None else self._process.pid
-
     def follow(self, tenant: str) -> None:
         """Have the learner learn for a tenant from now on."""
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ __all__ = ["docs_page", "openapi_document"]
 _JSON: Final = "application/json"
 _LINES: Final = "application/x-ndjson"
 _TEXT: Final = "text/plain"  # what a browser posts without asking first
+_REF: Final = re.compile(r"#/components/schemas/(\w+)")
 _STATUSES: Final = {
     "400": "Malformed: code, path and remedy say what to change.",
     "401": "A key is needed.",
@@ -131,5 +133,6 @@ def _shown(title: str, schema: object) -> str:
     if schema is None:
         return ""
     text = html.escape(msgspec.json.format(msgspec.json.encode(schema), indent=1).decode())
+    text = _REF.sub(r'<a href="#\1">\1</a>', text)
     heading = f"<p>{title}</p>" if title else ""
     return f"{heading}<pre>{text}</pre>"

@@ -19,12 +19,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dwell.errors import RequestError
-from dwell.server.house import House
+from dwell.server.house import House, Turn
 from dwell.storage import Answer
 
-__all__ = ["checked_key", "once"]
+__all__ = ["once"]
 
-_MAX_KEY: Final = 256  # characters: a UUID has 36
 _KEPT_HEADERS: Final = ("content-type", "dwell-params-version")
 
 
@@ -32,26 +31,6 @@ class _Kept(msgspec.Struct, frozen=True):
     status: int
     headers: dict[str, str]
     body: bytes
-
-
-def checked_key(request: Request) -> str | None:
-    """Return the idempotency key of a request, or None.
-
-    Raises:
-        RequestError: It is too long, or holds what is not printable.
-    """
-    key = request.headers.get("idempotency-key")
-    if key is None:
-        return None
-    if not 1 <= len(key) <= _MAX_KEY or not key.isascii() or not key.isprintable():
-        raise RequestError(
-            f"a key has 1 to {_MAX_KEY} printable ASCII characters",
-            code="type",
-            field="Idempotency-Key",
-            value=len(key),
-            hint="Use a UUID.",
-        )
-    return key
 
 
 async def once(
@@ -68,16 +47,20 @@ async def once(
     Raises:
         RequestError: code `idempotency_conflict`: the key was used for another request.
     """
-    key = checked_key(request)
+    key = request.headers.get("idempotency-key")
     if key is None:
         return await effect(request)
     named = f"{request.url.path}:{key}"
     digest = hashlib.blake2b(await request.body(), digest_size=16).digest()
-    async with house.at_work.setdefault((tenant, named), asyncio.Lock()):
-        try:
+    turn = house.at_work.setdefault((tenant, named), Turn())
+    turn.n_waiting += 1
+    try:
+        async with turn.lock:
             return await _answered(house, tenant, named, digest, request, effect)
-        finally:
-            house.at_work.pop((tenant, named), None)
+    finally:
+        turn.n_waiting -= 1
+        if not turn.n_waiting:  # who still waits holds this very lock: another one would let two in at once
+            del house.at_work[tenant, named]
 
 
 async def _answered(

@@ -14,7 +14,7 @@ from dwell import __version__
 from dwell.server.caller import caller_of, house_of
 from dwell.server.house import House
 
-__all__ = ["describe", "live", "metrics", "ready"]
+__all__ = ["live", "metrics", "ready"]
 
 
 async def live(_request: Request) -> Response:
@@ -87,8 +87,3 @@ async def metrics(request: Request) -> Response:
     registry = CollectorRegistry()
     registry.register(_Collector(house))
     return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def describe(document: bytes, page: str) -> tuple[Response, Response]:
-    """Return the answers of /openapi.json and /docs, made once."""
-    return Response(document, media_type="application/json"), Response(page, media_type="text/html")

@@ -190,7 +190,7 @@ customElements.define('dwell-thumbs',class extends HTMLElement{
 connectedCallback(){
 if(this.firstChild)return
 this.setAttribute('role','group')
-for(const[way,mark,label]of[['up','\u{1F44D}','Helpful'],['down','\u{1F44E}','Not helpful']]){
+for(const[way,mark,label]of[['up','\u25B2','Helpful'],['down','\u25BC','Not helpful']]){
 const button=document.createElement('button')
 button.type='button'
 button.dataset.dwellThumb=way

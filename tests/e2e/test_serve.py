@@ -108,7 +108,7 @@ def test_a_list_of_somebody_else_and_a_deferred_one(served: Service) -> None:
         ("/v1/rank", {"query": "q", "candidates": [{"id": "a", "good": True, "noise": 1}]}, 400, "/candidates/0/good"),
         ("/v1/rank", {"query": "q", "candidates": [{"id": "a", "good": "1", "noise": 1}]}, 400, "/candidates/0/good"),
         ("/v1/rank", {"query": "q", "candidates": candidates(), "k": 0}, 400, "/k"),
-        ("/v1/rank", {"query": "q", "candidates": candidates(), "kk": 1}, 400, ""),
+        ("/v1/rank", {"query": "q", "candidates": candidates(), "kk": 1}, 400, "/kk"),
         ("/v1/rank", {"query": "q", "candidates": []}, 400, "/candidates"),
         ("/v1/rank", {"query": "q", "ids": ["a", "b"], "features": [[1.0, 2.0], [1.0]]}, 400, "/features"),
         ("/v1/feedback", {"event_id": "e", "signal": "click", "value": True}, 400, "/value"),

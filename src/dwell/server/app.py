@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from dwell.errors import RequestError
-from dwell.server.caller import caller_of
+from dwell.server.caller import caller_of, house_of
 from dwell.server.endpoints import ENDPOINTS, Endpoint
 from dwell.server.guard import App, Guard, GuardLimits
 from dwell.server.headers import check_headers
@@ -23,6 +24,7 @@ from dwell.server.house import House
 from dwell.server.openapi import docs_page, openapi_document
 from dwell.server.problems import MEDIA_TYPE, problem_of, retry_after_of
 from dwell.server.retries import once
+from dwell.server.wording import pointer_in_body
 
 __all__ = ["build_app"]
 
@@ -99,6 +101,9 @@ def _counted_answer(house: House, endpoint: Endpoint, answer: Response) -> Respo
 def _told(request: Request, error: Exception) -> Response:
     request_id = str(getattr(request.state, "request_id", ""))
     problem = problem_of(error, request_id=request_id)
+    if problem.path:
+        names = house_of(request).loop("")._state.caller_names  # noqa: SLF001 - rows come in the caller's order
+        problem = replace(problem, path=pointer_in_body(problem.path, request.url.path, names))
     if problem.status >= 500 and problem.code not in {"overloaded", "learner_down"}:
         _log.error("request %s: %s: %s", request_id, type(error).__name__, problem.code, exc_info=error)
     headers: dict[str, str] = {}

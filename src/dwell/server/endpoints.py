@@ -47,7 +47,7 @@ class Endpoint(NamedTuple):
         summary: What it does, in one line.
         body: Types that the body may be, in JSON.
         reply: Types that the answer may be, in JSON; none where it is a free object.
-        query: {name: (lowest, highest)} of numbers in the address.
+        query: {name: (lowest, highest)} of numbers in the address; whole ones where the bounds are.
         other: Content type of an answer that is no JSON, or "".
         lines: Whether the body may be NDJSON, or come as the plain text that browsers send without asking first.
         may_be_empty: Whether no body means the same as an empty object.

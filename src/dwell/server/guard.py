@@ -6,6 +6,7 @@ No server of ASGI has a limit on bodies or on how slowly they come; this has, in
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import secrets
 import zlib
@@ -31,6 +32,9 @@ _NEITHER_BRACKETS: Final = bytes(b for b in range(256) if b not in b"[]{}")
 # Possessive, and a string without end is one to the end: else the search begins anew at every quote, in quadratic time
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# A body that is refused is read on for as long, and thrown away: who is cut off while sending never reads why
+_DRAINED_S: Final = 2.0
+_DRAINED_BYTES: Final = 16_000_000
 _LOCAL_HOST: Final = re.compile(rb"(?i:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?")
 _LOCAL_ORIGIN: Final = re.compile(rb"https?://" + _LOCAL_HOST.pattern)
 _SECURITY_HEADERS: Final = (
@@ -142,6 +146,7 @@ class Guard:
             )  # fmt: skip
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and (len(length) > 18 or int(length) > limit):
+            await _drain(headers, receive)
             raise _too_large(limit)
         parts, n_bytes, is_more = [], 0, True
         try:
@@ -153,6 +158,8 @@ class Guard:
                     parts.append(message.get("body", b""))
                     n_bytes += len(parts[-1])
                     if n_bytes > limit:
+                        parts.clear()
+                        await _drain(headers, receive)
                         raise _too_large(limit)
                     is_more = message.get("more_body", False)
         except TimeoutError as error:
@@ -258,6 +265,20 @@ class _Replay:
             return await self._receive()
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
+
+
+async def _drain(headers: dict[bytes, bytes], receive: Receive) -> None:
+    """Throw away what is left of a body, as far as that is little; nothing of it is kept."""
+    length = headers.get(b"content-length", b"0")
+    if b"expect" in headers or (length.isdigit() and int(length) > _DRAINED_BYTES):  # it waits for leave, or is far off
+        return
+    n_bytes, is_more = 0, True
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DRAINED_S):
+            while is_more and n_bytes < _DRAINED_BYTES:
+                message = await receive()
+                n_bytes += len(message.get("body", b""))
+                is_more = message.get("more_body", False)
 
 
 def _too_large(limit: int) -> RequestError:

@@ -50,7 +50,7 @@ def _answer(body: object, *, version: int | None = None, status: int = 200) -> R
     return Response(msgspec.json.encode(body), status_code=status, media_type="application/json", headers=headers)
 
 
-def _query_number(request: Request, name: str, *, low: float, high: float) -> float | None:
+def _query_number(request: Request, name: str, *, low: float, high: float, is_whole: bool = False) -> float | None:
     """Return a number of the address, None where it is not there.
 
     Raises:
@@ -60,14 +60,22 @@ def _query_number(request: Request, name: str, *, low: float, high: float) -> fl
     if text is None:
         return None
     try:
-        value = msgspec.json.decode(text, type=float)
+        value: float = msgspec.json.decode(text, type=int if is_whole else float)
     except msgspec.MsgspecError:
         value = low - 1.0
     if not low <= value <= high:
         raise RecordError(
-            f"{name} is a number in [{low:g}, {high:g}]", code="range", field=name, value=text, hint="Correct it."
+            f"{name} is a {'whole ' if is_whole else ''}number in [{low:,.0f}, {high:,.0f}]",
+            code="range",
+            field=name,
+            value=text,
+            hint="Send such a number, or leave it out.",
         )
     return value
+
+
+def _limit(request: Request, most: int) -> int:
+    return int(_query_number(request, "limit", low=1, high=most, is_whole=True) or most)
 
 
 async def params(request: Request) -> Response:
@@ -80,7 +88,7 @@ async def params(request: Request) -> Response:
 async def history(request: Request) -> Response:
     """Tell the ledger, newest last."""
     house, caller = caller_of(request, "secret")
-    limit = int(_query_number(request, "limit", low=1, high=_MOST_DECISIONS) or _MOST_DECISIONS)
+    limit = _limit(request, _MOST_DECISIONS)
     found = await asyncio.to_thread(house.loop(caller.tenant).history)
     return _answer(HistoryReply([plain(decision) for decision in found[-limit:]]))
 
@@ -200,7 +208,7 @@ async def experiences(request: Request) -> Response:
     """Tell what was served and what came of it, one JSON document a line, oldest first."""
     house, caller = caller_of(request, "admin")
     since = _query_number(request, "since", low=0.0, high=1e11)
-    limit = int(_query_number(request, "limit", low=1, high=_MOST_EXPERIENCES) or _MOST_EXPERIENCES)
+    limit = _limit(request, _MOST_EXPERIENCES)
     found = house.loop(caller.tenant).experiences(since=since, limit=limit)
     return StreamingResponse(iterate_in_threadpool(_lines(found)), media_type="application/x-ndjson")
 

@@ -93,7 +93,7 @@ def _operation(endpoint: Endpoint, by_type: dict[int, Any]) -> dict[str, Any]:
             content[_TEXT] = {"schema": {"type": "string"}}
         found["requestBody"] = {"required": not endpoint.may_be_empty, "content": content}
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "query", "schema": {"type": "number", "minimum": low, "maximum": high}}
+        {"name": name, "in": "query", "schema": {"type": _number_type(low), "minimum": low, "maximum": high}}
         for name, (low, high) in endpoint.query.items()
     ]
     if endpoint.takes_key:
@@ -102,6 +102,10 @@ def _operation(endpoint: Endpoint, by_type: dict[int, Any]) -> dict[str, Any]:
     if parameters:
         found["parameters"] = parameters
     return found
+
+
+def _number_type(bound: float) -> str:
+    return "integer" if isinstance(bound, int) else "number"
 
 
 def docs_page(document: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from dwell.errors import (
     StorageError,
     UnknownEventError,
 )
+from dwell.server.wording import remedy_of
 
 __all__ = ["MEDIA_TYPE", "Problem", "problem_of", "retry_after_of"]
 
@@ -119,7 +120,8 @@ def problem_of(error: Exception, *, request_id: str = "") -> Problem:
     if isinstance(error, StorageError) and status == 503 and not isinstance(error, LearnerDown):
         code = error.code if error.code in _STATUS else "storage"
         return _problem(503, code, "the store can not do that now", "", "Try again in a moment.", request_id)
-    return _problem(status, error.code, error.message, _pointer(error.field or ""), error.hint, request_id)
+    remedy = remedy_of(error.code, error.hint)
+    return _problem(status, error.code, error.message, _pointer(error.field or ""), remedy, request_id)
 
 
 def retry_after_of(error: Exception) -> int | None:

@@ -19,6 +19,7 @@ from dwell.records import Feedback, Served
 from dwell.records.readable import readable_ids
 from dwell.server.caller import Caller, caller_of, granted
 from dwell.server.house import House
+from dwell.server.refusals import is_ahead, reason_of, refuse_one, told_apart
 from dwell.server.wire import (
     MAX_ITEMS,
     ActivateBody,
@@ -156,6 +157,7 @@ async def feedback(request: Request) -> Response:
     given, early = _read_feedback(request, body)
     house, caller = caller_of(request, "public", key=given.key)
     granted(house, caller, request, subject=given.user, n=len(given.items))
+    loop, now = house.loop(caller.tenant), time.time()
     refused = dict(early)
     for i, item in enumerate(given.items):
         if caller.is_public and i not in refused:
@@ -165,12 +167,21 @@ async def feedback(request: Request) -> Response:
                 if len(given.items) == 1:
                     raise
                 refused[i] = Feedback("rejected", f"token_invalid: {error.message}")
+    explained = frozenset(refused)
+    for i, item in enumerate(given.items):
+        if item.at is not None and i not in refused and is_ahead(item, now):
+            refused[i] = Feedback("rejected")  # for what reason, `refusals` knows
     taken = [_as_item(item) for i, item in enumerate(given.items) if i not in refused]
     key = request.headers.get("idempotency-key")
-    joining = asyncio.wrap_future(house.loop(caller.tenant).submit_feedback_many(taken, request_key=key))
+    joining = asyncio.wrap_future(loop.submit_feedback_many(taken, request_key=key))
     answers = iter(await joining)
     results = [refused[i] if i in refused else next(answers) for i in range(len(given.items))]
-    _raise_for_all(results)
+    _raise_for_all([one for i, one in enumerate(results) if i not in refused])
+    if any(one.status == "rejected" for one in results):
+        signals = loop.rewards.signals
+        if given.is_single:
+            refuse_one(results[0], given.items[0], signals, now)
+        results = told_apart(results, given.items, explained, signals, now)
     replies = [FeedbackReply(one.status, one.reason) for one in results]
     return _answer(replies[0] if given.is_single else FeedbackReplies(replies))
 
@@ -217,7 +228,7 @@ def _bounded(items: list[Item]) -> list[Item]:
             code="results_shape",
             field="",
             value=len(items),
-            hint="Send them in parts.",
+            hint="Send a list of them, in parts.",
         )
     return items
 
@@ -236,7 +247,7 @@ def _read_lines(body: bytes) -> tuple[_Given, dict[int, Feedback]]:
             items.append(read_body(line, Item))
         except RecordError as error:
             items.append(_UNREADABLE)
-            refused[i] = Feedback("rejected", f"{error.code}: {error}")
+            refused[i] = Feedback("rejected", reason_of(error))
     return _Given(items), refused
 
 

@@ -157,11 +157,12 @@ class Guard:
                         raise RequestError("the caller went away", code="timeout")
                     parts.append(message.get("body", b""))
                     n_bytes += len(parts[-1])
+                    is_more = message.get("more_body", False)
                     if n_bytes > limit:
                         parts.clear()
-                        await _drain(headers, receive)
+                        if is_more:
+                            await _drain(headers, receive)
                         raise _too_large(limit)
-                    is_more = message.get("more_body", False)
         except TimeoutError as error:
             raise RequestError("the body came too slowly", code="timeout", hint="Send it at once.") from error
         body = b"".join(parts)
@@ -270,7 +271,8 @@ class _Replay:
 async def _drain(headers: dict[bytes, bytes], receive: Receive) -> None:
     """Throw away what is left of a body, as far as that is little; nothing of it is kept."""
     length = headers.get(b"content-length", b"0")
-    if b"expect" in headers or (length.isdigit() and int(length) > _DRAINED_BYTES):  # it waits for leave, or is far off
+    is_long = len(length) > 18 or (length.isdigit() and int(length) > _DRAINED_BYTES)
+    if b"expect" in headers or is_long:  # it waits for leave, or its end is far off
         return
     n_bytes, is_more = 0, True
     with contextlib.suppress(TimeoutError):

@@ -57,6 +57,19 @@ def test_a_request_passes_with_its_body_and_gets_the_headers() -> None:
     assert asked([b""], {"X-Request-Id": "a b"})[1]["x-request-id"] != "a b"
 
 
+def test_a_body_that_is_a_little_too_long_is_read_to_its_end() -> None:
+    parts = [b"x" * 60] * 50
+    read: list[int] = []
+
+    class Counted(bytes):
+        def __len__(self) -> int:
+            read.append(1)
+            return super().__len__()
+
+    assert asked([Counted(one) for one in parts], max_body_bytes=100)[0] == 413
+    assert len(read) >= len(parts)
+
+
 @pytest.mark.parametrize(
     ("parts", "headers", "status", "code"),
     [

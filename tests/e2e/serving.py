@@ -100,3 +100,11 @@ def _address(process: subprocess.Popen[str]) -> tuple[str, str]:
             break
     process.kill()
     raise AssertionError(f"the service did not start: {process.stderr.read() if process.stderr else ''}")
+
+
+def made_key(store: Path, kind: str, *more: str) -> str:
+    """Return a new key of a store, made by `dwell keys create`."""
+    words = ["keys", "create", "--kind", kind, "--name", kind, str(store), *more, "--json"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-m", "dwell", *words], env=env, capture_output=True, text=True, check=True)
+    return str(json.loads(done.stdout)["key"])

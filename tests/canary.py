@@ -1,9 +1,9 @@
 """A search for secrets over the whole run: what servers printed, what tests captured, what errors and answers said.
 
-Every key and pepper that the tests' servers use is kept here, and every word that leaves a server is heard. A secret that
-is heard fails the test during which it was; keys and tokens are known by their form as well, so that one that nobody kept
-is found too. What must hold a secret (the key that `dwell keys create` prints, the token that comes with a list) is not
-told to `hear`.
+Every key and pepper that the tests' servers use is kept here, and every word that leaves a server is heard. A secret
+that is heard fails the test during which it was. Keys and tokens are known by their form as well: one that nobody
+kept is found too. What must hold a secret (the key that `dwell keys create` prints, the token that comes with a list)
+is not told to `hear`.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def _check_ids(ids: Sequence[object], path: str) -> list[str]:
             value=len(ids),
             hint="Call rank with the candidates that the retriever found; skip the call when it found none.",
         )
-    found = [checks.identifier(doc, f"{path}[{i}].id") for i, doc in enumerate(ids)]
+    found = checks.identifiers(ids, path)
     if len(set(found)) != len(found):
         seen: set[str] = set()
         twice = next(doc for doc in found if doc in seen or seen.add(doc))  # type: ignore[func-returns-value]

@@ -437,6 +437,11 @@ class Loop:
         return pseudonym(self._state.identity.pepper, self._state.identity.tenant, checks.identifier(user, "user"))
 
     @property
+    def feature_columns(self) -> tuple[str, ...]:
+        """The registered features, in the order of the columns that `rank` takes in an array."""
+        return self._state.caller_names
+
+    @property
     def counts(self) -> dict[str, int]:
         """What was counted since the loop was opened, by name."""
         return dict(self._state.counters)

@@ -58,7 +58,7 @@ def submit_impression(state: LoopState, impression: Impression) -> bool:
         + len(impression.query)
     )
     try:
-        state.writer.submit(job, n_bytes=n_bytes, event_ids=(impression.event_id,)).add_done_callback(
+        state.writer.submit(job, n_bytes=n_bytes, event_ids=(impression.event_id,), is_awaited=False).add_done_callback(
             lambda done: _note_failure(state, done)
         )
     except StorageError as error:
@@ -289,6 +289,6 @@ def quarantine(state: LoopState, event_id: str, reason: str, *, user: str | None
     entry = Quarantined(event_id, reason, now, user)
     try:
         if state.writer is not None:
-            state.writer.submit(lambda tx: tx.add_quarantined(entry), n_bytes=_SIGNAL_BYTES)
+            state.writer.submit(lambda tx: tx.add_quarantined(entry), n_bytes=_SIGNAL_BYTES, is_awaited=False)
     except StorageError:
         state.counters["dropped_impressions"] += 1

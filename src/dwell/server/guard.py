@@ -30,6 +30,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _NEITHER_BRACKETS: Final = bytes(b for b in range(256) if b not in b"[]{}")
 # Possessive, and a string without end is one to the end: else the search begins anew at every quote, in quadratic time
+# A bracket that opens right behind one that closed nests no deeper than that one did: it need not be counted. In a
+# string such a pair counts for nothing, too
+_SIDE_BY_SIDE: Final = (b"},{", b"}, {", b"],[", b"], [")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # A body that is refused is read on for as long, and thrown away: who is cut off while sending never reads why
@@ -71,9 +74,12 @@ def is_too_deep(body: bytes, max_depth: int) -> bool:
     Strings are only looked for where the brackets alone are too deep. So a body whose strings hide closing brackets can
     pass; the decoder, which has a limit of its own, refuses that one.
     """
-    if body.count(b"[") + body.count(b"{") <= max_depth:
-        return False
-    return _depth(body) > max_depth and _depth(_STRING.sub(b"", body)) > max_depth
+    n_open = body.count(b"[") + body.count(b"{")
+    for pair in _SIDE_BY_SIDE:
+        if n_open <= max_depth:
+            return False
+        n_open -= body.count(pair)
+    return n_open > max_depth and _depth(body) > max_depth and _depth(_STRING.sub(b"", body)) > max_depth
 
 
 def _depth(text: bytes) -> int:

@@ -9,11 +9,26 @@ import msgspec
 
 from dwell.errors import RecordError
 
-__all__ = ["refuse_repeats"]
+__all__ = ["could_repeat", "refuse_repeats"]
 
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _objects: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 _BLANK_COLONS: Final = (b" :", b"\t:", b"\n:", b"\r:")
+
+
+def could_repeat(body: bytes, n_distinct: int) -> bool:
+    """Return False only where no object of a body names something twice.
+
+    Args:
+        body: JSON that was decoded without complaint.
+        n_distinct: How many names it was decoded to, over all of its objects.
+    """
+    # A colon behind a quote ends a name, or stands in a string behind an escaped quote. So this is at least the number
+    # of names, where none is followed by a blank; and if it is the number of distinct ones, nothing stands twice.
+    if body.count(b'":') != n_distinct:
+        return True
+    # Where every colon stands behind a quote, none stands behind a blank: one look in place of four
+    return body.count(b":") != n_distinct and any(blank in body for blank in _BLANK_COLONS)
 
 
 def refuse_repeats(body: bytes, value: object) -> None:
@@ -26,10 +41,7 @@ def refuse_repeats(body: bytes, value: object) -> None:
     Raises:
         RecordError: code `duplicate_name`; `field` names it.
     """
-    n_distinct = _n_names(body, value)
-    # A colon behind a quote ends a name, or stands in a string behind an escaped quote. So this is at least the number
-    # of names, where none is followed by a blank; and if it is the number of distinct ones, nothing stands twice.
-    if body.count(b'":') == n_distinct and not any(body.count(blank) for blank in _BLANK_COLONS):
+    if not could_repeat(body, _n_names(body, value)):
         return
     found = _first_repeat(json.loads(body, object_pairs_hook=_pairs))
     if found is not None:

@@ -13,12 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dwell.errors import DwellError, RecordError, RequestError, TokenInvalid
+from dwell.loop import Loop
 from dwell.loop.ids import new_event_id
 from dwell.loop.ingest import KEY_CONFLICT
 from dwell.records import Feedback, Served
 from dwell.records.readable import readable_ids
 from dwell.server.caller import Caller, caller_of, granted
 from dwell.server.house import House
+from dwell.server.rank_body import read_ranked
 from dwell.server.refusals import is_ahead, reason_of, refuse_one, told_apart
 from dwell.server.wire import (
     MAX_ITEMS,
@@ -51,31 +53,50 @@ def _answer(body: object, version: int | None = None) -> Response:
 async def rank(request: Request) -> Response:
     """Order candidates and record what was served."""
     house, caller = caller_of(request, "secret")
-    asked = read_body(await request.body(), RankBody)
-    loop = house.loop(caller.tenant)
-    event_id = asked.event_id or _derived(caller, request)
-    try:
-        served = loop.rank(
-            asked.query,
-            asked.candidates,
-            ids=asked.ids,
-            features=None if asked.features is None else _array(asked.features),
-            k=asked.k,
-            user=asked.user,
-            segment=asked.segment,
-            query_embedding=asked.query_embedding,
-            event_id=event_id,
-            activate=asked.activate,
-        )
-    except RecordError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a search must not fail because of us
-        served = _in_the_callers_order(asked, error)
+    body = await request.body()
+    asked, served = _ranked(house.loop(caller.tenant), body, derived=_derived(caller, request))
     recorded = "dropped" if served.fallback else "queued"
     if asked.wait and not served.fallback:
         recorded = "durable" if await _recorded(house, caller, served.event_id) else "dropped"
     token = None if served.fallback else house.token(served.event_id, served.ids, asked.user, caller.tenant)
     return _answer(rank_reply(served, token=token, recorded=recorded), served.params_version)
+
+
+def _ranked(loop: Loop, body: bytes, *, derived: str | None) -> tuple[RankBody, Served]:
+    """Return what was asked for, and what is served.
+
+    Raises:
+        RecordError: The body can not be read, or is not what a ranking can be made of.
+    """
+    quick = read_ranked(body, loop.feature_columns)
+    if quick is not None:
+        try:
+            return quick.body, _rank(loop, quick.body, quick.ids, quick.features, derived)
+        except DwellError:
+            pass  # read it again: whoever has to correct a body needs the names of its fields, as they were sent
+    asked = read_body(body, RankBody)
+    try:
+        features = None if asked.features is None else _array(asked.features)
+        return asked, _rank(loop, asked, asked.ids, features, derived)
+    except RecordError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a search must not fail because of us
+        return asked, _in_the_callers_order(asked, error)
+
+
+def _rank(loop: Loop, asked: RankBody, ids: list[str] | None, features: object, derived: str | None) -> Served:
+    return loop.rank(
+        asked.query,
+        asked.candidates,
+        ids=ids,
+        features=features,
+        k=asked.k,
+        user=asked.user,
+        segment=asked.segment,
+        query_embedding=asked.query_embedding,
+        event_id=asked.event_id or derived,
+        activate=asked.activate,
+    )
 
 
 def _array(features: list[list[float]]) -> Any:  # noqa: ANN401 - an array

@@ -15,6 +15,7 @@ NOT_THERE = {
     "counts": "`counters` counts what the client saw; the server's own are in /metrics",
     "event_counts": "/metrics tells it",
     "export": "`dwell export` runs beside the server; `experiences` gives the newest ones",
+    "feature_columns": "`params.feature_names` names them",
     "health_snapshot": "what the report is made of stays where it is made",
     "is_erased": "imports ask it, beside the store",
     "is_recording": "the server's /readyz tells it",

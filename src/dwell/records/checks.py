@@ -222,7 +222,7 @@ def identifiers(values: Sequence[object], field: str) -> list[str]:
     Raises:
         RecordError: code `type` or `id`; `field` is that of the first bad one, as candidates[3].id.
     """
-    if all(type(value) is str for value in values) and _are_plain(cast("Sequence[str]", values)):
+    if set(map(type, values)) == {str} and _are_plain(cast("Sequence[str]", values)):
         return list(cast("Sequence[str]", values))
     return [identifier(value, f"{field}[{i}].id") for i, value in enumerate(values)]
 

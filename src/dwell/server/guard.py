@@ -20,7 +20,7 @@ import numpy as np
 from dwell.errors import RequestError
 from dwell.server.problems import MEDIA_TYPE, problem_of, retry_after_of
 
-__all__ = ["Guard", "GuardLimits", "inflated", "is_too_deep"]
+__all__ = ["App", "Guard", "GuardLimits", "Receive", "Scope", "Send", "inflated", "is_too_deep"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -117,6 +117,8 @@ class Guard:
     def __init__(self, app: App, limits: GuardLimits | None = None) -> None:
         self._app = app
         self._limits = limits or GuardLimits()
+        self._name = secrets.token_hex(4)  # tells the requests of this run from those of others
+        self._n_requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or let it through with its body whole."""
@@ -124,8 +126,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._n_requests += 1
         given = headers.get(b"x-request-id", b"")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{self._name}-{self._n_requests}".encode()
         scope.setdefault("state", {})["request_id"] = request_id.decode()
         out = _Answer(send, [*_SECURITY_HEADERS, (b"x-request-id", request_id), *self._cors(headers)])
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:

@@ -18,6 +18,7 @@ MAX_KEY_CHARS: Final = 256
 _KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_KEY_CHARS}}}")
 # What curl says where it is told nothing is JSON here: pages that could send it are refused by their origin
 _JSON: Final = frozenset({"application/json", "application/x-www-form-urlencoded", ""})
+_USUAL: Final = "application/json"
 _TOLD: Final = frozenset({"application/json"})
 _LINES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "text/plain"})
 _UTF8: Final = frozenset({"", "utf-8", "utf8", "us-ascii"})
@@ -41,6 +42,8 @@ async def check_headers(request: Request, endpoint: Endpoint) -> None:
             hint="Use a UUID.",
         )
     if endpoint.may_be_empty and not await request.body():
+        return
+    if request.headers.get("content-type") == _USUAL:
         return
     media, _, parameters = request.headers.get("content-type", "").partition(";")
     kinds = _JSON | _LINES if endpoint.lines else _JSON

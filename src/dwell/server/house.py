@@ -15,6 +15,7 @@ from dwell.errors import DwellError, StorageError
 from dwell.health import HealthSnapshot
 from dwell.loop import Loop, open_loop
 from dwell.records import Served
+from dwell.server.arrivals import Arrivals
 from dwell.server.keys import Key, Keyring, authenticated, read_keyring
 from dwell.server.learner import Plan
 from dwell.server.learner_link import LearnerLink
@@ -57,6 +58,7 @@ class House:
         requests: Number of answers by route and status.
         at_work: Turns of the idempotency keys that are worked on, by tenant and key.
         snapshots: What the learner last said of each tenant's loop.
+        arrivals: What the writers have done, for those who wait in the event loop.
     """
 
     where: str
@@ -77,6 +79,7 @@ class House:
     requests: Counter[tuple[str, int]] = field(default_factory=Counter)
     at_work: dict[tuple[str, str], Turn] = field(default_factory=dict)
     snapshots: dict[str, HealthSnapshot] = field(default_factory=dict)
+    arrivals: Arrivals = field(default_factory=Arrivals)
 
     def loop(self, tenant: str) -> Loop:
         """Return a tenant's loop, opened at its first use.

@@ -164,7 +164,7 @@ async def train(request: Request) -> Response:
     house, caller = caller_of(request, "admin")
     asked = read_body(await request.body() or b"{}", TrainBody)
     loop = house.loop(caller.tenant)
-    await asyncio.wrap_future(loop.when_recorded("nothing"))  # what was served before this call is learned from
+    await house.arrivals.of(loop.when_recorded("nothing"))  # what was served before this call is learned from
     report = await house.link.call("train", caller.tenant, {"steps": asked.steps}, timeout_s=_JUDGING_S)
     loop.refresh()
     return _answer(report, version=report["live"]["version"])

@@ -86,5 +86,5 @@ async def _answered(
     answer = await effect(request)
     headers = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
     body = msgspec.msgpack.encode(_Kept(answer.status_code, headers, bytes(answer.body)))
-    await asyncio.wrap_future(loop.keep_answer(Answer(named, digest, body, time.time())))
+    await house.arrivals.of(loop.keep_answer(Answer(named, digest, body, time.time())))
     return answer

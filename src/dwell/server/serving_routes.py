@@ -138,8 +138,7 @@ def _derived(caller: Caller, request: Request) -> str | None:
 
 
 async def _recorded(house: House, caller: Caller, event_id: str) -> bool:
-    waiting = asyncio.wrap_future(house.loop(caller.tenant).when_recorded(event_id))
-    return await waiting
+    return await house.arrivals.of(house.loop(caller.tenant).when_recorded(event_id))
 
 
 async def log_retrieval(request: Request) -> Response:
@@ -194,7 +193,7 @@ async def feedback(request: Request) -> Response:
             refused[i] = Feedback("rejected")  # for what reason, `refusals` knows
     taken = [_as_item(item) for i, item in enumerate(given.items) if i not in refused]
     key = request.headers.get("idempotency-key")
-    joining = asyncio.wrap_future(loop.submit_feedback_many(taken, request_key=key))
+    joining = house.arrivals.of(loop.submit_feedback_many(taken, request_key=key))
     answers = iter(await joining)
     results = [refused[i] if i in refused else next(answers) for i in range(len(given.items))]
     _raise_for_all([one for i, one in enumerate(results) if i not in refused])

@@ -215,10 +215,11 @@ class Writer:
         return group
 
     def _put_back(self, items: list[_Item]) -> None:
+        items = [item._replace(is_awaited=True) for item in items]  # they have lain long enough
         with self._has_work:
             self._queue.extendleft(reversed(items))
             self._n_bytes += sum(item.n_bytes for item in items)
-            self._n_awaited += sum(item.is_awaited for item in items)
+            self._n_awaited += len(items)
 
     def _write(self, group: list[_Item]) -> None:
         results: list[_Result] = []

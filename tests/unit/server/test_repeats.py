@@ -3,6 +3,7 @@ import json
 import pytest
 
 from dwell.errors import RecordError
+from dwell.server.repeats import could_repeat
 from dwell.server.wire import EvaluateBody, FeedbackBody, Item, LogBody, RankBody, read_body
 
 
@@ -41,3 +42,12 @@ def test_names_that_stand_once_in_each_object_pass(indent: int | None, separator
     assert len(read_body(json.dumps(items, indent=indent, separators=separators).encode(), list[Item])) == 3
     envelope = json.dumps({"items": items}, indent=indent, separators=separators).encode()
     assert len(read_body(envelope, FeedbackBody).items) == 3
+
+
+def test_a_colon_in_a_string_does_not_hide_a_name_behind_a_blank() -> None:
+    # 3 names behind quotes and one behind a blank; 3 distinct ones: only the blank tells that one stands twice
+    body = b'{"query":"\\":a","k" :1,"k":2}'
+    assert body.count(b'":') == 3
+    assert could_repeat(body, 3)
+    assert not could_repeat(b'{"query":"a","k":2}', 2)
+    assert could_repeat(b'{"k":1,"k":2}', 1)

@@ -110,6 +110,38 @@ def test_what_gathers_during_a_commit_is_one_group(gate: Gate) -> None:
     writer.close()
 
 
+def test_jobs_that_nobody_waits_for_gather_until_one_comes_that_somebody_does(gate: Gate) -> None:
+    gate.may_commit.set()
+    writer = Writer(gate, gather_s=60.0)
+    lying = [writer.submit(add(f"e{i}"), is_awaited=False) for i in range(5)]
+    assert not gate.has_begun.wait(0.05)
+    assert writer.submit(add("last")).result(10) == 6
+    assert [future.result(10) for future in lying] == [1, 2, 3, 4, 5]
+    assert gate.n_commits == 1
+    writer.close()
+
+
+def test_what_gathers_is_written_by_itself_by_a_flush_and_at_the_end(store: Store) -> None:
+    writer = Writer(store, gather_s=0.005)
+    assert writer.submit(add("alone"), is_awaited=False).result(10) == 1
+    writer.close()
+    writer = Writer(store, gather_s=60.0)
+    flushed = writer.submit(add("flushed"), is_awaited=False)
+    writer.flush()
+    assert flushed.done()
+    closed = writer.submit(add("closed"), is_awaited=False)
+    writer.close()
+    assert closed.done()
+
+
+@pytest.mark.parametrize(("n_bytes", "n"), [(0, 100), (30, 2)])
+def test_many_jobs_or_many_bytes_gather_no_longer(store: Store, n_bytes: int, n: int) -> None:
+    writer = Writer(store, gather_s=60.0, max_bytes=100)
+    futures = [writer.submit(add(f"e{i}"), n_bytes=n_bytes, is_awaited=False) for i in range(n)]
+    assert [future.result(10) for future in futures] == list(range(1, n + 1))
+    writer.close()
+
+
 def test_a_failed_commit_fails_the_whole_group(gate: Gate) -> None:
     gate.failure = StorageError("the disk is full", code="disk_full")
     writer = Writer(gate)

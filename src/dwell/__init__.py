@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dwell.activation import Activation
     from dwell.client import AsyncClient, Client
     from dwell.config import Config
     from dwell.errors import ConfigError, DwellError, PromotionRefused, RecordError, StorageError
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Activation",
     "AsyncClient",
     "Batch",
     "Challenge",
@@ -95,6 +97,7 @@ _LAZY = {
     "UpdateResult": ("dwell.records", "UpdateResult"),
     "AsyncClient": ("dwell.client", "AsyncClient"),
     "Client": ("dwell.client", "Client"),
+    "Activation": ("dwell.activation", "Activation"),
     "ReplayBuffer": ("dwell.replay", "ReplayBuffer"),
     "Challenge": ("dwell.loop", "Challenge"),
     "Config": ("dwell.config", "Config"),

@@ -62,6 +62,8 @@ DWELL_FAULTS ?= 20
 DWELL_FLIPS ?= 500
 DWELL_TOKENS ?= 10000000
 DWELL_SERVICE_KILLS ?= 20
+DWELL_SCHEMA_EXAMPLES ?= 500
+DWELL_IDLE_CONNECTIONS ?= 10000
 
 soak: export DWELL_KILLS := $(DWELL_KILLS)
 soak: export DWELL_CUTS := $(DWELL_CUTS)
@@ -69,9 +71,14 @@ soak: export DWELL_FAULTS := $(DWELL_FAULTS)
 soak: export DWELL_FLIPS := $(DWELL_FLIPS)
 soak: export DWELL_TOKENS := $(DWELL_TOKENS)
 soak: export DWELL_SERVICE_KILLS := $(DWELL_SERVICE_KILLS)
-soak: $(VENV)/.has-test ## Kill, cut the power, fail the disk and flip bytes, hundreds of times (half an hour)
+soak: export DWELL_SCHEMA_EXAMPLES := $(DWELL_SCHEMA_EXAMPLES)
+soak: export DWELL_IDLE_CONNECTIONS := $(DWELL_IDLE_CONNECTIONS)
+SOAKED := tests/crash tests/property/test_credentials.py tests/e2e/test_service_killed.py \
+	tests/e2e/test_schema.py tests/e2e/test_attacks_over_http.py
+
+soak: $(VENV)/.has-test ## Kill, cut the power, fail the disk, flip bytes, forge tokens, attack the service (an hour)
 	$(SAY) "soak: $(DWELL_KILLS) kills, $(DWELL_CUTS) power cuts, $(DWELL_FAULTS) faults per call, $(DWELL_FLIPS) flips"
-	@$(BIN)/pytest tests/crash tests/property/test_credentials.py tests/e2e/test_service_killed.py -s $(ARGS)
+	@$(BIN)/pytest $(SOAKED) -s $(ARGS)
 
 check: export DWELL_GATES = required
 check: $(VENV)/.has-lint lint types layers size links test ## Run every gate, then all tests: what CI runs

@@ -82,11 +82,21 @@ def _decoded(raw: bytes) -> Any:
 
 @contextlib.contextmanager
 def service(
-    store: Path | None, *arguments: str, environment: dict[str, str] | None = None, cwd: Path | None = None
+    store: Path | None,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    limits: tuple[str, ...] = (),
 ) -> Iterator[Service]:
-    """Serve a store, that of the configuration when None, on a free port of this machine until the context is left."""
+    """Serve a store, that of the configuration when None, on a free port of this machine until the context is left.
+
+    `limits` are those of the shell's `ulimit` on each of its processes, as "-v 2000000" for 2 GB of addresses.
+    """
     named = [] if store is None else [str(store)]
     command = [sys.executable, "-m", "dwell", "serve", *named, "--port", "0", *arguments]
+    if limits:
+        set_first = "".join(f"ulimit {limit} && " for limit in limits)
+        command = ["/bin/sh", "-c", f'{set_first}exec "$@"', "sh", *command]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **(environment or {})}
     with tempfile.TemporaryFile("a+") as errors:
         process = subprocess.Popen(command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=errors, text=True)

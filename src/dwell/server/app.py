@@ -31,6 +31,7 @@ __all__ = ["build_app"]
 Handler = Callable[[Request], Awaitable[Response]]
 
 _log = logging.getLogger("dwell.serve")
+_BODIES_HELD: Final = 32  # of the largest that are taken, 64 MB; thousands as searches have them
 _CODES: Final = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -58,6 +59,7 @@ def build_app(house: House, *, more: Sequence[BaseRoute] = ()) -> App:
     limits = GuardLimits(
         max_body_bytes=settings.max_body_bytes,
         body_deadline_s=settings.body_timeout_s,
+        max_held_bytes=_BODIES_HELD * settings.max_body_bytes,
         origins=frozenset(settings.origins),
         is_local=house.is_open,
     )

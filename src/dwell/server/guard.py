@@ -56,6 +56,7 @@ class GuardLimits:
         body_deadline_s: How long a body may take to arrive whole.
         request_deadline_s: How long a request may take in all.
         max_depth: How deep JSON may be nested; the API needs 4.
+        max_held_bytes: Bodies held at once, beyond which those above an equal share are refused.
         origins: The exact origins whose pages may read answers; none by default.
         is_local: Whether whoever is on this machine may call, so that pages from elsewhere must not.
     """
@@ -64,6 +65,7 @@ class GuardLimits:
     body_deadline_s: float = 10.0
     request_deadline_s: float = 60.0
     max_depth: int = 64
+    max_held_bytes: int = 64_000_000
     origins: frozenset[str] = frozenset()
     is_local: bool = False
 
@@ -119,6 +121,8 @@ class Guard:
         self._limits = limits or GuardLimits()
         self._name = secrets.token_hex(4)  # tells the requests of this run from those of others
         self._n_requests = 0
+        self._held: dict[int, int] = {}  # bytes of the bodies that came so far, by request
+        self._n_held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or let it through with its body whole."""
@@ -144,6 +148,24 @@ class Guard:
             await out.refuse(error, request_id.decode())
         except TimeoutError:
             await out.refuse(RequestError("this took too long", code="overloaded"), request_id.decode())
+        finally:
+            self._n_held -= self._held.pop(id(scope), 0)
+
+    def _hold(self, scope: Scope, n_bytes: int) -> None:
+        """Note how much is held of a body.
+
+        Whoever sends little is never refused for those who send much: together they hold at most twice the limit.
+
+        Raises:
+            RequestError: code `overloaded`: all of them are too much, and this one more than its share.
+        """
+        limit = self._limits.max_held_bytes
+        self._n_held += n_bytes - self._held.get(id(scope), 0)
+        self._held[id(scope)] = n_bytes
+        if self._n_held > limit and n_bytes * len(self._held) > limit:
+            raise RequestError(
+                "too many large bodies are being sent", code="overloaded", retry_after_s=1.0, hint="Send it again."
+            )
 
     async def _body(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         limit = self._limits.max_body_bytes
@@ -166,6 +188,7 @@ class Guard:
                         raise RequestError("the caller went away", code="timeout")
                     parts.append(message.get("body", b""))
                     n_bytes += len(parts[-1])
+                    self._hold(scope, n_bytes)
                     is_more = message.get("more_body", False)
                     if n_bytes > limit:
                         parts.clear()
@@ -177,6 +200,7 @@ class Guard:
         body = b"".join(parts)
         if encoding == b"gzip":
             body = inflated(body, limit)
+            self._hold(scope, len(body))
             left_out = (b"content-encoding", b"content-length")
             kept = [(name, value) for name, value in scope["headers"] if name not in left_out]
             scope["headers"] = [*kept, (b"content-length", b"%d" % len(body))]

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import resource
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,7 +22,11 @@ __all__ = ["GuardedProtocol", "ListenSettings", "connection_places", "protocol_o
 
 HEADER_DEADLINE_S: Final = 10.0  # as long as a body may take
 MAX_HEADER_BYTES: Final = 65_536  # eight times what proxies allow by default
-_RESERVED_FILES: Final = 64  # the store, its readers, logs and the listener
+_ACCEPTED_AT_ONCE: Final = 16  # connections per turn of the event loop
+# 64 for the store, its readers, logs and the listener. The rest: a connection for which there is no place is closed in
+# the fourth turn after it was accepted. Where files run out, asyncio accepts nobody for a second
+_RESERVED_FILES: Final = 64 + 4 * _ACCEPTED_AT_ONCE
+_QUEUED_CONNECTIONS: Final = 4_096  # the system's own limit (net.core.somaxconn) since Linux 5.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,14 @@ class GuardedProtocol(HttpToolsProtocol):
 class _Server(Server):
     """uvicorn's server without its last act: raising the signal again, which would cut what is still to be written."""
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, with a longer queue than asyncio takes from it in one turn."""
+        await super().startup(sockets)
+        for listening in self.servers if self.started else ():
+            for one in listening.sockets:
+                with contextlib.closing(one.dup()) as same:
+                    same.listen(_QUEUED_CONNECTIONS)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stop at SIGINT or SIGTERM; a second one does not wait for requests."""
@@ -168,6 +181,7 @@ def server(app: Any, settings: ListenSettings, *, header_deadline_s: float = HEA
         access_log=False,
         log_config=None,
         proxy_headers=False,  # an address in a header is the caller's word
+        backlog=_ACCEPTED_AT_ONCE,
         timeout_keep_alive=10,
         timeout_graceful_shutdown=10,
     )

@@ -131,6 +131,7 @@ CASES = [
     Case(4, "rank", ranked(candidates=[*docs(), docs()[0]]), "/candidates", "results_shape"),
     Case(4, "rank", ranked(candidates=[docs()[0], {"good": 1, "noise": 1}]), "/candidates/1", "results_shape"),
     Case(4, "rank", rows([f"d{i}" for i in range(10_001)], [[1, 1]]), "/ids", "type"),
+    Case(4, "rank", ranked(candidates=docs() * 5_001), "/candidates", "type"),
     *(Case(4, "rank", ranked(k=k), "/k", "type") for k in (0, -1, 10_001)),
     Case(4, "log_retrieval", logged(), "/results", "type"),
     Case(4, "log_retrieval", logged({}), "/results/0", "results_shape"),

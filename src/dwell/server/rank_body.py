@@ -16,7 +16,7 @@ from msgspec.structs import astuple
 
 from dwell.records.arrays import FloatArray
 from dwell.server.repeats import could_repeat
-from dwell.server.wire import RankBody
+from dwell.server.wire import MOST_CANDIDATES, RankBody
 
 __all__ = ["Ranked", "read_ranked"]
 
@@ -51,10 +51,14 @@ def read_ranked(body: bytes, names: tuple[str, ...]) -> Ranked | None:
         given = _names(body)
         values = {name: decoders[name](raw) for name, raw in given.items()}
         candidates = cast("list[Any]", values.pop("candidates"))
-        if not candidates or could_repeat(body, len(given) + len(candidates) * (1 + len(names))):
+        if not 1 <= len(candidates) <= MOST_CANDIDATES or could_repeat(
+            body, len(given) + len(candidates) * (1 + len(names))
+        ):
             return None
         found = RankBody(**values)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
+        return None
+    if found.ids is not None or found.features is not None:  # both ways of naming them: told by the slow way
         return None
     ids, *columns = zip(*map(astuple, candidates), strict=True)
     return Ranked(found, list(ids), np.ascontiguousarray(np.array(columns, dtype=np.float64).T))

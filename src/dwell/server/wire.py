@@ -21,6 +21,7 @@ from dwell.server.repeats import refuse_repeats
 
 __all__ = [
     "MAX_ITEMS",
+    "MOST_CANDIDATES",
     "ActivateBody",
     "ActivateReply",
     "EraseBody",
@@ -49,14 +50,14 @@ __all__ = [
 T = TypeVar("T")
 
 MAX_ITEMS: Final = 1_000  # per request, as in the APIs that product teams know (Algolia: 1,000 events, 2 MB)
-_MOST_CANDIDATES: Final = 10_000
+MOST_CANDIDATES: Final = 10_000
 _MOST_VERSIONS: Final = 2**31 - 1
 
 EventId = Annotated[str, Meta(pattern=r"^[\w.:/@-]{1,128}$", description="Identity of a served list.")]
 Name = Annotated[str, Meta(min_length=1, max_length=512)]
 Query = Annotated[str, Meta(max_length=65_536)]
 Embedding = Annotated[list[float], Meta(min_length=1, max_length=8_192)]
-Count = Annotated[int, Meta(ge=1, le=_MOST_CANDIDATES)]
+Count = Annotated[int, Meta(ge=1, le=MOST_CANDIDATES)]
 Version = Annotated[int, Meta(ge=0, le=_MOST_VERSIONS)]
 Number = float
 
@@ -69,9 +70,9 @@ class RankBody(_Strict, frozen=True):
     """Candidates to be ordered."""
 
     query: Query
-    candidates: Annotated[list[dict[str, str | float]], Meta(max_length=_MOST_CANDIDATES)] | None = None
-    ids: Annotated[list[Name], Meta(max_length=_MOST_CANDIDATES)] | None = None
-    features: Annotated[list[list[Number]], Meta(max_length=_MOST_CANDIDATES)] | None = None
+    candidates: Annotated[list[dict[str, str | float]], Meta(max_length=MOST_CANDIDATES)] | None = None
+    ids: Annotated[list[Name], Meta(max_length=MOST_CANDIDATES)] | None = None
+    features: Annotated[list[list[Number]], Meta(max_length=MOST_CANDIDATES)] | None = None
     k: Count = 10
     user: Name | None = None
     segment: Name | None = None
@@ -101,7 +102,7 @@ class LogBody(_Strict, frozen=True):
     """A list that another ranker ordered."""
 
     query: Query
-    results: Annotated[list[dict[str, str | float | None]], Meta(min_length=1, max_length=_MOST_CANDIDATES)]
+    results: Annotated[list[dict[str, str | float | None]], Meta(min_length=1, max_length=MOST_CANDIDATES)]
     user: Name | None = None
     segment: Name | None = None
     query_embedding: Embedding | None = None
@@ -152,7 +153,7 @@ class ActivateBody(_Strict, frozen=True):
     """A deferred list was shown."""
 
     event_id: EventId
-    shown: Annotated[list[Name], Meta(min_length=1, max_length=_MOST_CANDIDATES)] | None = None
+    shown: Annotated[list[Name], Meta(min_length=1, max_length=MOST_CANDIDATES)] | None = None
     user: Name | None = None
 
 

@@ -13,6 +13,7 @@
     + PromotionError                           the live params stay as they are
     |   + PromotionRefused                     the gate did not say "promote"; carries the decision
     |   + StaleParamsError                     the live params moved since the proposal was made
+    |   + AlreadyLiveError                     these params are live already
     |   + NothingToRollBackError               there is no earlier version to return to
     + StorageError                             the store could not do what was asked
     |   + StoreBusyError                       another writer holds the store; trying again is right
@@ -41,6 +42,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
+    "AlreadyLiveError",
     "AuthenticationError",
     "ConfigError",
     "CorruptStoreError",
@@ -208,6 +210,12 @@ class StaleParamsError(PromotionError):
     """The live params moved since the proposal was made."""
 
     code = "stale_params"
+
+
+class AlreadyLiveError(PromotionError):
+    """These params are live already: nothing is judged, and nothing is written."""
+
+    code = "already_live"
 
 
 class NothingToRollBackError(PromotionError):

@@ -86,6 +86,18 @@ def test_files_come_in_once_and_the_report_says_what_was_odd(dwell_: Run, store:
     assert "log.ndjson" in again.out
 
 
+def test_the_report_says_what_lists_without_features_are_good_for(dwell_: Run, store: Path, tmp_path: Path) -> None:
+    log = write(tmp_path / "q.ndjson", [query(1), query(2), click(1)])
+    code, out, _ = dwell_("import", "ubi", store, log)
+    assert code == 0
+    assert "nothing is learned from them" in out
+    assert "dwell export" in out
+    code, out, _ = dwell_("import", "ubi", store, log, "--json")
+    assert json.loads(out)["n_lists_without_features"] == 0, "known lists are not counted again"
+    code, out, _ = dwell_("import", "ubi", store, log)
+    assert "nothing is learned from them" not in out
+
+
 def test_a_store_is_made_only_when_asked_for(dwell_: Run, tmp_path: Path) -> None:
     log = write(tmp_path / "log.ndjson", [query(0)])
     refused = dwell_("import", "ubi", tmp_path / "new.dwell", log)

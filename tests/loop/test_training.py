@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dwell
-from dwell.errors import NothingToRollBackError, PromotionRefused
+from dwell.errors import AlreadyLiveError, NothingToRollBackError, PromotionRefused
 from dwell.records import Transform
 
 Open = Callable[..., dwell.Loop]
@@ -336,11 +336,17 @@ class TestRollback:
         assert loop.rollback().version == 0
         assert [d.kind for d in loop.history()] == ["initial", *["forced"] * 4, *["rollback"] * 6]
 
-    def test_what_was_made_live_twice_is_rolled_back_once(self, opened: Open) -> None:
+    @pytest.mark.parametrize("force", [True, False])
+    def test_what_is_live_is_not_promoted_again(self, opened: Open, *, force: bool) -> None:
         loop = opened()
         live = loop.promote(dwell.Params(version=1, weights=BEST), force=True)
-        assert loop.promote(live, force=True).version == live.version
+        ledger = loop.history()
+        for same in (live, loop.version(1), dwell.Params(version=0, weights=BEST), dwell.Params(9, weights=BEST)):
+            with pytest.raises(AlreadyLiveError, match="as version 1"):
+                loop.promote(same, force=force)
+        assert loop.history() == ledger
         assert loop.rollback().version == 0
+        assert loop.promote(live, force=True).version == 1, "what was live before is not live"
 
     def test_a_version_may_have_been_live_more_than_once(self, opened: Open) -> None:
         loop = opened()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,15 +16,20 @@ import click
 from dwell.cli.options import json_object, rewards_option, tenant_option
 from dwell.cli.printing import document, examples, fact_lines, json_option, plain, say, table
 from dwell.cli.stores import owner_loop
-from dwell.errors import StoreOwnedError
+from dwell.errors import RecordError, StoreOwnedError
 
 if TYPE_CHECKING:
+    from dwell.integrations.personalizer import PersonalizerReport
     from dwell.integrations.ubi import UbiReport
     from dwell.loop import Loop
 
 __all__ = ["importing"]
 
 _SHOWN: Final = 10  # refusals that people are shown; the document has a thousand
+_WITHOUT_FEATURES: Final = (
+    "These lists have no features. They are counted, joined and exported (relevance judgments: `dwell export STORE\n"
+    "FILE --format quepid`), and nothing is learned from them. docs/ubi.md says how a program gives them theirs."
+)
 _STEP: Final = 1_000  # items between two words on progress
 
 
@@ -102,6 +107,7 @@ def ubi(
         document(report)
     else:
         _say(report)
+    _check_read(report.n_queries + report.n_events, report.n_quarantined, [one.reason for one in report.quarantined])
 
 
 @importing.command()
@@ -133,7 +139,26 @@ def personalizer(
         report = import_personalizer(loop, lines_of(files), shown=way, now=time.time(), on_progress=_progress())
     if as_json:
         document(report)
-        return
+    else:
+        _say_of_personalizer(report)
+    _check_read(report.n_lines - report.n_refused, report.n_refused, [one.reason for one in report.refused])
+
+
+def _check_read(n_read: int, n_refused: int, reasons: Sequence[str]) -> None:
+    """Refuse a log of which nothing could be read: most likely it is something else. An empty one is a quiet night.
+
+    Raises:
+        RecordError: It holds items, and each was refused.
+    """
+    if n_refused and not n_read:
+        raise RecordError(
+            f"none of {n_refused} items could be read: {reasons[0]}",
+            code="nothing_read",
+            hint="Nothing was imported; check that these are the files.",
+        )
+
+
+def _say_of_personalizer(report: PersonalizerReport) -> None:
     fact_lines(
         [
             ("lines", f"{report.n_lines} read, {report.n_refused} could not be read"),
@@ -213,6 +238,9 @@ def _say(report: UbiReport) -> None:
     if report.n_erased:
         pairs.append(("of erased users", report.n_erased))
     fact_lines(pairs)
+    if report.n_lists_without_features:
+        say()
+        say(_WITHOUT_FEATURES)
     if report.quarantined:
         say()
         rows = [(one.source, one.index, plain(one.pointer), plain(one.reason)) for one in report.quarantined[:_SHOWN]]

@@ -46,7 +46,7 @@ def keys() -> None:
     "dwell keys create --kind public --name website --tenant acme --expires-in-s 2592000 search.dwell",
 )
 def create(store: str, kind: str, name: str, expires_in_s: float | None, tenant: str, *, as_json: bool) -> None:
-    """Make a key, and print it this once.
+    """Make a key, and print it this once, alone on the output: KEY=$(dwell keys create ...).
 
     public: for browsers; sends feedback with the token of a list that was shown, and reads nothing. secret: for the
     application's servers. admin: moves params, erases, reads experiences.
@@ -230,6 +230,7 @@ def _say_issued(issued: Issued, now: float, *, as_json: bool) -> None:
     if as_json:
         document({**_shown(key, now), "key": issued.text})
         return
-    say(issued.text)
+    say(issued.text)  # alone on its stream: KEY=$(dwell keys create ...)
     say("this is the only time that it is shown", err=True)
-    fact_lines([("id", key.id), ("kind", key.kind), ("tenant", key.tenant or "(default)"), ("name", key.name)])
+    facts = [("id", key.id), ("kind", key.kind), ("tenant", key.tenant or "(default)"), ("name", key.name)]
+    fact_lines(facts, err=True)

@@ -129,12 +129,12 @@ def bar(value: float, largest: float) -> str:
     return "#" * n
 
 
-def fact_lines(pairs: Iterable[tuple[str, object]]) -> None:
+def fact_lines(pairs: Iterable[tuple[str, object]], *, err: bool = False) -> None:
     """Print names and values, one pair a line."""
     rows = [(name, plain(value)) for name, value in pairs]
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
-        say(f"  {name:<{width}}  {value}")
+        say(f"  {name:<{width}}  {value}", err=err)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:

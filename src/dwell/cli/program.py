@@ -34,8 +34,21 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "unknown_version": "See `dwell history` for the versions there are.",
     "nothing_to_roll_back": "See `dwell history` for what was live; where features changed since, `dwell promote` a "
     "version of the registered ones.",
+    "already_live": "Nothing is to be done: `dwell history` says when and why it went live.",
     "pepper_mismatch": "Restore the file <store>.pepper beside the store, or set DWELL_PEPPER to its text.",
 }
+# The same where one code has several, by what a program in Python is told
+_PHRASES: Final[Mapping[str, str]] = {
+    "Name them all, or retire some with drop_features=[...].": "Name them all with --features, or leave it out to take "
+    "those of the store; a program retires some by dwell.open(..., drop_features=[...]).",
+    "Leave weights out:": "Leave store.weights out:",
+    "use Loop.promote.": "use `dwell promote`, or POST /v1/promote where they are no stored version.",
+    "Declare others through rewards=.": "Declare others with --rewards, or as store.rewards.",
+}
+# What the optional packages are installed with, by the name that is imported
+_EXTRAS: Final = dict.fromkeys(
+    ("starlette", "uvicorn", "httptools", "itsdangerous", "limits", "jinja2", "prometheus_client"), "server"
+)
 DONE: Final = 0
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -107,7 +120,12 @@ def _words(error: Exception) -> str:
     if isinstance(error, DwellError):
         told = copy.copy(error)
         told.hint = _REMEDIES.get(error.code, error.hint)
+        for theirs, ours in _PHRASES.items():
+            told.hint = told.hint.replace(theirs, ours)
         return str(told)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
+        package = (error.name or "").partition(".")[0]
+        return f'the package {package} is not installed. Install it: pip install "dwell[{_EXTRAS[package]}]"'
     if isinstance(error, click.Abort):
         return "stopped before the end."
     if isinstance(error, click.ClickException):

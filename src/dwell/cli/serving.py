@@ -105,19 +105,15 @@ def _arguments(config: Config, features: str | None, mode: str | None) -> dict[s
 
 
 def _run(where: str, arguments: dict[str, Any], config: Config, *, no_auth: bool) -> None:
-    from dwell.errors import MissingDependencyError
+    from dwell.server.running import run_service
 
-    try:
-        from dwell.server.running import run_service
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "dwell":
-            raise
-        raise MissingDependencyError(
-            f"`dwell serve` needs the package {error.name}", hint="Install it: pip install 'dwell[server]'"
-        ) from error
     library = None
     if config.serve.is_example_served:
         from dwell.demo.example import python_library
 
         library = python_library
-    run_service(where, arguments, config.serve, is_open=no_auth, say=say, open_library=library)
+    run_service(where, arguments, config.serve, is_open=no_auth, say=say, advise=_advise, open_library=library)
+
+
+def _advise(line: str) -> None:
+    say(f"dwell: {line}", err=True)

@@ -67,7 +67,7 @@ def _check_place(store: str) -> None:
         raise StorageError(
             f"there is no store at {store}",
             code="no_store",
-            hint="Check the path; `dwell demo` or dwell.open(...) makes one.",
+            hint="Check the path. `dwell serve STORE --features NAMES` makes one, as `dwell demo` and dwell.open do.",
         )
     if not path.is_file() or path.stat().st_size == 0:
         raise StorageError(

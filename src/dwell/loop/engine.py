@@ -320,6 +320,7 @@ class Loop:
 
         Raises:
             PromotionRefused: The gate did not say "promote"; with force=True it is recorded as forced instead.
+            AlreadyLiveError: They are live; nothing is written.
             RecordError: The params do not fit this loop.
         """
         with self._state.alone():

@@ -9,7 +9,14 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from dwell.errors import FeatureSchemaError, NothingToRollBackError, PromotionRefused, RecordError, StaleParamsError
+from dwell.errors import (
+    AlreadyLiveError,
+    FeatureSchemaError,
+    NothingToRollBackError,
+    PromotionRefused,
+    RecordError,
+    StaleParamsError,
+)
 from dwell.evaluation import decide
 from dwell.learning.predictor import Predictor
 from dwell.loop.judge import Judgement, evidence_of, scores_on
@@ -356,10 +363,12 @@ def promote(state: LoopState, params: object, now: float, *, force: bool) -> Par
 
     Raises:
         PromotionRefused: The gate did not say "promote".
+        AlreadyLiveError: They are live; the ledger has the entry that made them so.
         RecordError: See `check_params`.
     """
     checked = check_params(state, params)
     take_in(state)
+    _refuse_live(state, checked)
     # first the number, then the verdict: what is judged is the very object that goes live
     proposed = _as_stored(state, checked, now)
     decision = evaluate(state, proposed, now, kind="requested")
@@ -382,6 +391,14 @@ def promote(state: LoopState, params: object, now: float, *, force: bool) -> Par
             hint="Collect more evidence, or promote with force=True, which the ledger records.",
         )
     return make_live(state, proposed, decision, expected=state.live.version)
+
+
+def _refuse_live(state: LoopState, params: Params) -> None:
+    if _is_same(params, state.live):
+        raise AlreadyLiveError(
+            f"these params are live already, as version {state.live.version}",
+            hint="Nothing is to be done; the history says when and why they went live.",
+        )
 
 
 def rollback(state: LoopState, to: int | None, now: float) -> Params:

@@ -102,6 +102,11 @@ class House:
         """Return the loops that are open, by tenant."""
         return dict(self._loops)
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether anybody was given a key."""
+        return bool(self._keyring.keys)
+
     def key_of(self, presented: str | None) -> Key | None:
         """Return whose key this is; None for none, a wrong one, or one that is over."""
         if self.is_open:

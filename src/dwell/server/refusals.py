@@ -16,9 +16,18 @@ from dwell.reward.signals import check_signal
 from dwell.server.wire import Item
 from dwell.server.wording import remedy_of
 
-__all__ = ["MAX_AHEAD_S", "is_ahead", "reason_of", "refusal_of", "refuse_one", "told_apart"]
+__all__ = ["MAX_AHEAD_S", "in_envelope", "is_ahead", "reason_of", "refusal_of", "refuse_one", "told_apart"]
 
+_OF_ENVELOPE: Final = {"user": '"u-77"', "key": '"dwell_pub_..."'}
 MAX_AHEAD_S: Final = 300.0  # clocks of devices differ by seconds: twenty bad inputs, number 10
+
+
+def in_envelope(error: RecordError) -> RecordError:
+    """Return an error of a body of reactions, with where a field belongs that stands in a reaction by mistake."""
+    name = (error.field or "").rpartition(".")[2]
+    if error.code == "unknown_field" and name in _OF_ENVELOPE:
+        error.hint = f'`{name}` stands once, beside the reactions: {{"items": [...], "{name}": {_OF_ENVELOPE[name]}}}.'
+    return error
 
 
 def is_ahead(item: Item, now: float) -> bool:

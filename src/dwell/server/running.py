@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import itsdangerous  # noqa: F401 - tokens need it later: whoever starts without it is told now, not at the first list
 from starlette.routing import BaseRoute
 
 from dwell.config import ServeSettings
@@ -29,6 +31,7 @@ def run_service(
     *,
     is_open: bool,
     say: Callable[[str], None],
+    advise: Callable[[str], None],
     open_library: Callable[[], Library] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM: then no new request is taken, those at work are answered, and all is written.
@@ -38,7 +41,8 @@ def run_service(
         arguments: Of `dwell.open`.
         settings: How to serve.
         is_open: Whether no key is asked for.
-        say: Prints a line: where it listens, and what to do next.
+        say: Prints a line: where it listens.
+        advise: Prints a line for people: what is still to be done before it is of use.
         open_library: What the search page at /example searches; without it there is none.
 
     Raises:
@@ -50,7 +54,12 @@ def run_service(
     try:
         app = build_app(house, more=_pages(house, open_library))
         _settle()
-        asyncio.run(_serve(app, settings, say, is_open=is_open))
+
+        def then() -> None:
+            for line in _next_steps(house):
+                advise(line)
+
+        asyncio.run(_serve(app, settings, say, is_open=is_open, then=then))
     except SystemExit as error:  # uvicorn has logged why, and would end the process without a word of ours
         raise ConfigError(
             "the address can not be listened on",
@@ -73,7 +82,30 @@ def _settle() -> None:
     gc.set_threshold(young, middle, _LOOKS_BETWEEN)
 
 
-async def _serve(app: Any, settings: ServeSettings, say: Callable[[str], None], *, is_open: bool) -> None:  # noqa: ANN401
+def _next_steps(house: House) -> list[str]:
+    """Return what a new store still lacks, and where it comes from."""
+    found = []
+    if not house.loop("").features:
+        found.append(
+            "no features are registered: /v1/log_retrieval records lists, /v1/rank needs the names of the numbers that "
+            "come with each candidate; start it with --features bm25,cosine, or with store.features in a file"
+        )
+    if not house.is_open and not house.has_keys:
+        found.append(
+            f"nobody has a key yet: dwell keys create {shlex.quote(house.where)} --kind secret --name backend makes "
+            "one for servers, --kind public for browsers, --kind admin for yourself; it is good within a second"
+        )
+    return found
+
+
+async def _serve(
+    app: Any,  # noqa: ANN401 - an ASGI application
+    settings: ServeSettings,
+    say: Callable[[str], None],
+    *,
+    is_open: bool,
+    then: Callable[[], None],
+) -> None:
     listen = ListenSettings(settings.host, settings.port, settings.max_connections)
     found = server(app, listen, header_deadline_s=settings.header_timeout_s)
     serving = asyncio.create_task(found.serve())
@@ -83,6 +115,7 @@ async def _serve(app: Any, settings: ServeSettings, say: Callable[[str], None], 
         port = found.servers[0].sockets[0].getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         say(f"dwell serves on http://{host}:{port} (the API: /docs)" + ("; no keys are asked for" if is_open else ""))
+        then()
     await serving
 
 

@@ -21,7 +21,7 @@ from dwell.records.readable import readable_ids
 from dwell.server.caller import Caller, caller_of, granted
 from dwell.server.house import House
 from dwell.server.rank_body import read_ranked
-from dwell.server.refusals import is_ahead, reason_of, refuse_one, told_apart
+from dwell.server.refusals import in_envelope, is_ahead, reason_of, refuse_one, told_apart
 from dwell.server.wire import (
     MAX_ITEMS,
     ActivateBody,
@@ -174,7 +174,10 @@ def _integral_rank(result: dict[str, Any]) -> dict[str, Any]:
 async def feedback(request: Request) -> Response:
     """Join reactions with what was served; answered once they are on disk."""
     body = await request.body()
-    given, early = _read_feedback(request, body)
+    try:
+        given, early = _read_feedback(request, body)
+    except RecordError as error:
+        raise in_envelope(error) from error
     house, caller = caller_of(request, "public", key=given.key)
     granted(house, caller, request, subject=given.user, n=len(given.items))
     loop, now = house.loop(caller.tenant), time.time()
@@ -267,7 +270,7 @@ def _read_lines(body: bytes) -> tuple[_Given, dict[int, Feedback]]:
             items.append(read_body(line, Item))
         except RecordError as error:
             items.append(_UNREADABLE)
-            refused[i] = Feedback("rejected", reason_of(error))
+            refused[i] = Feedback("rejected", reason_of(in_envelope(error)))
     return _Given(items), refused
 
 

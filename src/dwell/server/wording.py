@@ -16,6 +16,10 @@ _OPENAPI: Final = "Correct this field; GET /openapi.json describes every body."
 # What only a program in Python can do
 _PYTHON: Final = re.compile(r"\bPass\b|\w\(|\w=|\bdwell\.|\bLoop\b|\bTrue\b|\bFalse\b|\bNone\b|\bstr\b|\bfloat\b")
 _PHRASES: Final = (
+    (
+        "Open the store with features=[...], or use log_retrieval.",
+        "Start the service with their names (--features, store.features), or send the list to POST /v1/log_retrieval.",
+    ),
     (" Declare others through rewards=.", " Others are declared in the service's settings, as store.rewards."),
     ("Pass doc=, the id of a served document.", "Send `doc`, the id of a document of the list."),
 )

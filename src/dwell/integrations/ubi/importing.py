@@ -253,6 +253,7 @@ class _Import:
             n_split_query_ids=counts["split"],
             n_lists=counts["lists"],
             n_lists_known=counts["known"],
+            n_lists_without_features=counts["lists"] if self.features is None else 0,
             n_lists_rebuilt=counts["rebuilt"],
             n_rebuilt_gaps=counts["gaps"],
             n_queries_without_list=counts["without_list"],

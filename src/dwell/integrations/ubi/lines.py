@@ -5,6 +5,7 @@ Whatever stands there is accounted for: every item comes out decoded, or as a re
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -134,6 +135,14 @@ def items_of_array(file: BinaryIO, *, chunk: int = _CHUNK_CHARACTERS) -> Iterato
         chunk: Characters to read at once.
     """
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace")
+    try:
+        yield from _items_of_text(text, chunk)
+    finally:
+        with contextlib.suppress(ValueError):  # closed before this was read to its end
+            text.detach()  # the file is the caller's to close
+
+
+def _items_of_text(text: io.TextIOWrapper, chunk: int) -> Iterator[Found]:
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
     buffer, at, n = text.read(chunk), 0, 0
     is_over = not buffer

@@ -120,6 +120,7 @@ class UbiReport:
         n_split_query_ids: Query ids with more than one list; the second list is the event `<query_id>.2`, and so on.
         n_lists: Lists recorded now.
         n_lists_known: Lists that the store had already.
+        n_lists_without_features: Of those recorded now, the ones that nothing can be learned from.
         n_lists_rebuilt: Lists among both that were put together from impressions, for want of a list of hits.
         n_rebuilt_gaps: Places of the rebuilt lists that no impression tells.
         n_queries_without_list: Query ids with neither hits nor impressions.
@@ -144,6 +145,7 @@ class UbiReport:
     n_split_query_ids: int = 0
     n_lists: int = 0
     n_lists_known: int = 0
+    n_lists_without_features: int = 0
     n_lists_rebuilt: int = 0
     n_rebuilt_gaps: int = 0
     n_queries_without_list: int = 0

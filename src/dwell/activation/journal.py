@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 __all__ = ["Increment", "Journal"]
 
@@ -23,20 +23,9 @@ _Place = tuple[int, str]  # served time, event id: the order in which events cou
 DEFAULT_OPEN_EVENTS: Final = 100_000  # about 100 MB at 10 items an event
 
 
-class Increment(NamedTuple):
-    """What one event changes in one item.
-
-    Attributes:
-        item: Which item.
-        at_us: Instant of the serve.
-        reward: Added to the reward channel; negative where it is taken away.
-        exposure: Added to the exposure channel; the same.
-    """
-
-    item: str
-    at_us: int
-    reward: float
-    exposure: float
+# What one event changes in one item: the item, the instant of the serve, what is added to reward and to exposure; negative
+# where it is taken away. A plain tuple: ten of them are made per serve.
+Increment: TypeAlias = tuple[str, int, float, float]
 
 
 class _Event:
@@ -57,7 +46,7 @@ class _Event:
         if said:
             reward = min(sum(value for value in said.values() if value > 0.0), 1.0)
             exposure += min(sum(-value for value in said.values() if value < 0.0), 1.0)
-        return Increment(item, self.at_us, sign * reward, sign * exposure)
+        return (item, self.at_us, sign * reward, sign * exposure)
 
 
 class Journal:
@@ -108,7 +97,7 @@ class Journal:
         event = self._events[event_id] = _Event(at_us, session, exposures)
         heapq.heappush(self._oldest, (at_us, event_id))
         if self.cap is None or session is None:
-            found = [Increment(item, at_us, 0.0, exposure) for item, exposure in exposures.items()]
+            found = [(item, at_us, 0.0, exposure) for item, exposure in exposures.items()]
         else:
             found = []
             for item in exposures:
@@ -121,17 +110,19 @@ class Journal:
             self._seal_oldest()
 
     def _entered(self, event_id: str, event: _Event, item: str) -> list[Increment]:
-        key = (item, event.session or "")
-        places = self._places.setdefault(key, [])
-        insort(places, (event.at_us, event_id))
-        n_free = (self.cap or 0) - self._n_sealed.get(key, 0)
-        if bisect_left(places, (event.at_us, event_id)) >= n_free:
+        key, place = (item, event.session or ""), (event.at_us, event_id)
+        n_free = (self.cap or 0) - (self._n_sealed.get(key, 0) if self._n_sealed else 0)
+        places = self._places.get(key)
+        if places is None:
+            self._places[key] = [place]
+            return [event.increment(item)] if n_free > 0 else []
+        insort(places, place)
+        if bisect_left(places, place) >= n_free:
             return []
-        found = [event.increment(item)]
-        if len(places) > n_free:
-            _, displaced = places[n_free]
-            found.append(self._events[displaced].increment(item, -1.0))
-        return found
+        if len(places) <= n_free:
+            return [event.increment(item)]
+        _, displaced = places[n_free]
+        return [event.increment(item), self._events[displaced].increment(item, -1.0)]
 
     def feedback(self, event_id: str, item: str, feedback_id: str, reward: float) -> list[Increment]:
         """Take in what was said of an item that an open event served; the same id again replaces what it had said."""
@@ -141,9 +132,10 @@ class Journal:
             event.feedback = {}
         event.feedback.setdefault(item, {})[feedback_id] = reward
         after = event.increment(item)
-        changed = Increment(item, event.at_us, after.reward + before.reward, after.exposure + before.exposure)
-        is_nothing = changed.reward == 0.0 and changed.exposure == 0.0
-        return [] if is_nothing or not self.counts(event_id, item) else [changed]
+        reward_change, exposure_change = after[2] + before[2], after[3] + before[3]
+        if (reward_change == 0.0 and exposure_change == 0.0) or not self.counts(event_id, item):
+            return []
+        return [(item, event.at_us, reward_change, exposure_change)]
 
     def said(self, event_id: str, item: str, feedback_id: str) -> float | None:
         """Return what a feedback id has said of an item, or None."""

@@ -22,7 +22,7 @@ from dwell.errors import ConfigError, RecordError
 from dwell.records import checks
 from dwell.records.arrays import FloatArray
 
-__all__ = ["LAWS", "Law", "Prior", "drawn_activation", "need_odds", "split_reward"]
+__all__ = ["LAWS", "Law", "Prior", "drawn_activation", "need_odds"]
 
 Law = Literal["gamma", "beta"]
 LAWS: Final[tuple[str, ...]] = get_args(Law)
@@ -65,20 +65,6 @@ class Prior:
     def activation(self) -> float:
         """A of an item without a history: ln of the base rate."""
         return float(np.log(self.base_rate))
-
-
-def split_reward(reward: float, field: str = "reward") -> tuple[float, float]:
-    """Return what feedback adds to the channels, (reward, exposure): its size, to one of them.
-
-    Args:
-        reward: In [-1, 1].
-        field: Name of the argument.
-
-    Raises:
-        RecordError: It is outside.
-    """
-    value = checks.within(reward, field, -1.0, 1.0)
-    return (value, 0.0) if value >= 0.0 else (0.0, -value)
 
 
 def need_odds(rewards: FloatArray, exposures: FloatArray, alpha: float, beta: float) -> FloatArray:

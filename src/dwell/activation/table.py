@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -108,7 +109,7 @@ class TraceTable:
             return
         elapsed = at_us - self._last_us[rows]
         # an event of before the row's instant: it is the event that has decayed
-        newest = elapsed if elapsed.min() >= 0 else np.maximum(elapsed, 0)
+        newest = elapsed if np.minimum.reduce(elapsed) >= 0 else np.maximum(elapsed, 0)
         traces = self._traces[rows]
         traces *= np.exp(np.maximum(newest[:, None] * self._slopes, _LEAST_EXPONENT))[:, None, :]
         if newest is elapsed:
@@ -117,7 +118,7 @@ class TraceTable:
         else:
             traces += amounts[:, :, None] * np.exp((newest - elapsed)[:, None] * self._slopes)[:, None, :]
             self._last_us[rows] += newest
-        if amounts.min() < 0.0:
+        if np.minimum.reduce(amounts, axis=None) < 0.0:
             _clean(traces, amounts)
         self._traces[rows] = traces
 
@@ -206,39 +207,38 @@ class TraceTable:
             return self._scanned(now_us, weights)
         chosen = self.items() if items is None else items
         rows = self._known_rows(chosen)
-        elapsed = np.maximum(now_us - self._last_us[rows], 0)
-        faded = elapsed[:, None] * self._slopes
-        np.maximum(faded, _LEAST_EXPONENT, out=faded)
-        np.exp(faded, out=faded)
-        faded *= weights
-        found: FloatArray = np.einsum("nck,nk->nc", self._traces[rows], faded)
-        if rows.size and rows.min() < 0:
+        found = np.empty((rows.size, N_CHANNELS))
+        self._weigh(self._traces[rows], now_us - self._last_us[rows], weights, found)
+        if rows.size and np.minimum.reduce(rows) < 0:
             found[rows < 0] = 0.0
         return found
 
+    def _weigh(self, traces: FloatArray, elapsed_us: IntArray, weights: FloatArray, into: FloatArray) -> None:
+        """Write the masses of traces (n, 2, K) so long after their instants into (n, 2)."""
+        elapsed = np.maximum(elapsed_us, 0).astype(np.float64)
+        # the first rate is 0: its factor is 1, and is not computed
+        faded = elapsed[:, None] * self._slopes[1:]
+        np.maximum(faded, _LEAST_EXPONENT, out=faded)
+        np.exp(faded, out=faded)
+        faded *= weights[1:]
+        np.einsum("nck,nk->nc", traces[:, :, 1:], faded, out=into)
+        into += weights[0] * traces[:, :, 0]
+
     def _known_rows(self, items: Sequence[str]) -> IntArray:
         """Return the rows of items, -1 where there is none."""
-        known = self._row_of
         try:
-            return np.fromiter(map(known.__getitem__, items), dtype=np.int64, count=len(items))
+            # one call for all where there are several: a quarter of the time of one by one
+            found = itemgetter(*items)(self._row_of) if len(items) > 1 else [self._row_of[item] for item in items]
         except KeyError:
-            return np.array([known.get(item, -1) for item in items], dtype=np.int64)
+            found = [self._row_of.get(item, -1) for item in items]
+        return np.array(found, dtype=np.int64)
 
     def _scanned(self, now_us: int, weights: FloatArray) -> FloatArray:
-        n, k = len(self._items), self.ladder.size
+        n = len(self._items)
         found = np.empty((n, N_CHANNELS))
-        # the first rate is 0: its factor is 1, and is not computed
-        slopes, faded = self._slopes[1:], np.empty((_BLOCK, k - 1))
         for begin in range(0, n, _BLOCK):
             end = min(begin + _BLOCK, n)
-            block, traces, into = faded[: end - begin], self._traces[begin:end], found[begin:end]
-            elapsed = np.maximum(now_us - self._last_us[begin:end], 0).astype(np.float64)
-            np.multiply(elapsed[:, None], slopes, out=block)
-            np.maximum(block, _LEAST_EXPONENT, out=block)
-            np.exp(block, out=block)
-            block *= weights[1:]
-            np.einsum("nck,nk->nc", traces[:, :, 1:], block, out=into)
-            into += weights[0] * traces[:, :, 0]
+            self._weigh(self._traces[begin:end], now_us - self._last_us[begin:end], weights, found[begin:end])
         return found if not self._free else found[[item is not None for item in self._items]]
 
     def traces_of(self, items: Sequence[str], now_us: int) -> FloatArray:

@@ -33,13 +33,17 @@ __all__ = [
 ]
 
 
-def item_ids(items: object) -> Sequence[str]:
+def item_ids(items: object, known: Container[str] = ()) -> Sequence[str]:
     """Return the ids of items, one or more, each once.
+
+    Args:
+        items: What was passed.
+        known: Ids that were looked at before.
 
     Raises:
         RecordError: They are no list of different ids.
     """
-    found = _ids(items)
+    found = _ids(items, known)
     if not found or len(set(found)) < len(found):
         raise RecordError(
             "one or more different items are due here",
@@ -62,24 +66,21 @@ def asked_ids(items: object) -> Sequence[str] | None:
     # an id that no event can have is one that is not known: a thousand of them are asked for per search
     if isinstance(items, list | tuple) and set(map(type, items)) <= {str}:
         return items
-    return _ids(items)
+    return _ids(items, ())
 
 
-def _ids(items: object) -> list[str]:
+def _ids(items: object, known: Container[str]) -> list[str]:
     if not isinstance(items, Sequence | np.ndarray) or isinstance(items, str | bytes):
         raise RecordError(
             "a list of item ids is due here", code="type", field="items", value=items, hint='Pass ["doc-1", ...].'
         )
-    # what is made of letters and digits alone needs no closer look: ten ids are on the path of every serve
     return [
-        item
-        if type(item) is str and len(item) <= 128 and item.isascii() and item.replace("-", "").isalnum()
-        else checks.identifier(item, f"items[{place}]")
+        item if type(item) is str and item in known else checks.identifier(item, f"items[{place}]")
         for place, item in enumerate(items)
     ]
 
 
-def known_ids(items: object, known: Container[object]) -> Sequence[str]:
+def known_ids(items: object, known: Container[str]) -> Sequence[str]:
     """Return the ids of items that are known.
 
     Raises:

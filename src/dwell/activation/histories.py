@@ -6,7 +6,7 @@ an item that was accessed now must have one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -45,6 +45,11 @@ class ExactHistories:
 
     def __contains__(self, item: object) -> bool:
         return item in self._events
+
+    @property
+    def known(self) -> Container[str]:
+        """The items, to look one up."""
+        return self._events
 
     def items(self) -> list[str]:
         """Return the items, in the order of `masses` without items."""
@@ -130,6 +135,11 @@ class LatestAccesses:
 
     def __contains__(self, item: object) -> bool:
         return item in self._kept
+
+    @property
+    def known(self) -> Container[str]:
+        """The items, to look one up."""
+        return self._kept
 
     def items(self) -> list[str]:
         """Return the items, in the order of `masses` without items."""

@@ -23,8 +23,8 @@ _Place = tuple[int, str]  # served time, event id: the order in which events cou
 DEFAULT_OPEN_EVENTS: Final = 100_000  # about 100 MB at 10 items an event
 
 
-# What one event changes in one item: the item, the instant of the serve, what is added to reward and to exposure; negative
-# where it is taken away. A plain tuple: ten of them are made per serve.
+# what one event changes in one item: the item, the instant of the serve, what is added to reward and to exposure, or
+# taken away; a plain tuple, because ten of them are made per serve
 Increment: TypeAlias = tuple[str, int, float, float]
 
 

@@ -19,7 +19,9 @@ def apply_increments(kept: Kept, found: Sequence[Increment], *, sign: float = 1.
         return
     items, instants, rewards, exposures = zip(*found, strict=True)
     at = instants[0] if instants.count(instants[0]) == len(instants) else np.array(instants, dtype=np.int64)
-    kept.add(items, at, sign * np.array((rewards, exposures)).T)
+    amounts = np.empty((len(found), 2))
+    amounts[:, 0], amounts[:, 1] = rewards, exposures
+    kept.add(items, at, amounts if sign == 1.0 else sign * amounts)
 
 
 def merge_histories(kept: Kept, journal: Journal, other: Kept, other_journal: Journal) -> None:

@@ -182,7 +182,7 @@ class Activation:
         Raises:
             RecordError: An id, an instant or an exposure is malformed, or an item stands twice.
         """
-        ids = arguments.item_ids(items)
+        ids = arguments.item_ids(items, self._reading.kept.known)
         at_us = as_us(at, "at")
         checks.event_id(event_id)
         arguments.session_of(session, self.meaning)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -33,6 +33,11 @@ class Kept(Protocol):
 
     def __len__(self) -> int: ...
     def __contains__(self, item: object) -> bool: ...
+    @property
+    def known(self) -> Container[str]:
+        """The items, to look one up."""
+        ...
+
     def items(self) -> list[str]:
         """Return the items."""
         ...

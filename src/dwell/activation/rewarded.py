@@ -76,9 +76,10 @@ def need_odds(rewards: FloatArray, exposures: FloatArray, alpha: float, beta: fl
         alpha: > 0, in units of kernel mass.
         beta: > 0, in the same.
     """
-    found: FloatArray = np.log(rewards + alpha)
-    found -= np.log(exposures + (alpha + beta))
-    return found
+    # one logarithm of the ratio: both are above 0
+    found: FloatArray = rewards + alpha
+    found /= exposures + (alpha + beta)
+    return np.asarray(np.log(found, out=found))
 
 
 def drawn_activation(

@@ -8,7 +8,7 @@ write behind. A row packs into 17 + 16 K bytes (209 for K = 12), however many ev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +29,8 @@ _NO_FLOOR: Final = -math.inf
 _PINNED: Final = 1
 # e^-700 is 1e-304: nothing beside the plain count, and at half the price of what underflows
 _LEAST_EXPONENT: Final = -700.0
+# e^-60 is 1e-26: no weight is above 3e6 times that of the plain count, no sum above it, so that it is below rounding
+_NOTHING: Final = 60.0
 
 
 class Changes(NamedTuple):
@@ -76,6 +78,11 @@ class TraceTable:
 
     def __contains__(self, item: object) -> bool:
         return item in self._row_of
+
+    @property
+    def known(self) -> Container[str]:
+        """The items, to look one up."""
+        return self._row_of
 
     def items(self) -> list[str]:
         """Return the items, in the order of `masses` without items."""
@@ -216,12 +223,13 @@ class TraceTable:
     def _weigh(self, traces: FloatArray, elapsed_us: IntArray, weights: FloatArray, into: FloatArray) -> None:
         """Write the masses of traces (n, 2, K) so long after their instants into (n, 2)."""
         elapsed = np.maximum(elapsed_us, 0).astype(np.float64)
-        # the first rate is 0: its factor is 1, and is not computed
-        faded = elapsed[:, None] * self._slopes[1:]
+        # the first rate is 0: its factor is 1, and is not computed; nor are those that leave nothing of any row
+        fastest = np.searchsorted(-self._slopes, _NOTHING / max(float(np.minimum.reduce(elapsed, initial=np.inf)), 1.0))
+        faded = elapsed[:, None] * self._slopes[1:fastest]
         np.maximum(faded, _LEAST_EXPONENT, out=faded)
         np.exp(faded, out=faded)
-        faded *= weights[1:]
-        np.einsum("nck,nk->nc", traces[:, :, 1:], faded, out=into)
+        faded *= weights[1:fastest]
+        np.einsum("nck,nk->nc", traces[:, :, 1:fastest], faded, out=into)
         into += weights[0] * traces[:, :, 0]
 
     def _known_rows(self, items: Sequence[str]) -> IntArray:
@@ -326,11 +334,10 @@ class TraceTable:
 
     def _rows(self, items: Sequence[str]) -> IntArray:
         """Return the rows of items, made where there are none."""
-        known = self._row_of
-        found = [known.get(item, -1) for item in items]
-        if -1 in found:
-            found = [self._made(item) for item in items]
-        return np.array(found, dtype=np.int64)
+        rows = self._known_rows(items)
+        if rows.size and np.minimum.reduce(rows) < 0:
+            return np.array([self._made(item) for item in items], dtype=np.int64)
+        return rows
 
     def _made(self, item: str) -> int:
         row = self._row_of.get(item)

@@ -137,6 +137,8 @@ def test_a_sealed_event_is_final_and_still_counts_under_the_cap() -> None:
     assert memory.serve(["a"], T + 2, event_id="e2", session="s") == "taken"
     assert memory.masses(["a"], T + 2)[0, 1] == pytest.approx(2 * kernel(0), rel=1e-6)
     assert memory.feedback("e0", "a", 1.0) == "orphan"
+    assert memory.feedback("e1", "a", 1.0) == "counted"
+    assert memory.feedback("e2", "a", 1.0) == "beyond_cap"
     assert memory.retract("e0") == 0
     assert memory.serve(["a"], T, event_id="late", session="s") == "late"
     assert memory.n_late == 1

@@ -1,0 +1,32 @@
+"""The cost benchmark runs, small, and judges against its own bars."""
+
+import numpy as np
+import pytest
+from _timing import verdict
+
+import activation
+
+
+def test_every_contestant_is_timed_and_told() -> None:
+    said: list[str] = []
+    seconds = activation.measured(2_000, 1, said.append)
+    assert set(seconds) >= {activation.SCAN, activation.SOME, activation.SERVE, activation.THEIRS}
+    lines = activation.table(seconds, 2_000)
+    assert len(lines) == 2 + len(seconds)
+    assert all("met" in line for line in lines if line.startswith(f"| {activation.SERVE} |"))
+    assert "1,000,000" not in said[0]
+
+
+def test_the_ratio_is_per_item() -> None:
+    seconds = {activation.SCAN: np.full(9, 0.1), activation.THEIRS: np.full(9, 3e-3)}
+    found = activation.against(seconds, 1_000_000)
+    assert found is not None
+    assert found.value == pytest.approx(3e-3 / 300 / 1e-7)
+    assert verdict(found, activation.FASTER_BAR) == "met"
+    assert activation.against({activation.SCAN: np.ones(1)}, 10) is None
+
+
+def test_the_scan_has_a_bar_for_a_million_items_only() -> None:
+    seconds = {activation.SCAN: np.full(9, 0.1)}
+    assert "met" in activation.table(seconds, 1_000_000)[-1]
+    assert "met" not in activation.table(seconds, 100_000)[-1]

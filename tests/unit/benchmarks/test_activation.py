@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from _timing import verdict
 
 import activation
+from _timing import verdict
 
 
 def test_every_contestant_is_timed_and_told() -> None:

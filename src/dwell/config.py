@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import ipaddress
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -241,6 +242,7 @@ class ServeSettings:
         host: Address to listen on; beyond this machine it takes keys.
         port: Port, in [0, 65535]; 0 takes a free one.
         origins: Web origins that browsers may call from, exactly as they send them.
+        trusted_proxies: Addresses and networks of proxies whose word for the caller's address is taken.
         token_lifetime_s: How long an impression token is taken, in [1, 604800].
         train_every_s: Longest time between two rounds of learning, > 0.
         train_after_events: Events after which a round begins earlier, >= 1.
@@ -258,6 +260,7 @@ class ServeSettings:
     host: str = "127.0.0.1"
     port: int = 8765
     origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     token_lifetime_s: float = 86_400.0  # a page that is left open over night still counts
     train_every_s: float = 60.0  # Personalizer offered 1, 15 and 60 minutes; a round without news costs milliseconds
     train_after_events: int = 1_000  # gated-loop study: a round every 1,000 events
@@ -281,6 +284,8 @@ class ServeSettings:
                     value=origin,
                     hint="Write it as browsers send it: https://shop.example, with the port where it is not the usual.",
                 )
+        for proxy in self.trusted_proxies:
+            _check_network("serve.trusted_proxies", proxy)
         _check("serve.token_lifetime_s", self.token_lifetime_s, 1.0, 604_800.0)
         _check("serve.train_every_s", self.train_every_s, 0.05, 1e7)
         _check("serve.max_body_bytes", self.max_body_bytes, 1_000, 100_000_000)
@@ -337,6 +342,16 @@ def _check(name: str, value: object, low: float, high: float) -> None:
         raise ConfigError(
             f"a setting is outside [{low:g}, {high:g}]", field=name, value=value, hint="Correct the setting."
         )
+
+
+def _check_network(name: str, value: str) -> None:
+    try:
+        if ipaddress.ip_network(value).prefixlen > 0:
+            return
+        words, hint = "everybody is no proxy", "Name the proxies: who is trusted can claim any address."
+    except ValueError:
+        words, hint = "a proxy is an address or a network", 'Write "10.0.0.7" or "10.0.0.0/8", without bits behind it.'
+    raise ConfigError(words, field=name, value=value, hint=hint)
 
 
 def _whole(name: str, value: object, low: int, high: int) -> None:

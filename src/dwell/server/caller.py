@@ -8,6 +8,7 @@ from typing import Final, cast
 from starlette.requests import Request
 
 from dwell.errors import RequestError
+from dwell.server.forwarding import caller_address
 from dwell.server.house import House
 from dwell.server.keys import Kind
 
@@ -97,7 +98,9 @@ def granted(house: House, caller: Caller, request: Request, *, subject: str | No
     """
     if not caller.is_public:
         return
-    address = request.client.host if request.client is not None else ""
+    peer = request.client.host if request.client is not None else ""
+    proxies = house.settings.trusted_proxies
+    address = caller_address(peer, request.scope["headers"], proxies) if proxies else peer
     verdict = house.limiter.check(key=caller.key_id, address=address, subject=subject or "", cost=n)
     if not verdict.allowed:
         raise RequestError(

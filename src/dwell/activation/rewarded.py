@@ -4,8 +4,8 @@ r"""Two channels, reward and exposure: activation as the log of reward per expos
 
 A serve adds exposure, feedback adds reward in [0, 1] at the instant of its serve, negative feedback adds its size to
 exposure. A is finite for a new item (the prior), rises with reward and falls with unrewarded exposure, and both are
-forgotten. Where "served" itself counts as an access, what is served is served more: in a simulation with drift that
-rule ended where random ranking does, and counting clicks alone 0.15 of the oracle's reward below this form.
+forgotten. Where "served" itself counts as an access, what is served is served more, and nothing is learned;
+tests/statistical/test_activation.py plays both, and clicks alone.
 
 exp(A) is the posterior mean of a Gamma or Beta rate. The prior is said in exposures of an age, so that it keeps its
 meaning when the decay is changed. Without the exposure channel and the prior, A = ln P is ACT-R's base level.

@@ -99,8 +99,8 @@ def drawing() -> str:
     right, floor = WIDTH - RIGHT, HEIGHT - BOTTOM
     lines = [
         (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="title" '
-            'font-family="sans-serif" font-size="12" fill="#222">'
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+            'aria-labelledby="title" font-family="sans-serif" font-size="12" fill="#222">'
         ),
         (
             '<title id="title">What an access is worth as it ages, relative to one of an hour ago: a power law, 12 '
@@ -125,8 +125,8 @@ def drawing() -> str:
         dashes = f' stroke-dasharray="{curve.dashes}"' if curve.dashes else ""
         lines += [
             (
-                f'<path d="{path(ages_s, curve.worth)}" fill="none" stroke="{curve.colour}" stroke-width="{curve.width:g}"'
-                f"{dashes}/>"
+                f'<path d="{path(ages_s, curve.worth)}" fill="none" stroke="{curve.colour}" '
+                f'stroke-width="{curve.width:g}"{dashes}/>'
             ),
             (
                 f'<path d="M{curve.label_at[0]:g},{curve.label_at[1] - 4:g} h18" stroke="{curve.colour}" '

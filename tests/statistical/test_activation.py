@@ -1,8 +1,8 @@
 """What activation learns by itself from clicks, in a loop where it alone decides: and that "served" teaches nothing.
 
-200 documents with a click rate each, drawn anew half-way; per query 30 candidates, the five with the most activation and
-logistic noise are shown, looked at with probability 1/rank, and clicked. One query a minute, 2,400 of them. Compared is
-the share of the best order's clicks over the last 600 queries before the change, and at the end.
+200 documents with a click rate each, drawn anew half-way. Per query 30 candidates; the five with the most activation
+and logistic noise are shown, looked at with probability 1/rank, and clicked. One query a minute, 2,400 of them.
+Compared is the share of the best order's clicks over the last 600 queries before the change, and at the end.
 """
 
 from typing import Literal, NamedTuple

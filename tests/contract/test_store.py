@@ -95,6 +95,20 @@ FAULTS: list[tuple[str, Callable[..., object], str]] = [
     ),
     ("epoch", lambda right: right() + 1, "test_the_epoch_counts_transactions_that_changed_outcomes"),
     ("savepoint", lambda right: nullcontext(), "test_what_is_undone_does_not_count_for_the_epoch"),
+    ("savepoint", lambda right: nullcontext(), "test_a_savepoint_undoes_traces_and_their_changes"),
+    ("add_trace_change", lambda right, body: 1 + right(body), "test_trace_changes_are_numbered_once_and_for_ever"),
+    (
+        "forgettable",
+        lambda right, before_us, limit: right(before_us, limit=limit)[::-1],
+        "test_what_is_to_be_forgotten_comes_earliest_first",
+    ),
+    (
+        "put_traces",
+        lambda right, given, removed=(), applied=0: right(given, applied=applied),
+        "test_trace_rows_are_put_replaced_and_removed",
+    ),
+    ("traces", lambda right, items=None: right(), "test_many_trace_rows_come_back_in_one_order"),
+    ("erase_user", lambda right, user, at: [], "test_no_call_about_events_touches_traces"),
     ("last_seq", lambda right: right() + 1, "test_seq_grows_by_one_and_is_never_used_twice"),
 ]
 

@@ -3,7 +3,8 @@
     python ingest_child.py <path> <number of this run>
 
 Each line that it prints was written after the future of its job was resolved: "event_id". Every third job is a group of
-four events in one job, whose line names them all: all of them are there, or none is. It never ends by itself.
+four events in one job, whose line names them all: all of them are there, or none is. Every job leaves a change of
+traces with its events, and now and then a job puts all changes into rows. It never ends by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dwell.storage import Transaction, Writer, open_store
 from dwell.testing.store_samples import sample_impression, sample_signal
 
 N_THREADS = 6
+FOLDED = 16  # every so many changes they are put into rows
 
 
 def check_value(event_id: str) -> str:
@@ -33,6 +35,10 @@ def job_for(event_ids: list[str]) -> Callable[[Transaction], None]:
         for event_id in event_ids:
             seq = tx.add_impression(sample_impression(event_id, query=check_value(event_id)))
             tx.add_signal(seq, sample_signal(event_id))
+        n = tx.add_trace_change(" ".join(event_ids).encode("ascii"))
+        if n % FOLDED == 0:
+            waiting = [event_id for _, body in tx.trace_changes() for event_id in body.decode("ascii").split()]
+            tx.put_traces([(event_id, event_id.encode("ascii"), n) for event_id in waiting], applied=n)
 
     return job
 

@@ -95,6 +95,9 @@ def make(folder: Path) -> None:
             _QUERY_HASH, "team-1", "kb-1", 2.5, 1.25, 0.5, tuple(bytes([i] * 8) for i in range(5)), now
         )
         tx.merge_statistics([pair], half_life_s=3600.0, most=100)
+        tx.put_traces([(f"kb-{i}", rng.bytes(209), 10**15 + i) for i in range(40)])
+        for _ in range(5):
+            tx.add_trace_change(rng.bytes(50))
     store.close()
 
 
@@ -132,6 +135,7 @@ def _facts(reader: Reader) -> dict[str, str]:
         "quarantined": repr(reader.quarantined()),
         "counts": repr(reader.counts()),
         "statistics": repr(reader.statistics(_QUERY_HASH, "team-1")),
+        "traces": repr((list(reader.traces()), reader.forgettable(10**16, limit=99), reader.trace_changes())),
         "settings": repr([reader.setting(key) for key in ("features", "proposal", "embedding_dim")]),
         "store_settings": repr([reader.store_setting(key) for key in ("secret", "split_salt", "pepper_fingerprint")]),
     }

@@ -16,13 +16,26 @@ from ledger import Ledger
 
 import dwell
 from dwell.errors import StoreOwnedError
-from dwell.storage import Store, open_store
+from dwell.storage import Reader, Store, open_store
 from dwell.testing.store_samples import sample_impression, sample_signal
 
 pytestmark = pytest.mark.crash
 
 N_KILLS = int(os.environ.get("DWELL_KILLS", "30"))
 N_BELOW = max(8, N_KILLS // 4)  # kills of the layer below, and of processes that make their store
+
+
+def check_traces(reader: Reader, there: set[str]) -> None:
+    """Demand that every event is in one change or in one row, as its transaction left it."""
+    changes, rows = reader.trace_changes(), dict(reader.traces())
+    assert all(packed.decode("ascii") == item for item, packed in rows.items())
+    waiting = [event_id for _, body in changes for event_id in body.decode("ascii").split()]
+    assert len(waiting) < 4 * ingest_child.FOLDED
+    assert sorted([*waiting, *rows]) == sorted(there), "a change or a row without its events, or events without them"
+    if changes:
+        first = changes[0][0]
+        assert first % ingest_child.FOLDED == 1
+        assert [n for n, _ in changes] == list(range(first, first + len(changes)))
 
 
 def check_jobs(store: Store, acknowledged: set[str]) -> int:
@@ -39,6 +52,7 @@ def check_jobs(store: Store, acknowledged: set[str]) -> int:
             assert signals[impression.seq] == [sample_signal(impression.event_id)]
             there.add(impression.event_id)
         assert len(reader.outcomes(seqs)) == len(there) == len(seqs)
+        check_traces(reader, there)
     assert acknowledged <= there
     for event_id in there:
         job, n = event_id.rsplit("-", 1)[0], 4 if int(event_id.split("-")[2]) % 3 == 2 else 1

@@ -50,6 +50,7 @@ HELD_BACK = st.one_of(
         wanted=st.lists(st.tuples(event_ids, st.sampled_from(USERS), st.booleans(), instants), min_size=1, max_size=4),
     ),
     operation("add_signals", wanted=st.lists(signals, min_size=1, max_size=5)),
+    operation("add_trace_changes", bodies=st.lists(st.binary(max_size=2), min_size=1, max_size=3)),
 )
 OPERATIONS = st.one_of(
     HELD_BACK,
@@ -71,6 +72,13 @@ OPERATIONS = st.one_of(
     operation("quarantine", event_id=event_ids, user=st.sampled_from(USERS)),
     operation("remove", event_id=event_ids, user=st.none() | st.sampled_from(USERS)),
     operation("add_params", version=st.integers(0, 2), is_live=st.booleans()),
+    operation(
+        "put_traces",
+        wanted=st.lists(st.tuples(event_ids, st.binary(max_size=3), st.none() | st.integers(0, 3)), max_size=4),
+        removed=st.lists(event_ids, max_size=2),
+        applied=st.integers(0, 6),
+    ),
+    operation("drop_traces"),
     operation("read"),
     operation(
         "read_seqs",
@@ -95,6 +103,9 @@ class Model:
         self.params: set[int] = set()
         self.live: int | None = None
         self.erased: set[str] = set()
+        self.traces: dict[str, tuple[bytes, int | None]] = {}
+        self.changes: list[tuple[int, bytes]] = []
+        self.last_change = 0
 
     def seq_of(self, event_id: str) -> int | None:
         return next((seq for seq, event in self.events.items() if event["id"] == event_id), None)
@@ -157,7 +168,10 @@ class StoreMachine(RuleBasedStateMachine):
     def copied(self) -> Model:
         made = Model()
         made.__dict__.update(
-            {name: value.copy() if isinstance(value, list | set) else value for name, value in vars(self.model).items()}
+            {
+                name: value.copy() if isinstance(value, list | set | dict) else value
+                for name, value in vars(self.model).items()
+            }
         )
         made.events = {seq: {**event, "signals": list(event["signals"])} for seq, event in self.model.events.items()}
         return made
@@ -370,6 +384,23 @@ class StoreMachine(RuleBasedStateMachine):
             assert (found == "duplicate_version") == (version in self.model.params)
             self.model.params.add(version)
 
+    def add_trace_changes(self, bodies: list[bytes]) -> None:
+        for body in bodies:
+            self.model.last_change += 1
+            assert self.both(lambda tx, body=body: tx.add_trace_change(body)) == self.model.last_change
+            self.model.changes.append((self.model.last_change, body))
+
+    def put_traces(self, wanted: list[tuple[str, bytes, int | None]], removed: list[str], applied: int) -> None:
+        self.both(lambda tx: tx.put_traces(wanted, removed=removed, applied=applied))
+        for item in removed:
+            self.model.traces.pop(item, None)
+        self.model.traces.update({item: (packed, forget_at) for item, packed, forget_at in wanted})
+        self.model.changes = [change for change in self.model.changes if change[0] > applied]
+
+    def drop_traces(self) -> None:
+        self.both(lambda tx: tx.drop_traces())
+        self.model.traces, self.model.changes = {}, []
+
     # ------------------------------------------------------------ reads
 
     def read(self) -> None:
@@ -428,6 +459,11 @@ class StoreMachine(RuleBasedStateMachine):
             assert in_order(reader.orphans(event_id)) == sorted(in_order(parked))
         assert reader.quarantined() == model.quarantined[::-1]
         assert [reader.is_erased(user) for user in USERS[1:]] == [user in model.erased for user in USERS[1:]]
+        assert dict(reader.traces()) == {item: packed for item, (packed, _) in model.traces.items()}
+        assert list(reader.traces(items=EVENTS)) == [(i, model.traces[i][0]) for i in EVENTS if i in model.traces]
+        due = sorted((at, item) for item, (_, at) in model.traces.items() if at is not None and at <= 2)
+        assert reader.forgettable(2, limit=2) == [(item, at) for at, item in due[:2]]
+        assert reader.trace_changes() == model.changes
         counts = reader.counts()
         assert counts["signals"] == sum(len(event["signals"]) for event in model.events.values())
         assert counts["orphans"] == len(model.orphans)

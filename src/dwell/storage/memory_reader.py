@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from dwell.errors import CorruptStoreError, StoreClosedError
@@ -30,6 +31,8 @@ TABLES: Final = (
     "params",  # version -> bytes
     "decisions",  # n -> bytes
     "tombstones",  # user -> at
+    "traces",  # item -> TraceRow
+    "trace_changes",  # n -> bytes
     "statistics",  # (query hash, segment, doc) -> StatisticsRow
 )
 
@@ -221,6 +224,32 @@ class MemoryReader:
             if (kept_hash, kept_segment) == (query_hash, segment) and len(row.users) >= 8 * rows.MOST_USERS
         )
         return [rows.pair_statistics(query_hash, segment, doc, row) for doc, row in found]
+
+    def traces(self, *, items: Sequence[str] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Yield (item, packed row) of all items, or of those of the given ones that are there."""
+        found = (
+            self._items("traces")
+            if items is None
+            else [(item, row) for item in dict.fromkeys(items) if (row := self._get("traces", item)) is not None]
+        )
+        return ((item, row.packed) for item, row in found)
+
+    def n_traces(self) -> int:
+        """Return how many items have a packed row."""
+        return len(self._items("traces"))
+
+    def forgettable(self, before_us: int, *, limit: int) -> list[tuple[str, int]]:
+        """Return (item, forget_at) of items to be forgotten from an instant on or earlier, earliest first."""
+        due = (
+            (row.forget_at, item)
+            for item, row in self._items("traces")
+            if row.forget_at is not None and row.forget_at <= before_us
+        )
+        return [(item, at) for at, item in heapq.nsmallest(max(0, limit), due)]
+
+    def trace_changes(self, *, after: int = 0) -> list[tuple[int, bytes]]:
+        """Return (n, body) of the changes that are not in the packed rows yet and have n > after."""
+        return sorted((n, body) for n, body in self._items("trace_changes") if n > after)
 
     def size_bytes(self) -> int:
         """Return about the bytes that the same facts would take in a file."""

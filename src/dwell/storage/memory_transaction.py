@@ -13,6 +13,7 @@ from dwell.storage.instants import bound_micros, micros, rounded
 from dwell.storage.memory_reader import MemoryReader
 from dwell.storage.pepper import user_mark
 from dwell.storage.protocol import Answer, Outcome, PairStatistics, Quarantined, SignalStatus
+from dwell.storage.rows import TraceRow, applied_changes, trace_rows
 from dwell.storage.versions import Changes
 
 __all__ = ["MemoryTransaction"]
@@ -21,6 +22,7 @@ __all__ = ["MemoryTransaction"]
 # Measured on a SQLite store of 2,000 events of 4.2 KB with two signals each.
 _EVENT_BYTES: Final = 600
 _SIGNAL_BYTES: Final = 200
+_TRACE_BYTES: Final = 74  # 283 of a row of 209: see tests/unit/storage/test_sqlite_traces.py
 
 
 class MemoryTransaction(MemoryReader):
@@ -275,6 +277,51 @@ class MemoryTransaction(MemoryReader):
             sums.sort(key=lambda item: (len(item[1].users), item[1].at, item[0]))
             for key, _ in sums[: len(sums) - max(0, most)]:
                 self._remove("statistics", key)
+
+    # ------------------------------------------------------------ traces
+
+    def add_trace_change(self, body: bytes) -> int:
+        """Append a change that is not in the packed rows yet; return its n."""
+        kept = rows.trace_body(body, "body")
+        n = self._counter("last_trace_change") + 1
+        self._put("counters", "last_trace_change", n)
+        self._put("trace_changes", n, kept)
+        self._grow(len(kept))
+        return n
+
+    def put_traces(
+        self, rows: Sequence[tuple[str, bytes, int | None]], *, removed: Sequence[str] = (), applied: int = 0
+    ) -> None:
+        """Replace or add packed rows, remove others, and drop the changes that are in them now."""
+        given, up_to = trace_rows(rows), applied_changes(applied)
+        self._remove_traces(removed)
+        n_bytes = 0
+        for item, row in given.items():
+            before: TraceRow | None = self._get("traces", item)
+            n_bytes += len(row.packed) + _TRACE_BYTES if before is None else len(row.packed) - len(before.packed)
+            self._put("traces", item, row)
+        self._grow(n_bytes)
+        self._remove_changes(up_to)
+
+    def _remove_traces(self, items: Iterable[str]) -> None:
+        n_bytes = 0
+        for item in items:
+            row: TraceRow | None = self._get("traces", item)
+            if row is not None:
+                self._remove("traces", item)
+                n_bytes += len(row.packed) + _TRACE_BYTES
+        self._grow(-n_bytes)
+
+    def _remove_changes(self, up_to: int) -> None:
+        gone = [(n, len(body)) for n, body in self._items("trace_changes") if n <= up_to]
+        for n, _ in gone:
+            self._remove("trace_changes", n)
+        self._grow(-sum(n_bytes for _, n_bytes in gone))
+
+    def drop_traces(self) -> None:
+        """Remove all packed rows and all changes of this tenant."""
+        self._remove_traces(item for item, _ in self._items("traces"))
+        self._remove_changes(self._counter("last_trace_change"))
 
     # ------------------------------------------------------------ params and ledger
 

@@ -33,6 +33,24 @@ CREATE TABLE answers (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX answers_by_time ON answers (tenant, at);
 """,
+    # 4 had no place for activation traces: they would have had to be derived from every event at each opening
+    4: """
+ALTER TABLE tenants ADD COLUMN last_trace_change INTEGER NOT NULL DEFAULT 0 CHECK (last_trace_change >= 0);
+CREATE TABLE traces (
+  id INTEGER PRIMARY KEY,
+  tenant INTEGER NOT NULL CHECK (tenant >= 0),
+  item TEXT NOT NULL,
+  packed BLOB NOT NULL,
+  forget_at INTEGER CHECK (forget_at >= 0)
+) STRICT;
+CREATE UNIQUE INDEX traces_by_item ON traces (tenant, item);
+CREATE INDEX traces_by_forgetting ON traces (tenant, forget_at) WHERE forget_at IS NOT NULL;
+CREATE TABLE trace_changes (
+  id INTEGER PRIMARY KEY,
+  tenant INTEGER NOT NULL CHECK (tenant >= 0),
+  body BLOB NOT NULL
+) STRICT;
+""",
 }
 
 

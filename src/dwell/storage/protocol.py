@@ -15,6 +15,9 @@ priority) and settings, the live pointer among them. Erasure of a user is the on
 * **Epoch**: a number per tenant that grows by one with every transaction that changed outcomes which were there before
   (`put_outcome`, `set_priorities`, `evict`, `delete_events`, `erase_user`), and commits with it. So what was derived
   from the outcomes of one epoch is in step with the store as long as the epoch is the same, whoever wrote meanwhile.
+* **Traces**: beside the facts a store keeps one packed row of numbers per item, whose inside it does not know, and the
+  changes that are durable with the facts of their transaction but not in those rows yet. Both are derived from facts:
+  they may be replaced or dropped at any time, no call about events touches them, and they do not count for the epoch.
 * **Ownership**: a process opens a store as "owner" (the only one that ingests), "learner" (the only one that closes
   events, learns and judges, where the owner leaves that to another process), "admin" (short transactions beside an
   owner) or "reader" (never writes). One process may own a store for several tenants; a second owner, or a second
@@ -289,6 +292,34 @@ class Reader(Protocol):
         """Return what is kept of evicted events for a query; pairs with fewer than five distinct users are left out."""
         ...
 
+    def traces(self, *, items: Sequence[str] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Yield (item, packed row) of all items, or of those of the given ones that are there.
+
+        All come in an order that is the same as long as nothing is written, the given ones in their order, each once.
+        They are read a few hundred at a time while they are asked for, so ask inside the snapshot or transaction.
+        """
+        ...
+
+    def n_traces(self) -> int:
+        """Return how many items have a packed row."""
+        ...
+
+    def forgettable(self, before_us: int, *, limit: int) -> list[tuple[str, int]]:
+        """Return (item, forget_at) of items to be forgotten from an instant on or earlier.
+
+        Earliest first, of equal instants in the order of the items' code points. On disk it costs as much as is
+        returned, not as much as is there.
+
+        Args:
+            before_us: UTC epoch microseconds; items whose `forget_at` is this or earlier are meant.
+            limit: At most so many.
+        """
+        ...
+
+    def trace_changes(self, *, after: int = 0) -> list[tuple[int, bytes]]:
+        """Return (n, body) of the changes that are not in the packed rows yet and have n > after, ascending by n."""
+        ...
+
     def size_bytes(self) -> int:
         """Return the bytes that the facts take on disk (or would, for a store in memory)."""
         ...
@@ -403,6 +434,34 @@ class Transaction(Reader, Protocol):
         """
         ...
 
+    def add_trace_change(self, body: bytes) -> int:
+        """Append a change that is not in the packed rows yet; return its n, one more than the last.
+
+        An n is never used twice, also where all changes were dropped; one that was undone was not used.
+        """
+        ...
+
+    def put_traces(
+        self, rows: Sequence[tuple[str, bytes, int | None]], *, removed: Sequence[str] = (), applied: int = 0
+    ) -> None:
+        """Replace or add packed rows, remove others, and drop the changes that are in them now.
+
+        Args:
+            rows: (item, packed row, forget_at): UTC epoch microseconds from which on the item is to be forgotten, >= 0
+                and below 2^63, or None for never. Of an item that stands twice the last one counts.
+            removed: Items whose rows go, before `rows` are put; those that are not there are passed over.
+            applied: Changes with n <= applied are dropped, >= 0.
+
+        Raises:
+            RecordError: An item that is no identifier, a row that is not bytes, or a number out of its range; nothing
+                was written then.
+        """
+        ...
+
+    def drop_traces(self) -> None:
+        """Remove all packed rows and all changes of this tenant, so that both can be derived anew."""
+        ...
+
     def add_params(self, params: Params) -> None:
         """Store a new params version.
 
@@ -427,7 +486,8 @@ class Transaction(Reader, Protocol):
         """Remove every fact of a pseudonym, leave a tombstone, and return the seqs that went.
 
         Impressions, activations, outcomes, signals, orphans of those events, quarantine, and statistics that still
-        name the user (by `pepper.user_mark`).
+        name the user (by `pepper.user_mark`). Traces and their changes stay: they name items, not users, but count
+        what was erased, so that whoever keeps them writes the corrected rows in the same transaction.
         """
         ...
 

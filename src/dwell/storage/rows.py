@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import operator
 from collections.abc import Sequence
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple, SupportsIndex, cast
 
 import msgspec
 
@@ -30,6 +31,8 @@ __all__ = [
     "OutcomeRow",
     "SignalRow",
     "StatisticsRow",
+    "TraceRow",
+    "applied_changes",
     "check_deferred",
     "duplicate_event",
     "duplicate_version",
@@ -47,6 +50,8 @@ __all__ = [
     "signal_order",
     "signal_row",
     "statistics_row",
+    "trace_body",
+    "trace_rows",
     "unknown_event",
     "unknown_version",
 ]
@@ -114,6 +119,13 @@ class StatisticsRow(NamedTuple):
     credit: float
     users: bytes
     at: int
+
+
+class TraceRow(NamedTuple):
+    """What is kept of an item's activation."""
+
+    packed: bytes
+    forget_at: int | None
 
 
 def shown_text(shown: Sequence[str]) -> str:
@@ -430,3 +442,55 @@ def merged(kept: StatisticsRow | None, more: StatisticsRow, half_life_s: float) 
         users=b"".join(tuple(dict.fromkeys(marks))[:MOST_USERS]),
         at=at,
     )
+
+
+def trace_rows(given: Sequence[tuple[str, bytes, int | None]]) -> dict[str, TraceRow]:
+    """Return {item: row}, the last one where an item is given twice.
+
+    Raises:
+        RecordError: An item that is no identifier, a row that is not bytes, or an instant that is none.
+    """
+    return {
+        checks.identifier(item, "item"): TraceRow(
+            trace_body(packed, "packed"), None if forget_at is None else _count(forget_at, "forget_at")
+        )
+        for item, packed, forget_at in given
+    }
+
+
+def trace_body(given: object, field: str) -> bytes:
+    """Return bytes that nobody can change any more.
+
+    Raises:
+        RecordError: Something else than bytes.
+    """
+    if not isinstance(given, bytes | bytearray | memoryview):
+        raise RecordError(
+            f"{field} is {type(given).__name__}, not bytes",
+            code="type",
+            field=field,
+            value=given,
+            hint="Pack it first.",
+        )
+    return bytes(given)
+
+
+def applied_changes(given: object) -> int:
+    """Return up to which n changes are applied.
+
+    Raises:
+        RecordError: Something else than a whole number from 0 to 2^63 - 1.
+    """
+    return _count(given, "applied")
+
+
+def _count(given: object, field: str) -> int:
+    if isinstance(given, bool) or not isinstance(given, SupportsIndex) or not 0 <= operator.index(given) < 2**63:
+        raise RecordError(
+            f"{field} is a whole number from 0 to 2^63 - 1",
+            code="range",
+            field=field,
+            value=given,
+            hint="Pass whole microseconds since 1970 in UTC." if field == "forget_at" else "Pass an n.",
+        )
+    return operator.index(given)

@@ -2,7 +2,8 @@
 
 A row of an event is addressed by one integer: the tenant's number in the high bits, `seq` in the low 40, so that one
 look-up finds it and the events of a tenant stand together in the order in which they were served. The first tenant has
-number 0: there the integer is `seq` itself.
+number 0: there the integer is `seq` itself. Rows of `traces` and `trace_changes` are addressed in the same way; their
+`tenant` is the number, not the text.
 
 Facts are append-only: triggers refuse every UPDATE of them, and every DELETE outside an erasure or a retention run,
 which hold a row of `deletion_permit` while they work.
@@ -15,7 +16,7 @@ from typing import Final
 __all__ = ["APPLICATION_ID", "FACTS", "SCHEMA", "SEQ_BITS", "VERSION"]
 
 APPLICATION_ID: Final = 0x6477_656C  # "dwel"; `file` and sqlite3 show it
-VERSION: Final = 4
+VERSION: Final = 5
 SEQ_BITS: Final = 40  # 10^12 events for each of 8 million tenants in SQLite's 63 bits
 
 FACTS: Final = ("events", "activations", "signals", "params", "decisions")
@@ -26,7 +27,8 @@ CREATE TABLE tenants (
   n INTEGER NOT NULL UNIQUE CHECK (n >= 0),
   last_seq INTEGER NOT NULL DEFAULT 0 CHECK (last_seq >= 0),
   live_version INTEGER,
-  epoch INTEGER NOT NULL DEFAULT 0 CHECK (epoch >= 0)
+  epoch INTEGER NOT NULL DEFAULT 0 CHECK (epoch >= 0),
+  last_trace_change INTEGER NOT NULL DEFAULT 0 CHECK (last_trace_change >= 0)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE settings (
@@ -158,6 +160,22 @@ CREATE TABLE answers (
   PRIMARY KEY (tenant, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX answers_by_time ON answers (tenant, at);
+
+CREATE TABLE traces (
+  id INTEGER PRIMARY KEY,
+  tenant INTEGER NOT NULL CHECK (tenant >= 0),
+  item TEXT NOT NULL,
+  packed BLOB NOT NULL,
+  forget_at INTEGER CHECK (forget_at >= 0)
+) STRICT;
+CREATE UNIQUE INDEX traces_by_item ON traces (tenant, item);
+CREATE INDEX traces_by_forgetting ON traces (tenant, forget_at) WHERE forget_at IS NOT NULL;
+
+CREATE TABLE trace_changes (
+  id INTEGER PRIMARY KEY,
+  tenant INTEGER NOT NULL CHECK (tenant >= 0),
+  body BLOB NOT NULL
+) STRICT;
 
 CREATE TABLE deletion_permit (
   n INTEGER PRIMARY KEY CHECK (n = 1),

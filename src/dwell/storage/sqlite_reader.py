@@ -16,7 +16,7 @@ import msgspec
 
 from dwell.errors import CorruptStoreError, StoreClosedError
 from dwell.records import GateDecision, Impression, Params, Signal
-from dwell.storage import codec, rows
+from dwell.storage import codec, rows, sqlite_traces
 from dwell.storage.failures import told
 from dwell.storage.instants import bound_micros, seconds
 from dwell.storage.protocol import Answer, EventState, Outcome, PairStatistics, Quarantined, chunks
@@ -72,6 +72,7 @@ class Tenant(NamedTuple):
     last_seq: int
     live_version: int | None
     epoch: int
+    last_trace_change: int
 
 
 _NOWHERE: Final = -(2 ** (SEQ_BITS + 1))  # ids are positive: a tenant that is not there has no rows
@@ -80,7 +81,7 @@ _NOWHERE: Final = -(2 ** (SEQ_BITS + 1))  # ids are positive: a tenant that is n
 def read_tenant(connection: apsw.Connection, name: str) -> Tenant | None:
     """Return a tenant's row, or None; being the first read, it also fixes what a snapshot sees."""
     found = connection.execute(
-        "SELECT n, last_seq, live_version, epoch FROM tenants WHERE tenant = ?", (name,)
+        "SELECT n, last_seq, live_version, epoch, last_trace_change FROM tenants WHERE tenant = ?", (name,)
     ).fetchone()
     return None if found is None else Tenant(name, found[0] << SEQ_BITS, *found[1:])
 
@@ -116,7 +117,7 @@ class SqliteReader:
     def __init__(self, connection: apsw.Connection, where: str, name: str) -> None:
         self._connection: apsw.Connection | None = connection
         self._where = where
-        self._tenant = read_tenant(connection, name) or Tenant(name, _NOWHERE, 0, None, 0)
+        self._tenant = read_tenant(connection, name) or Tenant(name, _NOWHERE, 0, None, 0, 0)
 
     def end(self) -> None:
         """Let go of the connection: it belongs to somebody else from now on."""
@@ -317,6 +318,25 @@ class SqliteReader:
             (self._tenant.name, query_hash, segment, 8 * rows.MOST_USERS),
         )
         return [rows.pair_statistics(query_hash, segment, row[0], rows.StatisticsRow(*row[1:])) for row in found]
+
+    def traces(self, *, items: Sequence[str] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Yield (item, packed row) of all items, or of those of the given ones that are there."""
+        low = self._tenant.low
+        if items is None:
+            return sqlite_traces.read_all(self._query, low)
+        return sqlite_traces.read_some(self._query, low, items)
+
+    def n_traces(self) -> int:
+        """Return how many items have a packed row."""
+        return self._count("traces WHERE tenant = ?", (sqlite_traces.number(self._tenant.low),))
+
+    def forgettable(self, before_us: int, *, limit: int) -> list[tuple[str, int]]:
+        """Return (item, forget_at) of items to be forgotten from an instant on or earlier, earliest first."""
+        return sqlite_traces.forgettable(self._query, self._tenant.low, before_us, limit)
+
+    def trace_changes(self, *, after: int = 0) -> list[tuple[int, bytes]]:
+        """Return (n, body) of the changes that are not in the packed rows yet and have n > after."""
+        return sqlite_traces.changes_after(self._query, self._tenant.low, after)
 
     def size_bytes(self) -> int:
         """Return the bytes in use by the file, all tenants together, free pages not counted."""

@@ -1,9 +1,9 @@
 """Writing to a SQLite store: one transaction, its savepoints, and rows held back until many go at once.
 
-Impressions and signals wait in memory until somebody reads what they could change, or until the commit, and are then
-written by one statement for up to 256 rows. Why: each step of a statement gives the interpreter lock away, and beside a
-thread that computes without pause it comes back five milliseconds later. Measured with one such thread: 4,770 us per
-impression with a statement each, 58 us with 256 rows a statement.
+Impressions, signals and changes of traces wait in memory until somebody reads what they could change, or until the
+commit, and are then written by one statement for up to 256 rows. Why: each step of a statement gives the interpreter
+lock away, and beside a thread that computes without pause it comes back five milliseconds later. Measured with one such
+thread: 4,770 us per impression with a statement each, 58 us with 256 rows a statement.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import msgspec
 
 from dwell.errors import StorageError
 from dwell.records import GateDecision, Impression, Params, Signal
-from dwell.storage import codec, protocol, rows
+from dwell.storage import codec, protocol, rows, sqlite_traces
 from dwell.storage.failures import told
 from dwell.storage.instants import bound_micros, micros
 from dwell.storage.pepper import user_mark
 from dwell.storage.protocol import Answer, EventState, Outcome, PairStatistics, Quarantined, SignalStatus, chunks
+from dwell.storage.rows import applied_changes, trace_rows
 from dwell.storage.schema import SEQ_BITS
 from dwell.storage.sqlite_reader import SqliteReader, Tenant, json_text
 
@@ -35,6 +36,7 @@ _MOST_CACHED: Final = 20_000  # events remembered within one transaction: an imp
 _EVENT_COLUMNS: Final = "id, tenant, event_id, served_at, user, is_shown, shown, body"
 _SIGNAL_COLUMNS: Final = "tenant, event, dedupe, digest, name, doc, value, at, received_at, idempotency_key"
 _ORPHAN_COLUMNS: Final = "tenant, event_id, dedupe, digest, name, doc, value, at, received_at, idempotency_key"
+_CHANGE_COLUMNS: Final = "id, tenant, body"
 _STATISTICS_COLUMNS: Final = "tenant, query_hash, segment, doc, n, exposure, credit, users, at"
 
 _OPEN_OUTCOMES: Final = """
@@ -90,6 +92,7 @@ class _Savepoint:
 
     n_events: int
     n_signals: int
+    n_changes: int
     tenant: Tenant
     is_in_file: bool = False
 
@@ -110,13 +113,15 @@ class SqliteTransaction(SqliteReader):
                 "INSERT INTO tenants (tenant, n) SELECT ?, coalesce(max(n) + 1, 0) FROM tenants", (name,)
             )
             super().__init__(connection, where, name)
-        self._counters_in_file = (self._tenant.last_seq, self._tenant.epoch)
+        self._counters_in_file = _counters(self._tenant)
         self._is_lost = False
         self._savepoints: list[_Savepoint] = []
         self._events: list[tuple[Any, ...]] = []
         self._signals: list[tuple[Any, ...]] = []
+        self._changes: list[tuple[Any, ...]] = []
         self._n_events_gone = 0  # events written to the file so far; positions in `_Savepoint` count from the start
         self._n_signals_gone = 0
+        self._n_changes_gone = 0
         self._states: dict[str, EventState | None] = {}
         self._event_ids: dict[int, str] = {}
         self._known_signals: dict[int, dict[str, str]] = {}
@@ -144,7 +149,7 @@ class SqliteTransaction(SqliteReader):
         return self._connection
 
     def _query(self, sql: str, bindings: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        if self._events or self._signals:
+        if self._events or self._signals or self._changes:
             self._write_held_back()
         return self._execute(sql, bindings)
 
@@ -164,28 +169,37 @@ class SqliteTransaction(SqliteReader):
     def _write_held_back(self) -> None:
         for depth, savepoint in enumerate(self._savepoints):
             if not savepoint.is_in_file:
-                self._insert_up_to(savepoint.n_events, savepoint.n_signals)
+                self._insert_up_to(savepoint.n_events, savepoint.n_signals, savepoint.n_changes)
                 self._execute(f"SAVEPOINT level_{depth}")
                 savepoint.is_in_file = True
-        self._insert_up_to(self._n_events_gone + len(self._events), self._n_signals_gone + len(self._signals))
+        self._insert_up_to(*self._positions())
 
-    def _insert_up_to(self, n_events: int, n_signals: int) -> None:
+    def _positions(self) -> tuple[int, int, int]:
+        return (
+            self._n_events_gone + len(self._events),
+            self._n_signals_gone + len(self._signals),
+            self._n_changes_gone + len(self._changes),
+        )
+
+    def _insert_up_to(self, n_events: int, n_signals: int, n_changes: int) -> None:
         events, self._events = _split(self._events, n_events - self._n_events_gone)
         signals, self._signals = _split(self._signals, n_signals - self._n_signals_gone)
+        changes, self._changes = _split(self._changes, n_changes - self._n_changes_gone)
         if events:
             self._write_many(f"INSERT INTO events ({_EVENT_COLUMNS}) ", events)
             self._execute(_OPEN_OUTCOMES, (events[0][0], events[-1][0]))
         if signals:
             self._write_many(f"INSERT INTO signals ({_SIGNAL_COLUMNS}) ", signals)
+        if changes:
+            self._write_many(f"INSERT INTO trace_changes ({_CHANGE_COLUMNS}) ", changes)
         self._n_events_gone += len(events)
         self._n_signals_gone += len(signals)
+        self._n_changes_gone += len(changes)
 
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
         """Undo what was written inside the context if it is left by an exception."""
-        savepoint = _Savepoint(
-            self._n_events_gone + len(self._events), self._n_signals_gone + len(self._signals), self._tenant
-        )
+        savepoint = _Savepoint(*self._positions(), self._tenant)
         self._savepoints.append(savepoint)
         try:
             yield
@@ -203,10 +217,12 @@ class SqliteTransaction(SqliteReader):
         if not savepoint.is_in_file:
             del self._events[savepoint.n_events - self._n_events_gone :]
             del self._signals[savepoint.n_signals - self._n_signals_gone :]
+            del self._changes[savepoint.n_changes - self._n_changes_gone :]
             return
         # What stood before it was written when SQLite was told of it: all that is held back came later
         self._events.clear()
         self._signals.clear()
+        self._changes.clear()
         if not self._is_lost:
             name = f"level_{len(self._savepoints)}"
             self._execute(f"ROLLBACK TO {name}")
@@ -220,9 +236,12 @@ class SqliteTransaction(SqliteReader):
         """
         self._alive()
         self._write_held_back()
-        counters = (self._tenant.last_seq, self._tenant.epoch)
+        counters = _counters(self._tenant)
         if counters != self._counters_in_file:
-            self._write("UPDATE tenants SET last_seq = ?, epoch = ? WHERE tenant = ?", (*counters, self._tenant.name))
+            self._write(
+                "UPDATE tenants SET last_seq = ?, epoch = ?, last_trace_change = ? WHERE tenant = ?",
+                (*counters, self._tenant.name),
+            )
 
     # ------------------------------------------------------------ what is known of events
 
@@ -502,6 +521,31 @@ class SqliteTransaction(SqliteReader):
                 found[row[0], row[1], row[2]] = rows.StatisticsRow(*row[3:])
         return found
 
+    # ------------------------------------------------------------ traces
+
+    def add_trace_change(self, body: bytes) -> int:
+        """Append a change that is not in the packed rows yet; return its n."""
+        kept = rows.trace_body(body, "body")
+        n = self._tenant.last_trace_change + 1
+        self._tenant = self._tenant._replace(last_trace_change=n)
+        self._changes.append((self._tenant.low + n, sqlite_traces.number(self._tenant.low), kept))
+        if len(self._changes) >= _SIZES[0]:
+            self._write_held_back()
+        return n
+
+    def put_traces(
+        self, rows: Sequence[tuple[str, bytes, int | None]], *, removed: Sequence[str] = (), applied: int = 0
+    ) -> None:
+        """Replace or add packed rows, remove others, and drop the changes that are in them now."""
+        given, up_to = trace_rows(rows), applied_changes(applied)
+        self._write_held_back()
+        sqlite_traces.put(self._execute, self._write_many, self._tenant.low, given, removed=removed, applied=up_to)
+
+    def drop_traces(self) -> None:
+        """Remove all packed rows and all changes of this tenant."""
+        self._write_held_back()
+        sqlite_traces.drop(self._execute, self._tenant.low)
+
     # ------------------------------------------------------------ params and ledger
 
     def add_params(self, params: Params) -> None:
@@ -527,6 +571,10 @@ class SqliteTransaction(SqliteReader):
             SELECT ?1, coalesce(max(n), 0) + 1, ?2 FROM decisions WHERE tenant = ?1""",
             (self._tenant.name, codec.encode_decision(decision)),
         )
+
+
+def _counters(tenant: Tenant) -> tuple[int, int, int]:
+    return (tenant.last_seq, tenant.epoch, tenant.last_trace_change)
 
 
 def _split(many: list[tuple[Any, ...]], n: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:

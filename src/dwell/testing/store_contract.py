@@ -31,13 +31,14 @@ from dwell.testing.store_samples import (
     sample_signal,
     true,
 )
+from dwell.testing.store_traces import TraceContract
 
 __all__ = ["StoreContract"]
 
 _BESIDE: Final[tuple[Role, ...]] = ("admin", "reader")
 
 
-class StoreContract(EventContract, FactContract):
+class StoreContract(EventContract, FactContract, TraceContract):
     """Every sentence of `dwell.storage.protocol`, as tests for pytest.
 
     Derive a class whose name begins with Test and give it `open_store`.

@@ -6,7 +6,7 @@ import apsw
 import pytest
 
 from dwell.errors import SchemaVersionError
-from dwell.storage import migrations, open_store
+from dwell.storage import Answer, migrations, open_store
 from dwell.storage.schema import APPLICATION_ID, SCHEMA, VERSION
 from dwell.testing.store_samples import sample_impression, sample_signal
 
@@ -36,16 +36,21 @@ CREATE TABLE tenants (
 """
 
 
+V3_TENANTS = V2_TENANTS.replace(
+    "live_version INTEGER", "live_version INTEGER, epoch INTEGER NOT NULL DEFAULT 0 CHECK (epoch >= 0)"
+)
+SINCE = {"answers": 4, "traces": 5, "trace_changes": 5}  # tables that were not there from the first
+
+
 def old_schema(version: int) -> str:
     """Return the tables of an older version: those of today but for the ones that changed since."""
     today = SCHEMA[SCHEMA.index("CREATE TABLE settings") :]
     if version == 1:
         start, end = today.index("CREATE TABLE outcomes"), today.index("CREATE TABLE signals")
         today = today[:start] + V1_OUTCOMES + today[end:]
-    start = today.index("CREATE TABLE answers")  # since 4
+    start = today.index("CREATE TABLE traces" if version >= SINCE["answers"] else "CREATE TABLE answers")
     today = today[:start] + today[today.index("CREATE TABLE deletion_permit") :]
-    tenants = SCHEMA[SCHEMA.index("CREATE TABLE tenants") : SCHEMA.index("CREATE TABLE settings")]
-    return (V2_TENANTS if version <= 2 else tenants) + today
+    return (V2_TENANTS if version <= 2 else V3_TENANTS) + today
 
 
 def old_file(path: Path, version: int = 1) -> None:
@@ -58,6 +63,7 @@ def old_file(path: Path, version: int = 1) -> None:
             tx.add_signal(seq, sample_signal(f"e{i}"))
         tx.evict([4])
         tx.put_setting("k", b"v")
+        tx.put_answer(Answer("key", b"d", b"body", 3.0))
     store.close()
     old = apsw.Connection(str(path))
     old.execute(old_schema(version))
@@ -65,7 +71,7 @@ def old_file(path: Path, version: int = 1) -> None:
     for (table,) in old.execute(
         "SELECT name FROM today.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
     ).fetchall():
-        if table == "answers":
+        if SINCE.get(table, 1) > version:
             continue
         columns = ", ".join(row[0] for row in old.execute("SELECT name FROM pragma_table_info(?, 'main')", (table,)))
         old.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM today.{table}")
@@ -100,6 +106,11 @@ def test_an_older_file_keeps_everything(tmp_path: Path, version: int) -> None:
         assert [found.event_id for found in tx.impressions([1, 5])] == ["e0", "e4"]
         assert tx.signals([2])[2] == [sample_signal("e1")]
         assert tx.setting("k") == b"v"
+        assert (tx.answer("key") is not None) == (version >= SINCE["answers"])
+        assert (list(tx.traces()), tx.trace_changes()) == ([], [])
+        assert tx.add_trace_change(b"one") == 1
+        tx.put_traces([("a", b"packed", 7)])
+        assert (list(tx.traces()), tx.forgettable(7, limit=1)) == ([("a", b"packed")], [("a", 7)])
         before = 0 if version <= 2 else 1  # since 3 it is counted
         assert tx.epoch() == before
         assert tx.evict([1]) == 1

@@ -13,6 +13,7 @@ from dwell.records import checks
 
 __all__ = [
     "asked_ids",
+    "checked_ids",
     "exposures_of",
     "hybrid_setting",
     "item_ids",
@@ -58,14 +59,20 @@ def item_ids(items: object, known: Container[str] = ()) -> Sequence[str]:
 def asked_ids(items: object) -> Sequence[str] | None:
     """Return the ids of items that are asked for, repeats and none of them allowed; None for all.
 
+    What a list holds is looked at when it is not found: a thousand ids are asked for per search, and most are known.
+
+    Raises:
+        RecordError: They are no list.
+    """
+    return items if items is None or isinstance(items, list | tuple) else _ids(items, ())
+
+
+def checked_ids(items: object) -> Sequence[str]:
+    """Return the ids of items, each looked at.
+
     Raises:
         RecordError: They are no list of ids.
     """
-    if items is None:
-        return None
-    # an id that no event can have is one that is not known: a thousand of them are asked for per search
-    if isinstance(items, list | tuple) and set(map(type, items)) <= {str}:
-        return items
     return _ids(items, ())
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from dwell.activation import arguments
 from dwell.activation.instants import US_PER_S
 from dwell.activation.petrov import hybrid_base_level
 from dwell.errors import RecordError
@@ -70,7 +71,7 @@ class ExactHistories:
 
     def masses(self, items: Sequence[str] | None, now_us: int | IntArray, decay: float) -> FloatArray:
         """Return P and E, (n, 2), by the power law itself; 0 without events."""
-        chosen = self.items() if items is None else items
+        chosen = self.items() if items is None else arguments.checked_ids(items)
         found = np.zeros((len(chosen), 2))
         instants_us = np.broadcast_to(np.asarray(now_us, dtype=np.int64), (len(chosen),)).tolist()
         for place, (item, at_us) in enumerate(zip(chosen, instants_us, strict=True)):
@@ -171,7 +172,7 @@ class LatestAccesses:
 
     def masses(self, items: Sequence[str] | None, now_us: int | IntArray, decay: float) -> FloatArray:
         """Return P by the hybrid formula and 0 for E, (n, 2)."""
-        chosen = self.items() if items is None else items
+        chosen = self.items() if items is None else arguments.checked_ids(items)
         found = np.zeros((len(chosen), 2))
         instants_us = np.broadcast_to(np.asarray(now_us, dtype=np.int64), (len(chosen),)).tolist()
         for place, (item, at_us) in enumerate(zip(chosen, instants_us, strict=True)):

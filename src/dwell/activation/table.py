@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from dwell.activation import arguments
 from dwell.activation.instants import MAX_US
 from dwell.activation.ladder import Ladder
 from dwell.activation.traces import ROUNDING, factors
@@ -114,10 +115,10 @@ class TraceTable:
         if len(items) > 1 and len(set(items)) < len(items):
             self._add_repeated(rows, np.broadcast_to(np.asarray(at_us, dtype=np.int64), rows.shape), amounts)
             return
-        elapsed = at_us - self._last_us[rows]
+        elapsed = at_us - self._last_us.take(rows)
         # an event of before the row's instant: it is the event that has decayed
         newest = elapsed if np.minimum.reduce(elapsed) >= 0 else np.maximum(elapsed, 0)
-        traces = self._traces[rows]
+        traces = self._traces.take(rows, axis=0)
         traces *= np.exp(np.maximum(newest[:, None] * self._slopes, _LEAST_EXPONENT))[:, None, :]
         if newest is elapsed:
             traces += amounts[:, :, None]
@@ -215,7 +216,7 @@ class TraceTable:
         chosen = self.items() if items is None else items
         rows = self._known_rows(chosen)
         found = np.empty((rows.size, N_CHANNELS))
-        self._weigh(self._traces[rows], now_us - self._last_us[rows], weights, found)
+        self._weigh(self._traces.take(rows, axis=0), now_us - self._last_us.take(rows), weights, found)
         if rows.size and np.minimum.reduce(rows) < 0:
             found[rows < 0] = 0.0
         return found
@@ -237,8 +238,9 @@ class TraceTable:
         try:
             # one call for all where there are several: a quarter of the time of one by one
             found = itemgetter(*items)(self._row_of) if len(items) > 1 else [self._row_of[item] for item in items]
-        except KeyError:
-            found = [self._row_of.get(item, -1) for item in items]
+        except (KeyError, TypeError):
+            # an id that is not known, or no id at all: only now is it worth a look
+            found = [self._row_of.get(item, -1) for item in arguments.checked_ids(items)]
         return np.array(found, dtype=np.int64)
 
     def _scanned(self, now_us: int, weights: FloatArray) -> FloatArray:

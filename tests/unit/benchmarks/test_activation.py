@@ -30,3 +30,8 @@ def test_the_scan_has_a_bar_for_a_million_items_only() -> None:
     seconds = {activation.SCAN: np.full(9, 0.1)}
     assert "met" in activation.table(seconds, 1_000_000)[-1]
     assert "met" not in activation.table(seconds, 100_000)[-1]
+
+
+def test_a_row_with_its_overhead_is_within_its_bar() -> None:
+    assert activation.LADDER_12.size * 16 < activation.bytes_kept(2_000, activation.LADDER_12) <= activation.BYTES_BAR
+    assert activation.bytes_kept(2_000, activation.LADDER_14) <= activation.BYTES_BAR_14

@@ -65,8 +65,7 @@ def filled(n_items: int) -> tuple[Activation, list[str]]:
     memory, items = Activation(), [f"item-{number}" for number in range(n_items)]
     for _ in range(2):
         at = NOW_US - 2 * DAY_US - rng.integers(0, 700 * DAY_US, n_items)
-        # the table in one call: a million events one by one take a minute
-        memory._reading.kept.add(items, at, np.column_stack([rng.random(n_items) < 0.2, np.ones(n_items)]))  # noqa: SLF001
+        memory.load_history(items, at, (rng.random(n_items) < 0.2).astype(np.float64), np.ones(n_items))
     return memory, items
 
 

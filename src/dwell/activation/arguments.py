@@ -6,15 +6,18 @@ from collections.abc import Container, Sequence
 
 import numpy as np
 
+from dwell.activation.instants import MAX_US
 from dwell.activation.ladder import MAX_DECAY, MIN_DECAY, Ladder
 from dwell.activation.rewarded import Prior
 from dwell.errors import ConfigError, RecordError
 from dwell.records import checks
+from dwell.records.arrays import FloatArray, IntArray
 
 __all__ = [
     "asked_ids",
     "checked_ids",
     "exposures_of",
+    "history_of",
     "hybrid_setting",
     "item_ids",
     "known_channel",
@@ -143,6 +146,41 @@ def threshold(value: object) -> float:
             value=value,
             hint="Nats, ages in seconds: one access a year ago is -8.6 at d = 0.5.",
         ) from error
+
+
+def history_of(
+    items: object, at_us: object, rewards: object, exposures: object
+) -> tuple[Sequence[str], IntArray, FloatArray]:
+    """Return the columns of many events: ids, instants (n,) and amounts (n, 2).
+
+    Raises:
+        RecordError: Shapes differ, or a value is out of its range.
+    """
+    ids = checked_ids(items)
+    instants = np.asarray(at_us)
+    is_instant = instants.dtype.kind in "iu" and instants.shape == (len(ids),)
+    if not is_instant or (instants < 0).any() or (instants > MAX_US).any():
+        raise RecordError(
+            f"{len(ids)} instants in microseconds UTC are due, one per item",
+            code="timestamp",
+            field="at_us",
+            value=at_us,
+            hint="Pass an int64 array.",
+        )
+    columns = []
+    for field, column, most in (("rewards", rewards, 1.0), ("exposures", exposures, np.inf)):
+        values = np.asarray(column)
+        is_numbers = values.dtype.kind in "fiu" and values.shape == instants.shape and np.isfinite(values).all()
+        if not is_numbers or (values < 0.0).any() or (values > most).any():
+            raise RecordError(
+                f"{len(ids)} finite numbers are due, each at least 0" + (" and at most 1" if most == 1.0 else ""),
+                code="range",
+                field=field,
+                value=column,
+                hint="Negative feedback is exposure.",
+            )
+        columns.append(values.astype(np.float64))
+    return ids, instants.astype(np.int64), np.column_stack(columns)
 
 
 def known_channel(channel: object) -> None:

@@ -182,16 +182,22 @@ class Activation:
         Raises:
             RecordError: An id, an instant or an exposure is malformed, or an item stands twice.
         """
-        ids = arguments.item_ids(items, self._reading.kept.known)
-        at_us = as_us(at, "at")
-        checks.event_id(event_id)
-        arguments.session_of(session, self.meaning)
+        ids, at_us = self._checked(items, at, event_id, session)
         shown = arguments.exposures_of(ids, exposures)
         with self._lock:
             status, found = self._served(event_id, self._not_after(at_us, now), session, shown)
             apply_increments(self._reading.kept, found)
             self._journal.trim()
         return status
+
+    def _checked(
+        self, items: Sequence[str], at: Instant, event_id: str | None, session: str | None
+    ) -> tuple[Sequence[str], int]:
+        ids = arguments.item_ids(items, self._reading.kept.known)
+        if event_id is not None:
+            checks.event_id(event_id)
+        arguments.session_of(session, self.meaning)
+        return ids, as_us(at, "at")
 
     def _served(
         self, event_id: str, at_us: int, session: str | None, shown: dict[str, float]
@@ -244,25 +250,19 @@ class Activation:
     ) -> ServeStatus:
         """Record that items were used: an exposure with the whole reward; ACT-R's access.
 
-        Args:
-            items: Different ids.
-            at: When.
-            event_id: Identity, for `retract` and against doubles; without one the access is final at once.
-            session: As in `serve`; only with an event id.
-            now: As in `serve`.
+        Without an event id, which `retract` needs and which guards against doubles, it is final at once and of no
+        session. The other arguments are those of `serve`.
 
         Raises:
             RecordError: As `serve`.
         """
-        ids = arguments.item_ids(items)
-        at_us = as_us(at, "at")
         if event_id is None:
             arguments.no_session(session)
+        ids, at_us = self._checked(items, at, event_id, session)
+        if event_id is None:
             with self._lock:
                 self._reading.kept.add(ids, self._not_after(at_us, now), np.ones((len(ids), 2)))
             return "taken"
-        checks.event_id(event_id)
-        arguments.session_of(session, self.meaning)
         with self._lock:
             status, found = self._served(event_id, self._not_after(at_us, now), session, dict.fromkeys(ids, 1.0))
             if status == "taken":
@@ -320,23 +320,14 @@ class Activation:
     ) -> ServeStatus:
         """Reopen an event whose increments are in the sums already, after `load`: nothing is added.
 
-        Give every event of a session: which of them count is decided by the same rule as when they were added.
-
-        Args:
-            items: As in `serve`.
-            at: As in `serve`.
-            event_id: As in `serve`.
-            session: As in `serve`.
-            exposures: As in `serve`.
-            feedback: {item: reward} that the sums hold.
+        Give every event of a session: the rule decides which of them count, as when they were added. Arguments are those
+        of `serve`, and {item: reward}, as the sums hold it.
 
         Raises:
             RecordError: As `serve` and `feedback`.
         """
-        shown = arguments.exposures_of(arguments.item_ids(items), exposures)
-        at_us = as_us(at, "at")
-        checks.event_id(event_id)
-        arguments.session_of(session, self.meaning)
+        ids, at_us = self._checked(items, at, event_id, session)
+        shown = arguments.exposures_of(ids, exposures)
         said = {item: checks.within(value, f"feedback[{item}]", -1.0, 1.0) for item, value in (feedback or {}).items()}
         with self._lock:
             status, _ = self._served(event_id, at_us, session, shown)
@@ -345,6 +336,23 @@ class Activation:
                     self._journal.feedback(event_id, item, "reward", value)
             self._journal.trim()
         return status
+
+    def load_history(self, items: Sequence[str], at_us: IntArray, rewards: FloatArray, exposures: FloatArray) -> None:
+        """Add events that can not change any more, in one call and in any order: a rebuild from a log.
+
+        Args:
+            items: (n,) ids, repeats allowed; which events count is the caller's business: see `counted`.
+            at_us: (n,) int64 instants of the serves, microseconds UTC.
+            rewards: (n,) in [0, 1].
+            exposures: (n,) >= 0, what was shown and negative feedback.
+
+        Raises:
+            RecordError: Shapes differ, or a value is out of its range.
+        """
+        ids, instants, amounts = arguments.history_of(items, at_us, rewards, exposures)
+        with self._lock:
+            if ids:
+                self._reading.kept.add(ids, instants, amounts)
 
     def _not_after(self, at_us: int, now: Instant | None) -> int:
         now_us = at_us if now is None else as_us(now, "now")
@@ -374,10 +382,7 @@ class Activation:
     ) -> FloatArray:
         """Return B = ln of one channel's mass, (n,) nats, ages in seconds; -inf where there is none.
 
-        Args:
-            items: As in `masses`.
-            now: As in `masses`.
-            channel: Which.
+        Arguments are those of `masses`, and which channel.
 
         Raises:
             RecordError: As `masses`, or there is no such channel.
@@ -409,10 +414,7 @@ class Activation:
     def bounded(self, items: Sequence[str] | None, now: Instant, *, limit: float) -> Bounded:
         """Return A within `limit` nats of a new item's, and what was held back: what is added to another score.
 
-        Args:
-            items: As in `masses`.
-            now: As in `masses`.
-            limit: C, nats, > 0.
+        Arguments are those of `masses`, and C in nats, > 0.
 
         Raises:
             RecordError: As `masses`; the limit is not above 0.
@@ -424,11 +426,7 @@ class Activation:
     ) -> FloatArray:
         """Return ln of one draw of each item's reward per exposure, (n,): what Thompson sampling ranks by.
 
-        Args:
-            items: As in `masses`.
-            now: As in `masses`.
-            rng: Source of the draw.
-            law: As in `rewarded.drawn_activation`.
+        Arguments are those of `masses`, the source of the draw, and the law of `rewarded.drawn_activation`.
 
         Raises:
             RecordError: As `masses`; law "beta" where an item has more reward than exposure.

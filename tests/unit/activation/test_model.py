@@ -239,6 +239,22 @@ def test_rows_hold_everything_but_open_events() -> None:
         Activation(ladder=LADDER_14).load(rows.items())
 
 
+@pytest.mark.parametrize("meaning", ["traces", "exact"])
+def test_a_history_in_one_call_is_its_events_one_by_one(meaning: Any) -> None:
+    rng = np.random.default_rng(8)
+    items = [f"item-{i}" for i in rng.integers(0, 6, 80)]
+    at, rewards, exposures = T - rng.integers(0, 90 * DAY, 80), rng.random(80), 1.0 + rng.random(80)
+    at_once, one_by_one = Activation(meaning=meaning), Activation(meaning=meaning)
+    at_once.load_history(items, at, rewards, exposures)
+    at_once.load_history([], np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
+    for number, (item, instant) in enumerate(zip(items, at.tolist(), strict=True)):
+        one_by_one.serve([item], instant, event_id=f"e{number}")
+        one_by_one.feedback(f"e{number}", item, rewards[number])
+        one_by_one.feedback(f"e{number}", item, 1.0 - exposures[number], feedback_id="against")
+    names = sorted(set(items))
+    assert at_once.masses(names, T) == pytest.approx(one_by_one.masses(names, T), rel=1e-11)
+
+
 def test_what_is_forgotten_is_told_to_the_store() -> None:
     memory = Activation()
     memory.access(["a", "b"], T)
@@ -350,6 +366,12 @@ def test_the_exact_meaning_knows_rewards_retraction_and_merging(meaning: Any) ->
         (lambda m: m.set_decay(0.05), "decay"),
         (lambda m: m.set_decay(1.0), "decay"),
         (lambda m: m.bounded(["a"], T, limit=0.0), "limit"),
+        (lambda m: m.load_history(["a"], np.array([1.5]), np.ones(1), np.ones(1)), "at_us"),
+        (lambda m: m.load_history(["a"], np.array([-1]), np.ones(1), np.ones(1)), "at_us"),
+        (lambda m: m.load_history(["a"], np.array([T]), np.full(1, 1.5), np.ones(1)), "rewards"),
+        (lambda m: m.load_history(["a"], np.array([T]), np.ones(2), np.ones(1)), "rewards"),
+        (lambda m: m.load_history(["a"], np.array([T]), np.ones(1), np.full(1, np.nan)), "exposures"),
+        (lambda m: m.load_history(["a", None], np.array([T, T]), np.ones(2), np.ones(2)), "items[1]"),
         (lambda m: m.rows(["unknown"]), "items[0]"),
         (lambda m: m.load([("a", b"short")]), "a"),
         (lambda m: m.load([("a", b"\xff" * 209)]), "a"),

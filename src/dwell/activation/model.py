@@ -320,8 +320,8 @@ class Activation:
     ) -> ServeStatus:
         """Reopen an event whose increments are in the sums already, after `load`: nothing is added.
 
-        Give every event of a session: the rule decides which of them count, as when they were added. Arguments are those
-        of `serve`, and {item: reward}, as the sums hold it.
+        Give every event of a session: the rule decides which of them count, as before. The arguments are those of
+        `serve`, and {item: reward}, as the sums hold it.
 
         Raises:
             RecordError: As `serve` and `feedback`.

@@ -202,6 +202,19 @@ def test_the_date_of_forgetting_is_where_base_level_crosses_the_threshold() -> N
     assert memory.explain("pinned", T, threshold=-7.0).forget_us is None
 
 
+def test_the_date_on_which_activation_falls_is_its_first_fall() -> None:
+    memory = Activation()
+    memory.serve(["used", "unused"], T, event_id="e1")
+    memory.feedback("e1", "used", 1.0)
+    high, low = memory.scores(["used", "unused"], T)
+    used, unused = memory.forget_date(["used", "unused"], -1.0, of="activation").tolist()
+    assert high > -1.0 > low
+    assert memory.scores(["used"], used)[0] < -1.0 <= memory.scores(["used"], used - 1)[0]
+    assert unused == T  # below from its event on, although it rises again as its exposure is forgotten
+    assert memory.scores(["unused"], T + 900 * DAY)[0] > low
+    assert memory.forget_date(["used"], -3.0, of="activation").tolist() == [NEVER_US]  # the prior stays above
+
+
 def test_a_pin_has_a_floor_and_survives_the_rows() -> None:
     memory = Activation()
     memory.serve(["a", "b"], T, event_id="e1")

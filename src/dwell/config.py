@@ -23,7 +23,10 @@ from dwell.records import checks
 from dwell.reward.presets import custom, resolve_rewards
 
 __all__ = [
+    "LEARNERS",
     "MIN_TEMPERATURE",
+    "NEVER_FORGET_NATS",
+    "ActivationSettings",
     "Config",
     "ReplaySettings",
     "ServeSettings",
@@ -40,6 +43,8 @@ EmbeddingKind = Literal["none", "float16", "float32"]
 MIN_TEMPERATURE: Final = (
     1e-6  # there odds of a thousandth of a standard deviation are exp(1000): float64 ends at exp(709)
 )
+LEARNERS: Final = ("replay", "activation", "both")
+NEVER_FORGET_NATS: Final = -1_000.0  # a base level that no history reaches in the age of the universe
 _ORIGIN: Final = re.compile(r"https?://[^/\s?#@]+")
 
 
@@ -150,6 +155,7 @@ class StoreSettings:
         attribution_window_s: How long reactions are waited for.
         late_window_s: How long after the close a reaction still counts.
         capacity: Closed events kept for learning and judging.
+        learner: "replay", "activation" or "both".
         max_results: Served documents that are learned from.
         max_candidates: Documents whose features are kept per event.
         canary_share: Share of users who are served the proposal in mode "canary".
@@ -173,6 +179,7 @@ class StoreSettings:
     attribution_window_s: float = 1800.0
     late_window_s: float = 604_800.0
     capacity: int = 100_000
+    learner: str = "replay"
     max_results: int = 20
     max_candidates: int = 64
     canary_share: float = 0.05
@@ -185,6 +192,7 @@ class StoreSettings:
     def __post_init__(self) -> None:
         _choice("store.mode", self.mode, ("log-only", "shadow", "canary", "live"))
         _choice("store.durability", self.durability, ("full", "relaxed"))
+        _choice("store.learner", self.learner, LEARNERS)
         _check("store.temperature", self.temperature, 0.0, 100.0)
         if 0.0 < self.temperature < MIN_TEMPERATURE:
             raise ConfigError(
@@ -232,6 +240,42 @@ class StoreSettings:
             found["rewards"] = custom(signals, default_reward=self.default_reward)
         found["retention_s"] = self.retention_s or None
         return {**found, "features": list(self.features) or None, "weights": dict(self.weights) or None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivationSettings:
+    """How activation is kept, where `learner` is "activation" or "both".
+
+    Attributes:
+        decay: d in [0.1, 0.9]: how fast an event's worth falls; may be changed at any time, for the past too.
+        n_rates: 12 or 14 exponentials: base level within 0.014 or 0.005 nats. Another number needs a rebuild.
+        session_cap: Most events that count per item, user and window, >= 1.
+        session_window_s: Length of such a window, > 0.
+        base_rate: Reward per exposure that is believed of an item nobody has seen, in (0, 1).
+        prior_exposures: How many exposures of an hour ago that belief is worth, > 0.
+        limit_nats: How far activation may lift or lower an item beside one that nobody has seen, > 0.
+        forget_below_nats: Base level below which an item may be forgotten, ages in seconds; the default is never.
+    """
+
+    decay: float = 0.5  # ACT-R's; facts of its literature, not ours
+    n_rates: int = 12
+    session_cap: int = 3  # a choice: who comes back to an item twice in a day still says something
+    session_window_s: float = 86_400.0
+    base_rate: float = 0.1  # a guess: clicks per shown document of ten
+    prior_exposures: float = 1.0
+    limit_nats: float = 6.0  # twice what separates a day from a year at d = 0.5
+    forget_below_nats: float = NEVER_FORGET_NATS
+
+    def __post_init__(self) -> None:
+        _check("activation.decay", self.decay, 0.1, 0.9)
+        if self.n_rates not in {12, 14}:
+            raise ConfigError("rates are 12 or 14", field="activation.n_rates", value=self.n_rates, hint="Use 12.")
+        _whole("activation.session_cap", self.session_cap, 1, 1_000_000)
+        _check("activation.session_window_s", self.session_window_s, 1.0, 1e9)
+        _check("activation.base_rate", self.base_rate, 1e-6, 1.0 - 1e-6)
+        _check("activation.prior_exposures", self.prior_exposures, 1e-6, 1e9)
+        _check("activation.limit_nats", self.limit_nats, 0.01, 100.0)
+        _check("activation.forget_below_nats", self.forget_below_nats, NEVER_FORGET_NATS, 100.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,6 +357,7 @@ class Config:
         training: How much one call does.
         store: What is served, for `dwell serve`.
         serve: How it is served.
+        activation: How activation is kept.
     """
 
     gate: GateSettings = field(default_factory=GateSettings)
@@ -321,6 +366,7 @@ class Config:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)
+    activation: ActivationSettings = field(default_factory=ActivationSettings)
 
 
 class Setting(NamedTuple):
@@ -442,7 +488,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _section(section: str, given: object, overrides: Mapping[str, Any]) -> Any:  # noqa: ANN401 - one of six classes
+def _section(section: str, given: object, overrides: Mapping[str, Any]) -> Any:  # noqa: ANN401 - one of seven classes
     types: dict[str, type[Any]] = {
         "store": StoreSettings,
         "serve": ServeSettings,
@@ -450,6 +496,7 @@ def _section(section: str, given: object, overrides: Mapping[str, Any]) -> Any: 
         "learner": LearnerSettings,
         "replay": ReplaySettings,
         "training": TrainingSettings,
+        "activation": ActivationSettings,
     }
     cls = types[section]
     if isinstance(given, cls):

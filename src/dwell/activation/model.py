@@ -355,11 +355,9 @@ class Activation:
                 self._reading.kept.add(ids, instants, amounts)
 
     def _not_after(self, at_us: int, now: Instant | None) -> int:
-        now_us = at_us if now is None else as_us(now, "now")
-        if at_us > now_us:
-            self._n_future += 1
-            return now_us
-        return at_us
+        latest = at_us if now is None else as_us(now, "now")
+        self._n_future += at_us > latest
+        return min(at_us, latest)
 
     # ---------------------------------------------------------------- reading
 
@@ -531,9 +529,8 @@ class Activation:
         Raises:
             RecordError: An id is malformed.
         """
-        ids = arguments.item_ids(items)
         with self._lock:
-            return self._reading.kept.remove(ids)
+            return self._reading.kept.remove(arguments.item_ids(items))
 
     def set_decay(self, decay: float) -> None:
         """Change d, for the past too: sums do not depend on it. Dates of forgetting are to be asked again.
@@ -582,15 +579,20 @@ class Activation:
         with self._lock:
             return table.load(rows)
 
-    def take_changes(self) -> Changes:
-        """Return packed rows of what changed since the last call, and what was forgotten: what a store writes behind.
+    def apply(self, increments: Sequence[Increment]) -> None:
+        """Add (item, microseconds UTC, reward, exposure) that a log worked out, past the open events."""
+        with self._lock:
+            apply_increments(self._reading.kept, increments)
+
+    def take_changes(self, *, everything: bool = False) -> Changes:
+        """Return packed rows of what changed since the last call, or of all, and what was forgotten, for a store.
 
         Raises:
             RecordError: The meaning is not "traces".
         """
         table = self._table()
         with self._lock:
-            return table.take_changes()
+            return table.take_changes(everything=everything)
 
     def _table(self) -> TraceTable:
         if not isinstance(self._reading.kept, TraceTable):

@@ -326,8 +326,10 @@ class TraceTable:
         self._dirty.difference_update(items)
         return len(some)
 
-    def take_changes(self) -> Changes:
-        """Return what is new, changed or removed since the last call, and begin anew."""
+    def take_changes(self, *, everything: bool = False) -> Changes:
+        """Return what is new, changed or removed since the last call, or all there is, and begin anew."""
+        if everything:
+            self._dirty.update(self._row_of)
         dirty, self._dirty = sorted(self._dirty), set()
         kept = [item for item in dirty if item in self._row_of]
         return Changes(list(self.rows(kept)), [item for item in dirty if item not in self._row_of])

@@ -6,18 +6,19 @@ norm 1 here, and steps and trust regions are measured on that sphere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
+from dwell.activation import FEATURES
 from dwell.learning.transform import fit_transform
 from dwell.records import Adjustment, LowRank, Params, RawScore, Transform
 from dwell.records.arrays import FloatArray
 
-__all__ = ["Space", "equal_weights", "space_for"]
+__all__ = ["Space", "equal_weights", "natural_columns", "space_for"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +128,11 @@ class Space:
         return Adjustment(weights, float(shift[n]) if self.raw_weights is not None else 0.0)
 
 
+def natural_columns(feature_names: Sequence[str]) -> list[int]:
+    """Return which features are taken in their own unit: activation, in nats."""
+    return [j for j, name in enumerate(feature_names) if name == FEATURES[0]]
+
+
 def space_for(live: Params, features: npt.NDArray[np.floating]) -> Space:
     """Return the space in which successors of the live params are learned.
 
@@ -143,7 +149,7 @@ def space_for(live: Params, features: npt.NDArray[np.floating]) -> Space:
         if raw is None:
             return Space(live.feature_names, transform)
         return Space(live.feature_names, transform, np.array(raw.weights), raw.mean, raw.sd)
-    transform = fit_transform(features)
+    transform = fit_transform(features, natural=natural_columns(live.feature_names))
     if live.origin != "given":
         return Space(live.feature_names, transform)
     scores = np.nan_to_num(np.asarray(features, dtype=np.float64)) @ live.vector
@@ -160,7 +166,8 @@ def _with_new_columns(live: Params, known: Transform, features: npt.NDArray[np.f
     ]
     if not waiting or not len(features):
         return known
-    fitted = fit_transform(features[:, waiting], kind=known.kind)
+    natural = natural_columns([live.feature_names[j] for j in waiting])
+    fitted = fit_transform(features[:, waiting], kind=known.kind, natural=natural)
     knots, levels = list(known.knots), list(known.levels)
     for at, j in enumerate(waiting):
         if fitted.knots[at].size > 1:
@@ -176,11 +183,14 @@ def _is_adjusted(params: Params, j: int) -> bool:
 
 
 def equal_weights(feature_names: tuple[str, ...], transform: Transform, *, parent: Params, created_at: float) -> Params:
-    """Return equal weights of norm 1 in standardised units: what is served when nobody gave a starting formula."""
-    n = len(feature_names)
+    """Return equal weights of norm 1 in standardised units: what is served when nobody gave a starting formula.
+
+    Activation has none: it says nothing before anybody reacted. Where there is nothing else, it orders by itself.
+    """
+    given = [name for name in feature_names if name not in FEATURES] or [FEATURES[0]]
     return Params(
         version=parent.version + 1,
-        weights=dict.fromkeys(feature_names, n**-0.5),
+        weights={name: len(given) ** -0.5 if name in given else 0.0 for name in feature_names},
         temperature=parent.temperature,
         transform=transform,
         origin="standardised",

@@ -7,6 +7,7 @@ scaled to unit variance there. For linear learning on heavy tails it was the mos
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = ["MAX_FITTING_ROWS", "N_KNOTS", "fit_transform", "normal_quantile"]
 
 N_KNOTS: Final = 64  # measured before the project on a heavy-tailed set: 64 knots from 1,000 rows
 MAX_FITTING_ROWS: Final = 1_000
+_NATURAL_RANGE: Final = 10.0  # nats: odds of 22,000
 _MIN_SD: Final = 1e-12  # a feature that does not vary in the fitting rows maps to 0 everywhere
 
 # Acklam's rational approximation of the inverse normal distribution function, relative error below 1.15e-9
@@ -71,12 +73,16 @@ def _fit_column(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     return knots, (levels - mapped.mean()) / sd
 
 
-def fit_transform(features: npt.NDArray[np.floating], *, kind: str = "gauss") -> Transform:
+def fit_transform(
+    features: npt.NDArray[np.floating], *, kind: str = "gauss", natural: Collection[int] = ()
+) -> Transform:
     """Return a frozen map fitted to these rows.
 
     Args:
         features: (n, f) raw values, n >= 1; NaN marks a missing value and is left out of the fit.
         kind: "gauss" (rank to normal) or "moments" (centre and scale, clipped at 5 standard deviations).
+        natural: Columns whose unit is taken as it is, within +-10: a quantity such as log odds, whose values of today
+            say nothing of its values of tomorrow.
 
     Raises:
         LearningError: No rows, infinite values, or an unknown kind.
@@ -91,9 +97,11 @@ def fit_transform(features: npt.NDArray[np.floating], *, kind: str = "gauss") ->
     if kind not in {"gauss", "moments"}:
         raise LearningError("unknown kind of transform", field="kind", value=kind, hint="Use 'gauss' or 'moments'.")
     knots, levels = [], []
-    for column in rows.T:
+    for j, column in enumerate(rows.T):
         seen = column[~np.isnan(column)]
-        if not seen.size:
+        if j in natural:
+            x = y = np.array([-_NATURAL_RANGE, _NATURAL_RANGE])
+        elif not seen.size:
             x, y = np.zeros(1), np.zeros(1)
         elif kind == "gauss":
             x, y = _fit_column(seen)

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from dwell.errors import RecordError, UnknownEventError
+from dwell.loop.activity import Watch
 from dwell.loop.state import LoopState
 from dwell.records import checks
 from dwell.storage import EventState, Transaction
@@ -40,7 +41,7 @@ def activate(state: LoopState, event_id: object, *, shown: object, now: float) -
     event = checks.event_id(event_id)
     told = None if shown is None else _rendered(shown)
 
-    def job(tx: Transaction) -> None:
+    def job(tx: Transaction, watch: Watch | None) -> None:
         found = tx.event(event)
         if found is None:
             raise UnknownEventError("no such event", field="event_id", value=event, hint="Activate what rank returned.")
@@ -56,9 +57,15 @@ def activate(state: LoopState, event_id: object, *, shown: object, now: float) -
                 value=rendered,
                 hint="Check the event id.",
             )
+        if watch is not None:
+            watch.expect(tx, found)
         tx.add_activation(found.seq, shown=rendered, is_altered=is_altered(found.shown, rendered), at=now)
+        shown = tx.event(event)
+        if watch is not None and shown is not None:
+            watch.served(shown)
+            watch.reacted(tx, shown)
 
-    state.write(job)
+    state.write_watched(job)
 
 
 def _rendered(shown: object) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from dwell.errors import DwellError, ForkedError, RecordError, StorageError
 from dwell.health import HealthReport, HealthSnapshot, report_health
 from dwell.learning.trees import TreeKind, TreeSettings
 from dwell.loop.activate import activate
+from dwell.loop.activity import flush
 from dwell.loop.challenge import Challenge, challenge
 from dwell.loop.experiences import read_experience
 from dwell.loop.export import export_experiences
@@ -28,6 +29,7 @@ from dwell.loop.ingest import (
     signals_of,
     submit_signals,
 )
+from dwell.loop.item_activation import ItemActivation
 from dwell.loop.keep import checkpoint, close_events, erase
 from dwell.loop.learn import train
 from dwell.loop.promote import evaluate, promote, rollback
@@ -438,6 +440,12 @@ class Loop:
         return pseudonym(self._state.identity.pepper, self._state.identity.tenant, checks.identifier(user, "user"))
 
     @property
+    def activation(self) -> ItemActivation | None:
+        """Activation of the items: explain, pin, forget; None where the store keeps none (`learner`)."""
+        activity = self._state.activity
+        return None if activity is None else ItemActivation(self._state, activity)
+
+    @property
     def feature_columns(self) -> tuple[str, ...]:
         """The registered features, in the order of the columns that `rank` takes in an array."""
         return self._state.caller_names
@@ -532,6 +540,10 @@ class Loop:
             self.history()
             with state.training, contextlib.suppress(StorageError):
                 checkpoint(state)
+            activity = state.activity
+            if activity is not None and activity.is_following and state.writer is not None:
+                with contextlib.suppress(StorageError):
+                    state.write(lambda tx: flush(activity, tx))
         except ForkedError:
             pass
         finally:

@@ -57,7 +57,7 @@ def open_loop(
         seed: Seeds the draws, with the store's secret.
         config: A `Config`, a mapping, or the path of a TOML file.
         strict: Whether `rank` raises on bad values.
-        learner: "replay".
+        learner: "replay", "activation", or "both"; a store that keeps activation does until its features are dropped.
         max_candidates: Documents whose features are kept per event.
         canary_share: Share of users who are served the proposal in mode "canary".
         holdout: Share of users whose events only judge.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from dwell.loop.activity import Watch
 from dwell.loop.close import Rules, reopen
 from dwell.records import Feedback, Impression, Signal
 from dwell.reward.lifecycle import credited_at, join_status
-from dwell.storage import SignalStatus, Transaction
+from dwell.storage import EventState, SignalStatus, Transaction
 from dwell.storage.protocol import MAX_ORPHANS, MAX_SIGNALS_PER_EVENT
 
 __all__ = ["ANSWERS_KEPT_S", "ORPHAN_WINDOW_S", "Joined", "join_all", "record_impression"]
@@ -24,6 +25,9 @@ _REFUSED: Final[dict[SignalStatus, str]] = {
     "too_many": f"too_many: an event keeps at most {MAX_SIGNALS_PER_EVENT} signals",
     "overloaded": f"overloaded: {MAX_ORPHANS} signals wait for events that are not known; try again",
 }
+
+
+_TAKEN: Final = frozenset({"joined", "late"})
 
 
 class Joined(NamedTuple):
@@ -42,19 +46,37 @@ class Joined(NamedTuple):
     is_future: bool = False
 
 
-def join_all(tx: Transaction, signals: Sequence[Signal], rules: Rules) -> list[Joined]:
+def join_all(tx: Transaction, signals: Sequence[Signal], rules: Rules, watch: Watch | None = None) -> list[Joined]:
     """Store checked signals where they belong and say what became of each.
 
     The reward of a closed event is computed once, from all of them: signal by signal the work would grow with the
     square of their number.
+
+    Args:
+        tx: Where they are stored.
+        signals: In the order given.
+        rules: How signals become reward.
+        watch: What is to be told of what changes for activation.
     """
+    if watch is not None:
+        for known in _known(tx, [signal.event_id for signal in signals]):
+            watch.expect(tx, known)
     joined = [_join(tx, signal, rules) for signal in signals]
+    if watch is not None:
+        taken = [s.event_id for s, one in zip(signals, joined, strict=True) if one.feedback.status in _TAKEN]
+        for changed in _known(tx, taken):
+            watch.reacted(tx, changed)
     wanted = {one.reopened: signal.event_id for one, signal in zip(joined, signals, strict=True) if one.reopened}
     for event_id in wanted.values():
         event = tx.event(event_id)
         if event is not None:
             reopen(tx, event, rules)
     return joined
+
+
+def _known(tx: Transaction, event_ids: Sequence[str]) -> list[EventState]:
+    found = (tx.event(event_id) for event_id in dict.fromkeys(event_ids))
+    return [event for event in found if event is not None]
 
 
 def _join(tx: Transaction, signal: Signal, rules: Rules) -> Joined:
@@ -92,14 +114,36 @@ def _not_new(status: SignalStatus) -> Feedback:
 
 
 def record_impression(
-    tx: Transaction, impression: Impression, rules: Rules, on_joined: Callable[[Joined], None]
+    tx: Transaction,
+    impression: Impression,
+    rules: Rules,
+    on_joined: Callable[[Joined], None],
+    watch: Watch | None = None,
 ) -> int | None:
     """Store an impression, join the signals that waited for it, return its seq; None where it is known already."""
     if tx.event(impression.event_id) is not None:
         return None
+    if watch is not None:
+        watch.expect(tx, _state_of(impression, 0))
     seq = tx.add_impression(impression)
+    if watch is not None:
+        watch.served(_state_of(impression, seq))
     orphans = tx.take_orphans(impression.event_id)
     in_time = [orphan for orphan in orphans if impression.served_at - orphan.received_at <= ORPHAN_WINDOW_S]
-    for joined in join_all(tx, in_time, rules):
+    for joined in join_all(tx, in_time, rules, watch):
         on_joined(joined)
     return seq
+
+
+def _state_of(impression: Impression, seq: int) -> EventState:
+    """Return what the log says of an event right after it was stored."""
+    return EventState(
+        seq=seq,
+        event_id=impression.event_id,
+        state="open" if impression.is_shown else "not_shown",
+        version=0,
+        served_at=impression.served_at,
+        closed_at=None,
+        user=impression.user,
+        shown=impression.served,
+    )

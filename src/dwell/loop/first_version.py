@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from dwell.errors import StorageError
-from dwell.learning.space import equal_weights
+from dwell.learning.space import equal_weights, natural_columns
 from dwell.learning.transform import MAX_FITTING_ROWS, fit_transform
 from dwell.loop.promote import live_job
 from dwell.loop.state import LoopState
@@ -43,7 +43,7 @@ def _write(state: LoopState, now: float) -> None:
     step = max(1, len(rows) // MAX_FITTING_ROWS)
     with state.store.snapshot() as reader:
         version = max(reader.params_versions()) + 1
-    transform = fit_transform(rows[::step][:MAX_FITTING_ROWS])
+    transform = fit_transform(rows[::step][:MAX_FITTING_ROWS], natural=natural_columns(state.feature_names))
     first = equal_weights(state.feature_names, transform, parent=state.live, created_at=now)
     first = replace(first, version=version, temperature=state.temperature)
     decision = GateDecision(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from dwell.errors import DwellError, RecordError, StorageError, StoreClosedError
+from dwell.loop.activity import Watch, follow_commit, with_activation
 from dwell.loop.feedback import Joined, join_all, record_impression
 from dwell.loop.state import LoopState
 from dwell.records import Feedback, Impression, Signal, checks
@@ -44,8 +46,15 @@ def submit_impression(state: LoopState, impression: Impression) -> bool:
     if state.writer is None:
         raise StorageError("this loop was opened without ingesting", hint="Open it as the owner of the store.")
 
-    def job(tx: Transaction) -> int | None:
-        return record_impression(tx, impression, state.rules, lambda joined: _count(state, joined))
+    def record(tx: Transaction, watch: Watch | None) -> int | None:
+        return record_impression(tx, impression, state.rules, lambda joined: _count(state, joined), watch)
+
+    job, settle = with_activation(state.activity, state.store, record)
+
+    def done(written: Future[Any]) -> None:
+        _note_failure(state, written)
+        settle(written)
+        follow_commit(state.activity, state.writer, time.monotonic())
 
     n_ids = len(impression.documents) + len(impression.served)
     n_bytes = (
@@ -59,7 +68,7 @@ def submit_impression(state: LoopState, impression: Impression) -> bool:
     )
     try:
         state.writer.submit(job, n_bytes=n_bytes, event_ids=(impression.event_id,), is_awaited=False).add_done_callback(
-            lambda done: _note_failure(state, done)
+            done
         )
     except StorageError as error:
         if error.code != "overloaded":
@@ -216,13 +225,15 @@ class Request(NamedTuple):
     at: float
 
 
-def _joined_once(tx: Transaction, signals: Sequence[Signal], request: Request | None, state: LoopState) -> list[Joined]:
+def _joined_once(
+    tx: Transaction, signals: Sequence[Signal], request: Request | None, state: LoopState, watch: Watch | None
+) -> list[Joined]:
     """Store signals, or answer as before where their request was answered already."""
     if request is None:
-        return join_all(tx, signals, state.rules)
+        return join_all(tx, signals, state.rules, watch)
     before = tx.answer(request.key)
     if before is None:
-        joined = join_all(tx, signals, state.rules)
+        joined = join_all(tx, signals, state.rules, watch)
         body = msgspec.msgpack.encode([(one.feedback.status, one.feedback.reason) for one in joined])
         tx.put_answer(Answer(request.key, request.digest, body, request.at))
         return joined
@@ -244,8 +255,9 @@ def submit_signals(
     """
     wanted = [signal for signal in signals if isinstance(signal, Signal)]
 
-    def job(tx: Transaction) -> list[Joined]:
-        return _joined_once(tx, wanted, request, state)
+    job, settle = with_activation(
+        state.activity, state.store, lambda tx, watch: _joined_once(tx, wanted, request, state, watch)
+    )
 
     answer: Future[list[Feedback]] = Future()
     answer.set_running_or_notify_cancel()
@@ -255,6 +267,7 @@ def submit_signals(
         answer.set_result([s if isinstance(s, Feedback) else answers(next(position)) for s in signals])
 
     def done(written: Future[list[Joined]]) -> None:
+        settle(written)
         error = written.exception()
         if error is not None:
             state.counters["feedback_failed"] += len(wanted)
@@ -264,6 +277,7 @@ def submit_signals(
         for one in joined:
             _count(state, one)
         resolve(lambda i: joined[i].feedback)
+        follow_commit(state.activity, state.writer, time.monotonic())
 
     if not wanted:
         resolve(lambda _: Feedback("rejected"))

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from dwell.errors import RingUnusable, StorageError, StoreBusyError
+from dwell.loop.activity import Watch
 from dwell.loop.close import close_one, logged_exposure
 from dwell.loop.expected import expected_rewards
 from dwell.loop.feedback import ANSWERS_KEPT_S, ORPHAN_WINDOW_S
@@ -360,13 +361,15 @@ def erase(state: LoopState, user: str, now: float) -> int:
     if state.replayed.is_doubtful:  # an erasure that ended half way may have left something there
         _start_over(state)
 
-    def job(tx: Transaction) -> tuple[list[int], int]:
+    def job(tx: Transaction, watch: Watch | None) -> tuple[list[int], int]:
+        if watch is not None:
+            watch.erased(tx, who)
         n_erasures = n_erasures_of(tx) + 1
         tx.put_setting(ERASURES, msgspec.msgpack.encode(n_erasures))
         return tx.erase_user(who, at=now), n_erasures
 
     with state.replayed.changing(is_written=False) as change:
-        gone, n_erasures = state.write(job)
+        gone, n_erasures = state.write_watched(job)
         change.is_written = True
         _forget(state, gone)
         _stand_on(state, set(gone))

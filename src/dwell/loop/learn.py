@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from dwell.loop.by_activation import counts_already, propose_activation
 from dwell.loop.channels import is_split
 from dwell.loop.examining import settle_examination
 from dwell.loop.expected import expected_of, put_predictor, recalibration_of
@@ -54,6 +55,10 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
     if state.standing is not None and judged is not None:
         return TrainReport(judged, state.live, state.standing.params, ended_by="standing", n_closed=n_closed)
     settle_examination(state)
+    if state.learner == "activation" and counts_already(live := state.live, state.config.learner.max_weight):
+        words = "activation: it counts in the live params, and learns with every event"
+        decision = judged or GateDecision("hold", [words], _NOTHING, safe_version=live.version, decided_at=now)
+        return TrainReport(decision, live, live, n_closed=n_closed)
     own = _own(state)
     unseen = state.replayed.trainable(after=_learned_until(state)) if own is None else own.rows
     plan = plan_steps(len(unseen), state.config, steps=steps)
@@ -177,14 +182,15 @@ def _learn(
     rng = named_generator(state.identity.secret, "train", state.identity.seed, version)
     plan = plan_steps(len(unseen), state.config, steps=steps)
     replay = partial(propose, unseen=unseen, plan=plan, most_replayed=meter.allowed(plan.n_steps * plan.batch))
-    learning = _proposed(state, own, replay, version=version, now=now, rng=rng, clock=clock)
+    attempt = next_attempt(decisions)
+    learning = _proposed(state, own, replay, attempt=attempt, version=version, now=now, rng=rng, clock=clock)
     meter = meter.sampled(learning.n_replayed)
     ages = version_ages(list(learning.version_counts), list(learning.version_counts.values()), live=state.live.version)
     proposal = Proposal(
         version=version,
         safe_version=state.live.version,
         after_seq=last_seq,
-        attempt=next_attempt(decisions),
+        attempt=attempt,
         beta=learning.predictor.beta.tolist(),
         is_against_caller=state.mode == "shadow",
     )
@@ -227,6 +233,7 @@ def _proposed(
     own: OwnEvents | None,
     replay: Callable[..., Learning],
     *,
+    attempt: int,
     version: int,
     now: float,
     rng: np.random.Generator,
@@ -234,6 +241,11 @@ def _proposed(
 ) -> Learning:
     """Return what is learned: on-line from the live params' own events where these are given, else by replay."""
     theta, config = state.theta(), state.config
+    if state.learner == "activation":
+        rows = state.replayed.trainable()
+        return propose_activation(
+            state.live, rows, attempt=attempt, version=version, theta=theta, config=config, now=now, rng=rng
+        )
     if own is not None:
         rows = state.replayed.trainable()
         return propose_online(state.live, own, rows=rows, version=version, theta=theta, config=config, now=now, rng=rng)

@@ -13,9 +13,17 @@ from typing import Any, Final, Literal, NamedTuple, cast, get_args
 import msgspec
 import numpy as np
 
-from dwell.config import MIN_TEMPERATURE, ReplaySettings, read_config
+from dwell.config import LEARNERS, MIN_TEMPERATURE, ReplaySettings, read_config
 from dwell.errors import ConfigError, FeatureSchemaError, RecordError
 from dwell.loop.close import Rules
+from dwell.loop.companion import (
+    activity_of,
+    callers_first,
+    callers_part,
+    learner_in_force,
+    own_features,
+    refuse_reserved,
+)
 from dwell.loop.examining import examination_in_force
 from dwell.loop.experiences import read_experience
 from dwell.loop.ingest import EMBEDDING_DIM
@@ -123,6 +131,8 @@ def _checked_start(start: Start) -> Start:
                 )
             checks.feature_names(_names(list(weights), "weights"))
             weights = {name: checks.finite(weight, f"weights.{name}") for name, weight in weights.items()}
+    refuse_reserved(features, "features")
+    refuse_reserved(None if weights is None else list(weights), "weights")
     return Start(features, weights, dropped)
 
 
@@ -199,10 +209,7 @@ def build_state(
     check_limits(limits)
     _choice("mode", mode, _MODES)
     _choice("durability", durability, _DURABILITIES)
-    if learner != "replay":
-        raise ConfigError(
-            "this version learns by replay only", field="learner", value=learner, hint="Use learner='replay'."
-        )
+    _choice("learner", learner, LEARNERS)
     seed = _seed(seed)
     with _arguments():
         is_strict = checks.boolean(strict, "strict")
@@ -218,7 +225,8 @@ def build_state(
     store = open_store(where, tenant=tenant, durability=cast("Durability", durability), role=_store_role(role))
     try:
         identity = _identity(store, where, pepper, tenant, seed)
-        names, live = _meet(store, start, temperature)
+        names, live = _meet(store, start, temperature, learner)
+        learner = learner_in_force(store, learner, names)
         limits = limits._replace(embedding_dim=_dimension(store, limits.embedding_dim))
         with store.snapshot() as reader:
             n_erasures = n_erasures_of(reader)
@@ -232,7 +240,7 @@ def build_state(
         config=settings,
         rules=rules,
         feature_names=names,
-        caller_names=tuple(start.features) if start.features is not None else names,
+        caller_names=tuple(start.features) if start.features is not None else callers_part(names),
         identity=identity,
         limits=limits,
         mode=cast("Mode", mode),
@@ -242,6 +250,8 @@ def build_state(
         replayed=_replayed(store, where, settings.replay, rules=rules, limits=limits, identity=identity, names=names),
         n_erasures_seen=n_erasures,
         is_learning_elsewhere=role == "server",
+        activity=activity_of(store, settings.activation, rules, limits.max_results, names, settings.training),
+        learner=learner,
     )
 
 
@@ -313,18 +323,19 @@ def _identity(store: Store, where: str, pepper: bytes | str | None, tenant: str,
     return Identity(tenant, store_secret(store, given), split_salt(store, given), resolved, seed)
 
 
-def _meet(store: Store, start: Start, temperature: float) -> tuple[tuple[str, ...], Params]:
+def _meet(store: Store, start: Start, temperature: float, learner: str) -> tuple[tuple[str, ...], Params]:
     """Return the loop's features and live params, written where the store is new or the features evolved."""
     with store.snapshot() as reader:
         body, version = reader.setting(_FEATURES), reader.live_version()
         live = None if version is None else reader.params(version)
         first = reader.params(0)
         versions = reader.params_versions()
+    stored = () if body is None else tuple(msgspec.msgpack.decode(body, type=list[str]))
+    own = own_features(stored, start.drop_features, learner)
     if body is None or live is None:
-        return _begin(store, start, temperature)
-    stored = tuple(msgspec.msgpack.decode(body, type=list[str]))
+        return _begin(store, start, temperature, own)
     _refuse_other_weights(start, first, stored)
-    given = stored if start.features is None else start.features
+    given = (*(callers_part(stored) if start.features is None else start.features), *own)
     dropped = _to_drop(store, start, stored, versions)
     missing = [name for name in stored if name not in given and name not in dropped]
     if missing:
@@ -337,7 +348,7 @@ def _meet(store: Store, start: Start, temperature: float) -> tuple[tuple[str, ..
     added = [name for name in given if name not in stored and name not in dropped]
     if not added and not dropped:
         return stored, live
-    names = (*(name for name in stored if name not in dropped), *added)
+    names = callers_first((*(name for name in stored if name not in dropped), *added))
     if not names:
         raise FeatureSchemaError(
             "no feature would be left", field="drop_features", value=sorted(dropped), hint="Keep or add one."
@@ -380,7 +391,7 @@ def _to_drop(store: Store, start: Start, stored: Sequence[str], versions: Sequen
     return dropped & set(stored)
 
 
-def _begin(store: Store, start: Start, temperature: float) -> tuple[tuple[str, ...], Params]:
+def _begin(store: Store, start: Start, temperature: float, own: tuple[str, ...]) -> tuple[tuple[str, ...], Params]:
     if start.drop_features:
         raise FeatureSchemaError(
             "a new store has no feature to drop", field="drop_features", value=list(start.drop_features)
@@ -399,6 +410,7 @@ def _begin(store: Store, start: Start, temperature: float) -> tuple[tuple[str, .
     weights = dict.fromkeys(names, 0.0) if start.weights is None else {name: start.weights[name] for name in names}
     if start.weights is not None and not any(weights.values()):
         raise ConfigError("all starting weights are zero", field="weights", value=weights, hint="Give at least one.")
+    names, weights = (*names, *own), weights | dict.fromkeys(own, 0.0)
     live = Params(
         version=0, weights=weights, temperature=temperature, origin="caller-order" if start.weights is None else "given"
     )

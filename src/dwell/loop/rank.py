@@ -68,7 +68,7 @@ def rank(
             activate=activate,
             now=moment,
         )
-        found = _candidates(state, candidates, ids, features)
+        found = _with_activation(state, _candidates(state, candidates, ids, features), moment)
         if event_id is not None:
             recorded = _recorded(state, request, found)
             if recorded is not None:
@@ -143,7 +143,7 @@ def _candidates(state: LoopState, candidates: object, ids: object, features: obj
             raise RecordError(
                 "there are no candidates", code="results_shape", field="candidates", value=None, hint="Pass them."
             )
-        return read_dicts(candidates, state.feature_names)
+        return read_dicts(candidates, state.caller_order)
     if candidates is not None:
         raise RecordError(
             "candidates come as mappings or as ids with an array, not both",
@@ -157,10 +157,20 @@ def _candidates(state: LoopState, candidates: object, ids: object, features: obj
             "ids are a sequence of text", code="type", field="ids", value=type(ids).__name__, hint="Pass a list."
         )
     found = read_array(ids.tolist() if isinstance(ids, np.ndarray) else list(ids), features, state.caller_names)
-    if state.caller_names == state.feature_names:
+    if state.caller_names == state.caller_order:
         return found
-    columns = [state.caller_names.index(name) for name in state.feature_names]
+    columns = [state.caller_names.index(name) for name in state.caller_order]
     return Candidates(found.ids, np.ascontiguousarray(found.features[:, columns]))
+
+
+def _with_activation(state: LoopState, found: Candidates, now: float) -> Candidates:
+    """Return candidates with their activation as of now among the features: what came later can never be learned from.
+
+    The loop's own features stand behind the caller's.
+    """
+    if state.activity is None:
+        return found
+    return Candidates(found.ids, np.concatenate([found.features, state.activity.features(found.ids, now)], axis=1))
 
 
 def _is_nested(ids: object) -> bool:
@@ -374,12 +384,15 @@ def log_external(
         activate=True,
         now=now,
     )
-    has_features = bool(state.feature_names) and all(name in item for item in ordered for name in state.feature_names)
+    names = state.caller_order
+    has_features = bool(state.feature_names) and all(name in item for item in ordered for name in names)
     named = [
-        {"id": doc} | ({n: item[n] for n in state.feature_names} if has_features else {})
+        {"id": doc} | ({n: item[n] for n in names} if has_features else {})
         for doc, item in zip(ids, ordered, strict=True)
     ]
-    found = read_dicts(named, state.feature_names if has_features else ())
+    found = read_dicts(named, names if has_features else ())
+    if has_features:
+        found = _with_activation(state, found, now)
     given = [item.get("score") for item in ordered]
     scores = caller_scores(len(ids))
     if all(score is not None for score in given):

@@ -14,6 +14,7 @@ import msgspec
 
 from dwell.config import Config
 from dwell.errors import StorageError, StoreClosedError
+from dwell.loop.activity import FEATURES, Activity, Watch, with_activation
 from dwell.loop.close import Rules
 from dwell.loop.expected import Expected
 from dwell.loop.judge import Band
@@ -121,6 +122,8 @@ class LoopState:
     expected: Expected | None = None
     band: Band | None = None
     measured: Measured | None = None
+    activity: Activity | None = None
+    learner: str = "replay"
     calibrated: Calibration | None = None
     params_by_version: OrderedDict[int, Params] = field(default_factory=OrderedDict)
     recent: OrderedDict[str, tuple[Served, bytes]] = field(default_factory=OrderedDict)
@@ -154,6 +157,20 @@ class LoopState:
             raise StorageError("this loop was opened for reading", hint="Open it without read-only.")
         with self.store.transaction() as tx:
             return job(tx)
+
+    def write_watched(self, job: Callable[[Transaction, Watch | None], T]) -> T:
+        """Return what a job returns once its commit is durable; what it tells the watch changes activation.
+
+        Raises:
+            StorageError: As `write`.
+        """
+        watched, settle = with_activation(self.activity, self.store, job)
+        if self.writer is None or self.is_closed:
+            return self.write(watched)
+        self.writer.check_may_wait()
+        written = self.writer.submit(watched)
+        written.add_done_callback(settle)
+        return written.result()
 
     def check_may_wait(self) -> None:
         """Return where this thread may wait for a commit.
@@ -194,6 +211,11 @@ class LoopState:
             while len(self.params_by_version) > _MAX_VERSIONS:
                 self.params_by_version.popitem(last=False)
         return found
+
+    @property
+    def caller_order(self) -> tuple[str, ...]:
+        """The features that the caller gives, in the loop's order; its own stand behind them."""
+        return self.feature_names if self.activity is None else self.feature_names[: -len(FEATURES)]
 
     def store_size(self) -> int:
         """Return the bytes that the facts take."""

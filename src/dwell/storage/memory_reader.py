@@ -116,6 +116,12 @@ class MemoryReader:
         due = sorted(seq for seq, served_at in self._items("open") if served_at <= bound)
         return [self._event_state(seq) for seq in due[: max(0, limit)]]
 
+    def events_of(self, user: str, *, since: float, until: float) -> list[EventState]:
+        """Return the events of a pseudonym with since <= served_at < until, in seq order."""
+        first, end = bound_micros(since, "since"), bound_micros(until, "until")
+        seqs = (seq for seq, row in self._items("events") if row.user == user and first <= row.served_at < end)
+        return [self._event_state(seq) for seq in sorted(seqs)]
+
     def impressions(self, seqs: Sequence[int]) -> list[Impression]:
         """Return impressions in the order asked for; those that are gone are left out."""
         found = []

@@ -216,6 +216,10 @@ class Reader(Protocol):
         """Return open events served at or before an instant, in seq order."""
         ...
 
+    def events_of(self, user: str, *, since: float, until: float) -> list[EventState]:
+        """Return the events of a pseudonym with since <= served_at < until, in seq order."""
+        ...
+
     def impressions(self, seqs: Sequence[int]) -> list[Impression]:
         """Return impressions in the order asked for; those that are gone are left out.
 

@@ -44,6 +44,11 @@ FROM (SELECT id FROM outcomes
       WHERE state = 'open' AND id > ? AND id < ? AND served_at <= ? ORDER BY id LIMIT ?) d
 CROSS JOIN events e ON e.id = d.id {_STATE_SOURCE}"""
 
+_EVENTS_OF: Final = f"""
+SELECT json_group_array(json_array({_STATE_COLUMNS}))
+FROM events e INDEXED BY events_by_user {_STATE_SOURCE}
+WHERE e.tenant = ? AND e.user = ? AND e.served_at >= ? AND e.served_at < ?"""
+
 _IMPRESSIONS: Final = """
 SELECT e.id, e.event_id, e.body, a.shown, a.is_altered, a.at
 FROM json_each(?) j CROSS JOIN events e ON e.id = j.value LEFT JOIN activations a ON a.id = e.id"""
@@ -178,6 +183,13 @@ class SqliteReader:
         low = self._tenant.low
         bound = bound_micros(served_before, "served_before")
         found = self._query(_DUE, (low, low + (1 << SEQ_BITS), bound, limit))
+        return sorted((_state(low, row) for row in _decode_states(found[0][0])), key=lambda state: state.seq)
+
+    def events_of(self, user: str, *, since: float, until: float) -> list[EventState]:
+        """Return the events of a pseudonym with since <= served_at < until, in seq order."""
+        low = self._tenant.low
+        bounds = (bound_micros(since, "since"), bound_micros(until, "until"))
+        found = self._query(_EVENTS_OF, (self._tenant.name, user, *bounds))
         return sorted((_state(low, row) for row in _decode_states(found[0][0])), key=lambda state: state.seq)
 
     def impressions(self, seqs: Sequence[int]) -> list[Impression]:

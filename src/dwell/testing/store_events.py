@@ -177,6 +177,20 @@ class EventContract:
             with store.snapshot() as reader:
                 equal([found.teams for found in reader.impressions([1, 2])], [(0, -1), (0, 0)])
 
+    def test_the_events_of_a_user_between_two_instants(self, tmp_path: Path) -> None:
+        with opened(self, tmp_path) as store:
+            with store.transaction() as tx:
+                for i, user in enumerate((USERS[0], USERS[1], USERS[0], None, USERS[0])):
+                    impression = sample_impression(f"e{i}", user=user)
+                    tx.add_impression(dataclasses.replace(impression, served_at=1_000.0 + i))
+                inside = tx.events_of(USERS[0], since=1_000.0, until=1_004.0)
+                equal([found.event_id for found in inside], ["e0", "e2"])
+            with store.snapshot() as reader:
+                equal(reader.events_of(USERS[0], since=1_000.0, until=1_004.0), inside)
+                equal([e.event_id for e in reader.events_of(USERS[0], since=0.0, until=math.inf)], ["e0", "e2", "e4"])
+                equal(reader.events_of(USERS[0], since=1_000.5, until=1_001.5), [])
+                equal(reader.events_of("nobody", since=0.0, until=math.inf), [])
+
     def test_due_events_are_open_and_old_enough(self, tmp_path: Path) -> None:
         with opened(self, tmp_path) as store, store.transaction() as tx:
             for name, served_at in (("a", 30.0), ("b", 10.0), ("c", 20.0), ("d", 10.0)):

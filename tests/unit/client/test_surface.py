@@ -10,6 +10,7 @@ from dwell.loop import Loop
 
 # What a client has not, and why. A call that `Loop` gains fails here until somebody decides.
 NOT_THERE = {
+    "activation": "items are explained, pinned and forgotten beside the store",
     "challenge": "grows trees on the events: it runs where they are",
     "close_events": "the server's learner closes events on its own schedule",
     "counts": "`counters` counts what the client saw; the server's own are in /metrics",

@@ -1,0 +1,135 @@
+"""Activation beside a loop: its own features among the registered ones, and whether it is kept.
+
+A store keeps activation from the first time on that it is opened with learner "activation" or "both": its three
+features are registered behind the caller's. Opening it without naming a learner changes nothing; dropping the three
+features ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from dwell.activation import FEATURES, LADDER_12, LADDER_14, Activation, Prior
+from dwell.config import ActivationSettings, TrainingSettings
+from dwell.errors import ConfigError
+from dwell.loop.activity import Activity, loaded
+from dwell.loop.close import Rules
+from dwell.loop.sessions import SessionRules, Sessions
+from dwell.reward.examination import PositionBased
+from dwell.storage import Store
+
+__all__ = [
+    "activity_of",
+    "callers_first",
+    "callers_part",
+    "fresh_activation",
+    "learner_in_force",
+    "own_features",
+    "refuse_reserved",
+]
+
+_LEARNER: Final = "learner"  # setting of the tenant
+_FOLLOWS: Final = frozenset({"owner"})
+
+
+def callers_part(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the features that the caller gives."""
+    return tuple(name for name in names if name not in FEATURES)
+
+
+def callers_first(names: Sequence[str]) -> tuple[str, ...]:
+    """Return features with the loop's own behind the caller's, as candidates are put together."""
+    return (*callers_part(names), *(name for name in FEATURES if name in names))
+
+
+def own_features(stored: Sequence[str], dropped: Sequence[str], learner: str) -> tuple[str, ...]:
+    """Return the features that the loop adds by itself: all of `FEATURES` or none.
+
+    Args:
+        stored: Registered so far.
+        dropped: Features to retire.
+        learner: As asked for.
+
+    Raises:
+        ConfigError: Some of them are to be retired and others not, or all of them with a learner that needs them.
+    """
+    going = [name for name in FEATURES if name in dropped]
+    if going and (len(going) < len(FEATURES) or learner != "replay"):
+        raise ConfigError(
+            "activation is kept with its three features, or not at all",
+            field="drop_features",
+            value=going,
+            hint=f"Drop all of {list(FEATURES)} with learner='replay', or none of them.",
+        )
+    is_kept = learner != "replay" or set(FEATURES) <= set(stored)
+    return FEATURES if is_kept and not going else ()
+
+
+def refuse_reserved(names: Sequence[str] | None, field: str) -> None:
+    """Return where a caller does not give what the loop knows by itself.
+
+    Raises:
+        ConfigError: A name is one of `FEATURES`.
+    """
+    reserved = [name for name in names or () if name in FEATURES]
+    if reserved:
+        raise ConfigError(
+            "the loop makes these features itself",
+            field=field,
+            value=reserved,
+            hint="Leave them out, and open the store with learner='both'.",
+        )
+
+
+def learner_in_force(store: Store, asked: str, names: Sequence[str]) -> str:
+    """Return who learns; "replay" on a store that keeps activation stands for what it was opened with before."""
+    if FEATURES[0] not in names:
+        return "replay"
+    with store.snapshot() as reader:
+        body = reader.setting(_LEARNER)
+    if asked == "replay":
+        return "both" if body is None else body.decode()
+    if store.role == "owner" and body != asked.encode():
+        with store.transaction() as tx:
+            tx.put_setting(_LEARNER, asked.encode())
+    return asked
+
+
+def fresh_activation(settings: ActivationSettings) -> Activation:
+    """Return an activation that has seen nothing."""
+    return Activation(
+        decay=settings.decay,
+        ladder=LADDER_12 if settings.n_rates == LADDER_12.size else LADDER_14,
+        prior=Prior(base_rate=settings.base_rate, n_exposures=settings.prior_exposures),
+        session_cap=None,  # the cap is the log's
+    )
+
+
+def activity_of(
+    store: Store,
+    settings: ActivationSettings,
+    rules: Rules,
+    max_results: int,
+    names: Sequence[str],
+    training: TrainingSettings,
+) -> Activity | None:
+    """Return activation as the store has it, None where it keeps none; only the store's owner follows the facts.
+
+    Raises:
+        RecordError: code `corrupt`: rows of another ladder, or damaged.
+    """
+    if FEATURES[0] not in names:
+        return None
+    session_rules = SessionRules(
+        preset=rules.preset,
+        examination=PositionBased(training.examination_eta),
+        cap=settings.session_cap,
+        window_s=settings.session_window_s,
+        most_shown=max_results,
+    )
+    activity = Activity(fresh_activation(settings), Sessions(session_rules), settings)
+    activity.is_following = store.role in _FOLLOWS
+    if activity.is_following:
+        loaded(activity, store)
+    return activity

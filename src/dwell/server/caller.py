@@ -46,7 +46,8 @@ def caller_of(request: Request, needed: Kind, *, key: str | None = None) -> tupl
     """Return the house and who calls, where that caller may do what needs such a key.
 
     Args:
-        request: The request; its key stands in `Authorization: Bearer` or `X-API-Key`, never in the address.
+        request: The request; its key stands in `Authorization: Bearer`, `X-API-Key` or, as clients of Personalizer send
+            it, `Ocp-Apim-Subscription-Key`, never in the address.
         needed: The least kind of key.
         key: A public key that came in the body, as browsers send it when a page ends.
 
@@ -80,7 +81,7 @@ def _presented(request: Request) -> str | None:
     if given is not None:
         scheme, _, text = given.partition(" ")
         return text.strip() if scheme.lower() == "bearer" else None
-    return request.headers.get("x-api-key")
+    return request.headers.get("x-api-key") or request.headers.get("ocp-apim-subscription-key")
 
 
 def granted(house: House, caller: Caller, request: Request, *, subject: str | None = None, n: int = 1) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Final, Literal, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dwell.server import judging_routes, serving_routes, ubi_routes, watching_routes
+from dwell.server import judging_routes, personalizer_routes, serving_routes, ubi_routes, watching_routes
+from dwell.server.personalizer_routes import PersonalizerRank, PersonalizerRanked, PersonalizerReward
 from dwell.server.wire import (
     ActivateBody,
     ActivateReply,
@@ -52,6 +53,7 @@ class Endpoint(NamedTuple):
         lines: Whether the body may be NDJSON, or come as the plain text that browsers send without asking first.
         may_be_empty: Whether no body means the same as an empty object.
         takes_key: Whether `Idempotency-Key` makes retries count once.
+        status: Of what was done; 204 where there is nothing to say.
     """
 
     method: Literal["GET", "POST"]
@@ -66,6 +68,7 @@ class Endpoint(NamedTuple):
     lines: bool = False
     may_be_empty: bool = False
     takes_key: bool = False
+    status: Literal[200, 201, 204] = 200
 
     @property
     def is_once(self) -> bool:
@@ -74,6 +77,7 @@ class Endpoint(NamedTuple):
 
 
 _LINES: Final = "application/x-ndjson"
+_EVENT: Final = "/personalizer/v1.0/events/{event_id}"
 _UBI: Final = ("/ubi/", "/ubi_", "/ubi/ubi_")
 
 ENDPOINTS: Final = (
@@ -124,6 +128,18 @@ ENDPOINTS: Final = (
     *(
         Endpoint("POST", f"{base}events", ubi_routes.events, "public", "Take events.", (), (UbiReply,), lines=True)
         for base in _UBI
+    ),
+    Endpoint(
+        "POST", "/personalizer/v1.0/rank", personalizer_routes.rank, "secret", "Choose an action.",
+        (PersonalizerRank,), (PersonalizerRanked,), takes_key=True, status=201,
+    ),
+    Endpoint(
+        "POST", f"{_EVENT}/reward", personalizer_routes.reward, "secret", "Tell what came of an action.",
+        (PersonalizerReward,), takes_key=True, status=204,
+    ),
+    Endpoint(
+        "POST", f"{_EVENT}/activate", personalizer_routes.activate, "secret", "Tell that a deferred action was shown.",
+        may_be_empty=True, status=204,
     ),
     Endpoint("GET", "/metrics", watching_routes.metrics, "admin", "Figures for Prometheus.", other="text/plain"),
     Endpoint("GET", "/livez", watching_routes.live, "nobody", "Whether the process answers."),

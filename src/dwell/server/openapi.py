@@ -20,6 +20,8 @@ _JSON: Final = "application/json"
 _LINES: Final = "application/x-ndjson"
 _TEXT: Final = "text/plain"  # what a browser posts without asking first
 _REF: Final = re.compile(r"#/components/schemas/(\w+)")
+_IN_PATH: Final = re.compile(r"{(\w+)}")
+_SEGMENT: Final = {"type": "string", "pattern": r"^[\w.:@-]{1,128}$"}  # an event's id, in one step of the path
 _STATUSES: Final = {
     "400": "Malformed: code, path and remedy say what to change.",
     "401": "A key is needed.",
@@ -70,7 +72,8 @@ def _one_of(kinds: Sequence[Any], by_type: dict[int, Any]) -> dict[str, Any]:
 
 def _operation(endpoint: Endpoint, by_type: dict[int, Any]) -> dict[str, Any]:
     reply = {"schema": {"type": "string"}} if endpoint.other else {"schema": _one_of(endpoint.reply, by_type)}
-    responses: dict[str, Any] = {"200": {"description": "Done.", "content": {endpoint.other or _JSON: reply}}}
+    done = {"description": "Done.", "content": {endpoint.other or _JSON: reply}}
+    responses: dict[str, Any] = {str(endpoint.status): done if endpoint.status != 204 else {"description": "Done."}}
     problem = {"content": {MEDIA_TYPE: {"schema": by_type[id(Problem)]}}}
     if endpoint.path == "/readyz":
         responses["503"] = {"description": "Not ready.", "content": {_JSON: {"schema": {"type": "object"}}}}
@@ -78,12 +81,12 @@ def _operation(endpoint: Endpoint, by_type: dict[int, Any]) -> dict[str, Any]:
         responses |= {status: {"description": words, **problem} for status, words in _STATUSES.items()}
     found: dict[str, Any] = {
         "summary": endpoint.summary,
-        "operationId": endpoint.path.strip("/").replace("/", "_").removeprefix("v1_"),
+        "operationId": re.sub(r"\W+", "_", endpoint.path.strip("/")).removeprefix("v1_"),
         "description": f"Needs a key of kind {endpoint.needs}." if endpoint.needs != "nobody" else "Needs no key.",
         "responses": responses,
         "security": [{"bearer": []}, {"header": []}] if endpoint.needs != "nobody" else [],
     }
-    if endpoint.method == "POST":
+    if endpoint.method == "POST" and (endpoint.body or not endpoint.may_be_empty):
         content: dict[str, Any] = {_JSON: {"schema": _one_of(endpoint.body, by_type)}}
         if not endpoint.body:
             told = "An object, or an array of them; what is no object is answered in `quarantined`."
@@ -95,6 +98,9 @@ def _operation(endpoint: Endpoint, by_type: dict[int, Any]) -> dict[str, Any]:
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "query", "schema": {"type": _number_type(low), "minimum": low, "maximum": high}}
         for name, (low, high) in endpoint.query.items()
+    ]
+    parameters += [
+        {"name": name, "in": "path", "required": True, "schema": _SEGMENT} for name in _IN_PATH.findall(endpoint.path)
     ]
     if endpoint.takes_key:
         key = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS, "pattern": "^[\\x21-\\x7e]+$"}
@@ -114,7 +120,8 @@ def docs_page(document: dict[str, Any]) -> str:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             body = operation.get("requestBody", {}).get("content", {}).get(_JSON, {}).get("schema")
-            reply = next(iter(operation["responses"]["200"]["content"].values()))["schema"]
+            done = next(answer for status, answer in operation["responses"].items() if status.startswith("2"))
+            reply = next((one["schema"] for one in done.get("content", {}).values()), None)
             parts.append(
                 f"<section><h2><code>{method.upper()} {html.escape(path)}</code></h2>"
                 f"<p>{html.escape(operation['summary'])} {html.escape(operation['description'])}</p>"

@@ -18,7 +18,8 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{70,}\.[A-Za-z0-9_-]{20,}")
 # around and after the name covers headers, query strings, JSON, and the repr of a mapping or of pairs of bytes
 _NAMED: Final = re.compile(
     r"""(?ix)
-    (authorization | x-api-key | idempotency-key | cookie | api_?key | token | secret | password | pepper)
+    (authorization | x-api-key | subscription-key
+        | idempotency-key | cookie | api_?key | token | secret | password | pepper)
     (["']? \s* [:=,] \s* (?:b?["'])? (?:(?:bearer|basic) \s+)?)
     [^\s"'&,;})\]]+
     """

@@ -38,7 +38,7 @@ CREATE INDEX answers_by_time ON answers (tenant, at);
 ALTER TABLE tenants ADD COLUMN last_trace_change INTEGER NOT NULL DEFAULT 0 CHECK (last_trace_change >= 0);
 CREATE TABLE traces (
   id INTEGER PRIMARY KEY,
-  tenant INTEGER NOT NULL CHECK (tenant >= 0),
+  tenant INTEGER NOT NULL AS (id >> 40) VIRTUAL,
   item TEXT NOT NULL,
   packed BLOB NOT NULL,
   forget_at INTEGER CHECK (forget_at >= 0)
@@ -47,7 +47,7 @@ CREATE UNIQUE INDEX traces_by_item ON traces (tenant, item);
 CREATE INDEX traces_by_forgetting ON traces (tenant, forget_at) WHERE forget_at IS NOT NULL;
 CREATE TABLE trace_changes (
   id INTEGER PRIMARY KEY,
-  tenant INTEGER NOT NULL CHECK (tenant >= 0),
+  tenant INTEGER NOT NULL AS (id >> 40) VIRTUAL,
   body BLOB NOT NULL
 ) STRICT;
 """,

@@ -2,11 +2,14 @@
 
 A row has 209 bytes of content for twelve timescales of two channels. The table is one of ids given in the order of
 arrival, with an index from item to id, because rows in the order of their items would be put between others: pages are
-then 7/8 full, and those of an id table full. Measured in `tests/unit/storage/test_sqlite_traces.py`.
+then 7/8 full, and those of an id table full. Ids of rows that are gone are given again, or their room would stay empty.
+Measured in `tests/unit/storage/test_sqlite_traces.py`.
 """
 
 from __future__ import annotations
 
+import itertools
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -22,6 +25,8 @@ Query: TypeAlias = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 WriteMany: TypeAlias = Callable[[str, list[tuple[Any, ...]], str], int]
 
 _READ_AT_ONCE: Final = 512  # rows: about a hundred kilobytes, and few enough statements that their cost does not count
+_LOOKED_AT: Final = 16  # ids for each that is free: where fewer are, looking is dearer than the room that they take
+_LOOKED_AT_FIRST: Final = 2_048  # ids, before that is judged
 _MOST_INTEGER: Final = 2**63 - 1
 
 _ALL: Final = "SELECT id, item, packed FROM traces WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
@@ -30,6 +35,7 @@ SELECT t.item, t.packed FROM json_each(?2) j CROSS JOIN traces t ON t.tenant = ?
 _KNOWN: Final = """
 SELECT json_group_array(json_array(t.item, t.id))
 FROM json_each(?2) j CROSS JOIN traces t ON t.tenant = ?1 AND t.item = j.value"""
+_TAKEN: Final = "SELECT json_group_array(id) FROM traces WHERE id > ? AND id <= ?"
 _NEWEST: Final = "SELECT id FROM traces WHERE id > ? AND id < ? ORDER BY id DESC LIMIT 1"
 _REMOVE: Final = "DELETE FROM traces WHERE tenant = ?1 AND item IN (SELECT value FROM json_each(?2))"
 _REPLACED: Final = " ON CONFLICT (id) DO UPDATE SET packed = excluded.packed, forget_at = excluded.forget_at"
@@ -38,6 +44,7 @@ FORGETTABLE: Final = """
 SELECT item, forget_at FROM traces WHERE tenant = ? AND forget_at <= ? ORDER BY forget_at, item LIMIT ?"""
 
 _encode_json = msgspec.json.Encoder().encode
+_decode_ids = msgspec.json.Decoder(list[int]).decode
 _decode_known = msgspec.json.Decoder(list[tuple[str, int]]).decode
 
 
@@ -89,26 +96,47 @@ def put(
 ) -> None:
     """Remove items, then replace or add rows, then drop the changes up to `applied`.
 
-    An item that is there keeps its id, so that its row stays in its place; a new one gets the id after the highest.
+    An item that is there keeps its id, so that its row stays in its place; a new one gets a free id.
     """
-    tenant, end = number(low), low + (1 << SEQ_BITS)
+    tenant = number(low)
     for some in chunks(removed, _READ_AT_ONCE):
         query(_REMOVE, (tenant, _json(some)))
-    newest = query(_NEWEST, (low, end))
-    next_id = newest[0][0] + 1 if newest else low + 1
+    free = _free_ids(query, low, next(iter(given), ""))
     for some in chunks(list(given), _READ_AT_ONCE):
         ids = dict(_decode_known(query(_KNOWN, (tenant, _json(some)))[0][0]))
-        for item in some:
-            if item not in ids:
-                ids[item] = next_id
-                next_id += 1
+        new = [item for item in some if item not in ids]
+        ids.update(zip(new, free, strict=False))
         write_many(
-            "INSERT INTO traces (id, tenant, item, packed, forget_at) ",
-            [(ids[item], tenant, item, *given[item]) for item in some],
+            "INSERT INTO traces (id, item, packed, forget_at) ",
+            [(ids[item], item, *given[item]) for item in some],
             _REPLACED,
         )
     if applied:
-        query("DELETE FROM trace_changes WHERE id > ? AND id <= ?", (low, min(low + applied, end)))
+        query("DELETE FROM trace_changes WHERE id > ? AND id <= ?", (low, low + min(applied, 1 << SEQ_BITS)))
+
+
+def _free_ids(query: Query, low: int, mark: str) -> Iterator[int]:
+    """Yield ids for new items: those of rows that are gone while they are easily found, then those after the highest.
+
+    Args:
+        query: Asked while ids are taken: only what was yielded may be written meanwhile.
+        low: The tenant's.
+        mark: Where the search begins follows from it: anywhere, but at the same place when the same is done again.
+    """
+    newest = query(_NEWEST, (low, low + (1 << SEQ_BITS)))
+    n = newest[0][0] - low if newest else 0
+    start = zlib.crc32(mark.encode()) % max(1, n)
+    n_seen = n_free = 0
+    for first, end in ((start, n), (0, start)):
+        for at in range(first, end, _READ_AT_ONCE):
+            if n_seen > _LOOKED_AT * n_free + _LOOKED_AT_FIRST:
+                break
+            last = min(at + _READ_AT_ONCE, end)
+            taken = set(_decode_ids(query(_TAKEN, (low + at, low + last))[0][0]))
+            free = [row_id for row_id in range(low + at + 1, low + last + 1) if row_id not in taken]
+            n_seen, n_free = n_seen + last - at, n_free + len(free)
+            yield from free
+    yield from itertools.count(low + n + 1)
 
 
 def drop(query: Query, low: int) -> None:

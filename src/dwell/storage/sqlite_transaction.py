@@ -36,7 +36,7 @@ _MOST_CACHED: Final = 20_000  # events remembered within one transaction: an imp
 _EVENT_COLUMNS: Final = "id, tenant, event_id, served_at, user, is_shown, shown, body"
 _SIGNAL_COLUMNS: Final = "tenant, event, dedupe, digest, name, doc, value, at, received_at, idempotency_key"
 _ORPHAN_COLUMNS: Final = "tenant, event_id, dedupe, digest, name, doc, value, at, received_at, idempotency_key"
-_CHANGE_COLUMNS: Final = "id, tenant, body"
+_CHANGE_COLUMNS: Final = "id, body"
 _STATISTICS_COLUMNS: Final = "tenant, query_hash, segment, doc, n, exposure, credit, users, at"
 
 _OPEN_OUTCOMES: Final = """
@@ -528,7 +528,7 @@ class SqliteTransaction(SqliteReader):
         kept = rows.trace_body(body, "body")
         n = self._tenant.last_trace_change + 1
         self._tenant = self._tenant._replace(last_trace_change=n)
-        self._changes.append((self._tenant.low + n, sqlite_traces.number(self._tenant.low), kept))
+        self._changes.append((self._tenant.low + n, kept))
         if len(self._changes) >= _SIZES[0]:
             self._write_held_back()
         return n

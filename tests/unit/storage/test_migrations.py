@@ -86,7 +86,7 @@ def shape(path: Path) -> list[tuple[object, ...]]:
         for (name,) in connection.execute(
             "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"
         ).fetchall()
-        for row in connection.execute("SELECT * FROM pragma_table_info(?)", (name,)).fetchall()
+        for row in connection.execute("SELECT * FROM pragma_table_xinfo(?)", (name,)).fetchall()
     ]
     found += connection.execute(
         "SELECT type, name, tbl_name, iif(type = 'table', '', sql) FROM sqlite_schema ORDER BY name"

@@ -69,7 +69,7 @@ def test_tables_are_strict_and_carry_their_tenant(tmp_path: Path) -> None:
     assert set(FACTS) < set(found)
     for name, strict in found.items():
         assert strict == 1, name
-        columns = [row[0] for row in connection.execute("SELECT name FROM pragma_table_info(?)", (name,))]
+        columns = [row[0] for row in connection.execute("SELECT name FROM pragma_table_xinfo(?)", (name,))]
         assert "tenant" in columns, name
     connection.close()
 

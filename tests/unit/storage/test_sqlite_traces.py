@@ -52,6 +52,37 @@ def test_an_item_takes_what_is_said(tmp_path: Path) -> None:
         assert sizes[1] < 1.02 * sizes[0], "replacing makes rows move"
 
 
+def test_seventeen_rows_fill_a_page_when_ids_are_long(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "s"))
+    with store.snapshot() as reader:
+        empty = reader.size_bytes()
+    with store.transaction() as tx:
+        tx.put_traces([(f"item{i:06d}", bytes(PACKED_BYTES), 10**15 + i) for i in range(5_000)])
+        tx._execute("UPDATE traces SET id = id + 1000000")
+    store.scrub()
+    with store.snapshot() as reader:
+        # 4,096 / 17 = 241, and 39 for both indexes in full pages; with 16 rows a page it were 295
+        assert (reader.size_bytes() - empty) / 5_000 < 283
+    store.close()
+
+
+def test_the_room_of_items_that_went_is_used_again(tmp_path: Path) -> None:
+    n, rng = 4_000, random.Random(4)
+    store = open_store(str(tmp_path / "s"), durability="relaxed")
+    items = [f"item{i:06d}" for i in range(n)]
+    with store.transaction() as tx:
+        tx.put_traces([(item, item.encode(), 1) for item in items])
+    for i in range(10):
+        rng.shuffle(items)
+        new = [f"item{(i + 1) * n + j:06d}" for j in range(n // 10)]
+        gone, items[: n // 10] = items[: n // 10], new
+        with store.transaction() as tx:
+            tx.put_traces([(item, item.encode(), 1) for item in items[: n // 4]], removed=gone)
+            assert dict(tx.traces()) == {item: item.encode() for item in items}
+            assert tx._query("SELECT max(id) FROM traces")[0][0] <= n
+    store.close()
+
+
 def test_what_is_to_be_forgotten_is_found_by_a_range_scan(tmp_path: Path) -> None:
     open_store(str(tmp_path / "s")).close()
     connection = apsw.Connection(str(tmp_path / "s"))

@@ -29,7 +29,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402 - after the number of threads
 
 from _timing import Contestant, Interval, interval, race, ratio, verdict  # noqa: E402 - the same
-from dwell.activation import LADDER_12, LADDER_14, Activation, Ladder  # noqa: E402 - the same
+from dwell.activation import LADDER_12, LADDER_14, Activation, Ladder, TraceTable  # noqa: E402 - the same
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -46,13 +46,14 @@ SCAN: Final = "scan, all items"
 SOME: Final = "1,000 candidates, all items"
 FEW: Final = "1,000 candidates, 10,000 items"
 SERVE: Final = "serve of 10 items"
+ADD: Final = "the same, sums alone"
 CAPPED: Final = "serve of 10 items in a session"
 SAID: Final = "feedback on one item"
 THEIRS: Final = "pyactup, retrieve"
 LEARN: Final = "pyactup, learn of 10"
 
 # seconds per call that were promised; the scan for a million items
-BARS: Final = {SCAN: 0.2, SOME: 0.2e-3, FEW: 0.2e-3, SERVE: 50e-6}
+BARS: Final = {SCAN: 0.2, SOME: 0.2e-3, FEW: 0.2e-3, SERVE: 50e-6, ADD: 50e-6}
 N_FEW: Final = 10_000
 FASTER_BAR: Final = 50.0  # per item, than pyactup
 BYTES_BAR: Final = 250.0
@@ -89,12 +90,15 @@ def our_contestants(memory: Activation, items: Sequence[str]) -> list[Contestant
     def capped(one: tuple[list[str], int, str]) -> object:
         return memory.serve(one[0], one[1], event_id=one[2], session=f"s{one[1] // 8}")
 
+    table, exposure = TraceTable(LADDER_12), np.tile([0.0, 1.0], (10, 1))
+    table.add(items, NOW_US - DAY_US, np.ones((len(items), 2)))
     later = NOW_US + DAY_US
     return [
         Contestant(SCAN, lambda n: [None] * n, lambda _: memory.scores(None, later), 1),
         Contestant(SOME, lambda n: some[:n], lambda ids: memory.scores(ids, later), 20),
         Contestant(FEW, lambda n: few[:n], lambda ids: smaller.scores(ids, later), 20),
         Contestant(SERVE, served, lambda one: memory.serve(one[0], one[1], event_id=one[2]), 200),
+        Contestant(ADD, served, lambda one: table.add(one[0], one[1], exposure), 200),
         Contestant(CAPPED, served, capped, 200),
         Contestant(SAID, said, lambda one: memory.feedback(one[0], one[1], 1.0), 200),
     ]

@@ -24,7 +24,7 @@ from dwell.records import Params
 from dwell.records.arrays import FloatArray
 from dwell.records.rows import EventRow
 
-__all__ = ["counts_already", "propose_activation"]
+__all__ = ["counts_already", "is_activations_turn", "propose_activation"]
 
 
 # Distance of unit vectors: 14 degrees. At 60 degrees at once, half of a proposal's exposure went to documents that were
@@ -40,6 +40,16 @@ def counts_already(live: Params, max_weight: float) -> bool:
         return False
     most = np.sqrt(0.5) if live.raw_score is not None else 1.0
     return live.weights[FEATURES[0]] / live.norm() >= min(most, max_weight) - _THERE
+
+
+def is_activations_turn(learner: str, live: Params, attempt: int) -> bool:
+    """Return whether the next proposal is activation's.
+
+    Where both learn, activation proposes once, first, where it has no weight yet: it needs no fitting, while what replay
+    makes of some hundred events is a small step that stands until thousands have judged it (docs/experiments.md).
+    Replay goes on from there.
+    """
+    return learner == "activation" or (learner == "both" and attempt == 1 and live.weights.get(FEATURES[0]) == 0.0)
 
 
 def propose_activation(

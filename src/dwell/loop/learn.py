@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from dwell.loop.by_activation import counts_already, propose_activation
+from dwell.loop.by_activation import counts_already, is_activations_turn, propose_activation
 from dwell.loop.channels import is_split
 from dwell.loop.examining import settle_examination
 from dwell.loop.expected import expected_of, put_predictor, recalibration_of
@@ -241,7 +241,7 @@ def _proposed(
 ) -> Learning:
     """Return what is learned: on-line from the live params' own events where these are given, else by replay."""
     theta, config = state.theta(), state.config
-    if state.learner == "activation":
+    if is_activations_turn(state.learner, state.live, attempt):
         rows = state.replayed.trainable()
         return propose_activation(
             state.live, rows, attempt=attempt, version=version, theta=theta, config=config, now=now, rng=rng

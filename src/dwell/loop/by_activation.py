@@ -45,7 +45,7 @@ def counts_already(live: Params, max_weight: float) -> bool:
 def is_activations_turn(learner: str, live: Params, attempt: int) -> bool:
     """Return whether the next proposal is activation's.
 
-    Where both learn, activation proposes once, first, where it has no weight yet: it needs no fitting, while what replay
+    Where both learn, activation proposes once, first, where it has no weight yet: it needs no fitting, and what replay
     makes of some hundred events is a small step that stands until thousands have judged it (docs/experiments.md).
     Replay goes on from there.
     """

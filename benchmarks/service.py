@@ -1,12 +1,13 @@
 """What the service costs and bears: rank and feedback over HTTP, beside a bare Starlette + msgspec endpoint.
 
-    python benchmarks/service.py [--quick] [--json FILE]
+    python benchmarks/service.py [cost | overload] [--quick] [--json FILE]
 
 `dwell serve` runs as it is started by hand: with keys, its learner beside it, and default settings. The bare endpoint
 (`_service_bare.py`) reads the same body, scores it in numpy and keeps as many bytes, in commits of many rows that are
 synced as ours are. Both are asked in turn by one more process (`_service_load.py`), and whoever is not asked is idle.
 Server, load and learner share the cores of the machine: rates are what is left of it, processor time is the steadier
-figure. Linux only: processor time is read from /proc.
+figure. The part `overload` asks ten times as much as can be answered (`_service_overload.py`). Linux only: processor
+time is read from /proc.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ import apsw
 import msgspec
 import numpy as np
 
+import _service_overload as heavy
 import dwell
 from _service_bare import NAMES
+from _service_flood import Flooder
 from _service_load import Asked, Load, Loader, request
 from _timing import FloatArray, Interval, interval, ratio, verdict
 
@@ -386,9 +389,25 @@ def report(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def flooded(size: heavy.OverloadSize, folder: str) -> list[heavy.Overloaded]:
+    """Return what floods of reactions and of searches do, in a folder whose disk counts."""
+    store = str(Path(folder) / "overload.dwell")
+    bodies = [json.loads(body) for body in rank_bodies(N_BODIES)]
+    with contextlib.ExitStack() as stack:
+        serve = ["-m", "dwell", "serve", store, "--features", ",".join(NAMES), "--port", "0"]
+        ours = stack.enter_context(started(DWELL, serve))
+        key = made_key(store)
+        time.sleep(1.0)  # a service looks for new keys twice a second
+        loader, flooder = stack.enter_context(Loader()), stack.enter_context(Flooder())
+        lists = heavy.served(loader, ours.url, bodies, key, size.n_lists)
+        kinds = (heavy.reactions(lists, key, store), heavy.rankings(bodies, key, store))
+        return [heavy.overloaded(ours.url, ours.process.pid, loader, flooder, kind, size) for kind in kinds]
+
+
 def main(given: Sequence[str] | None = None) -> int:
     """Measure, print, and return 0, also where a bar is not met: that is printed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("part", nargs="?", choices=("cost", "overload"), help="one part; default: both")
     parser.add_argument("--quick", action="store_true", help="a smoke test; judges nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there, too")
     parser.add_argument("--folder", metavar="FOLDER", help="where the stores stand; default: a temporary one")
@@ -396,16 +415,23 @@ def main(given: Sequence[str] | None = None) -> int:
     if not Path("/proc/self/stat").exists():
         print("skipped: processor time of other processes is read from /proc, and there is none")
         return 0
-    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-        found = measure(QUICK if asked.quick else FULL, folder)
-    print("\n".join(report(found)))
-    if asked.json is not None:
-        values = {
-            "dwell": dwell.__version__,
+    values: dict[str, Any] = {"dwell": dwell.__version__}
+    if asked.part != "overload":
+        with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+            found = measure(QUICK if asked.quick else FULL, folder)
+        print("\n".join(report(found)))
+        values |= {
             "rounds": {name: [one._asdict() for one in of] for name, of in found["rounds"].items()},
             "syncs_per_s": found["syncs"].tolist(),
             "idle_shares_of_a_core": found["idle"],
         }
+    if asked.part != "cost":
+        size = heavy.QUICK if asked.quick else heavy.FULL
+        with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+            floods = flooded(size, folder)
+        print("\n".join(heavy.overload_report(floods, size)))
+        values["goodput"] = {one.name: [of.goodput for of in one.rounds] for one in floods}
+    if asked.json is not None:
         asked.json.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return 0
 

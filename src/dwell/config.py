@@ -308,7 +308,7 @@ class ServeSettings:
     token_lifetime_s: float = 86_400.0  # a page that is left open over night still counts
     train_every_s: float = 60.0  # Personalizer offered 1, 15 and 60 minutes; a round without news costs milliseconds
     train_after_events: int = 1_000  # gated-loop study: a round every 1,000 events
-    max_in_flight: int = 512  # beyond it a request waits longer than it takes a client to give up
+    max_in_flight: int = 256  # of a millisecond each: beyond it a search waits longer than it takes a client to give up
     max_body_bytes: int = 2_000_000  # Algolia's limit, and 1,000 reactions with long ids
     body_timeout_s: float = 10.0  # reliability study: closed both body attacks on three servers
     header_timeout_s: float = 10.0  # a person's browser sends its head in one packet

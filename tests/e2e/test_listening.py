@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from dwell.server.admission import Admission
 from dwell.server.listen import ListenSettings, connection_places, protocol_of, server
 
 T = TypeVar("T")
@@ -32,9 +33,12 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def listening(max_connections: int = 1_000) -> AsyncIterator[int]:
+async def listening(
+    max_connections: int = 1_000, *, app: Any = hello, admission: Admission | None = None
+) -> AsyncIterator[int]:
     """Serve on a free port of loopback, within this loop."""
-    found = server(hello, ListenSettings(port=0, max_connections=max_connections), header_deadline_s=DEADLINE_S)
+    settings = ListenSettings(port=0, max_connections=max_connections)
+    found = server(app, settings, header_deadline_s=DEADLINE_S, admission=admission)
     found.config.load()
     found.lifespan = found.config.lifespan_class(found.config)
     await found.startup()
@@ -136,3 +140,82 @@ def test_places_fit_the_limit_on_open_files() -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert protocol_of(7).max_connections == 7
+
+
+async def told(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Return status and body of the next answer of a connection."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
+    return int(head.split()[1]), await reader.readexactly(length)
+
+
+POSTED = b"POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nbody"
+
+
+def test_who_finds_no_room_is_refused_by_his_head_and_rests_for_a_second() -> None:
+    admission = Admission(1, always=frozenset({b"/livez"}))
+    called: list[str] = []
+
+    async def run() -> None:
+        may_end = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            called.append(scope["path"])
+            if scope["path"] == "/v1/rank":
+                await may_end.wait()
+            await hello(scope, receive, send)
+            admission.leave(scope)
+
+        async with listening(app=app, admission=admission) as port:
+            first, second, third = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+            first[1].write(POSTED)
+            while admission.n == 0:  # noqa: ASYNC110 - a count, not an event
+                await asyncio.sleep(0.01)
+            began = time.monotonic()
+            second[1].write(POSTED)
+            status, body = await told(second[0])
+            assert (status, b'"overloaded"' in body) == (503, True)
+            assert time.monotonic() - began < 0.5, "a refusal waits for nothing"
+            third[1].write(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert await told(third[0]) == (200, b"ok")
+            may_end.set()
+            assert await told(first[0]) == (200, b"ok")
+            second[1].write(POSTED)
+            assert await told(second[0]) == (200, b"ok"), "the same connection"
+            assert time.monotonic() - began > 0.9, "he was listened to before his time"
+            for _, writer in (first, second, third):
+                writer.close()
+
+    alone(run)
+    assert called == ["/v1/rank", "/livez", "/v1/rank"]
+    assert admission.n == 0
+    assert dict(admission.n_refused) == {"": 1}
+
+
+def test_a_body_on_its_way_takes_no_room_and_one_that_was_refused_may_not_take_for_ever() -> None:
+    admission = Admission(1)
+    slow = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9000000\r\n\r\n"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        while message.get("more_body"):
+            message = await receive()
+        await hello(scope, receive, send)
+        admission.leave(scope)
+
+    async def run() -> tuple[bytes, float, float]:
+        async with listening(app=app, admission=admission) as port:
+            slowly = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+            for _, writer in slowly:
+                writer.write(slow + b"x")
+            line, _ = await answer(port)
+            admission.enter({})  # from here on there is no room
+            silent, much = await asyncio.gather(closed_after(port, slow), closed_after(port, slow, bytes(500_000)))
+            for _, writer in slowly:
+                writer.transport.abort()
+            return line, silent, much
+
+    line, silent, much = alone(run)
+    assert line == b"HTTP/1.1 200 OK\r\n"
+    assert DEADLINE_S * 0.9 < silent < DEADLINE_S * 3.0
+    assert much < DEADLINE_S, "2 MB are enough"

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from dwell.errors import RequestError
+from dwell.server.admission import busy
 from dwell.server.caller import caller_of, house_of
 from dwell.server.endpoints import ENDPOINTS, Endpoint
 from dwell.server.front import front_page
@@ -58,6 +59,7 @@ def build_app(house: House, *, more: Sequence[BaseRoute] = ()) -> App:
     ]
     inner = Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})
     inner.state.house = house
+    house.admission.paths = frozenset(path for _, path in handlers)
     settings = house.settings
     limits = GuardLimits(
         max_body_bytes=settings.max_body_bytes,
@@ -66,7 +68,7 @@ def build_app(house: House, *, more: Sequence[BaseRoute] = ()) -> App:
         origins=frozenset(settings.origins),
         is_local=house.is_open,
     )
-    return Guard(_Straight(inner, handlers), limits)
+    return Guard(_Straight(inner, handlers), limits, house.admission.leave)
 
 
 class _Straight:
@@ -100,10 +102,7 @@ def _counted(house: House, endpoint: Endpoint) -> Handler:
 
     async def handler(request: Request) -> Response:
         if house.n_in_flight >= house.settings.max_in_flight and endpoint.needs != "nobody":
-            busy = RequestError(
-                "too many requests are being worked on", code="overloaded", retry_after_s=1.0, hint="Send it again."
-            )
-            return _counted_answer(house, endpoint, _told(request, busy))
+            return _counted_answer(house, endpoint, _told(request, busy()))
         house.n_in_flight += 1
         try:
             await check_headers(request, endpoint)

@@ -20,7 +20,7 @@ import numpy as np
 from dwell.errors import RequestError
 from dwell.server.problems import MEDIA_TYPE, problem_of, retry_after_of
 
-__all__ = ["App", "Guard", "GuardLimits", "Receive", "Scope", "Send", "inflated", "is_too_deep"]
+__all__ = ["SECURITY_HEADERS", "App", "Guard", "GuardLimits", "Receive", "Scope", "Send", "inflated", "is_too_deep"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -40,7 +40,7 @@ _DRAINED_S: Final = 2.0
 _DRAINED_BYTES: Final = 16_000_000
 _LOCAL_HOST: Final = re.compile(rb"(?i:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?")
 _LOCAL_ORIGIN: Final = re.compile(rb"https?://" + _LOCAL_HOST.pattern)
-_SECURITY_HEADERS: Final = (
+SECURITY_HEADERS: Final = (
     (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -114,9 +114,13 @@ class Guard:
     Args:
         app: What is guarded.
         limits: What a request may be.
+        when_over: Called with the scope of each request when all is done with it.
     """
 
-    def __init__(self, app: App, limits: GuardLimits | None = None) -> None:
+    def __init__(
+        self, app: App, limits: GuardLimits | None = None, when_over: Callable[[Scope], None] | None = None
+    ) -> None:
+        self._when_over = when_over or (lambda _: None)
         self._app = app
         self._limits = limits or GuardLimits()
         self._name = secrets.token_hex(4)  # tells the requests of this run from those of others
@@ -134,7 +138,7 @@ class Guard:
         given = headers.get(b"x-request-id", b"")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{self._name}-{self._n_requests}".encode()
         scope.setdefault("state", {})["request_id"] = request_id.decode()
-        out = _Answer(send, [*_SECURITY_HEADERS, (b"x-request-id", request_id), *self._cors(headers)])
+        out = _Answer(send, [*SECURITY_HEADERS, (b"x-request-id", request_id), *self._cors(headers)])
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
             await out({"type": "http.response.start", "status": 204, "headers": self._preflight(headers)})
             await out({"type": "http.response.body", "body": b""})
@@ -150,6 +154,7 @@ class Guard:
             await out.refuse(RequestError("this took too long", code="overloaded"), request_id.decode())
         finally:
             self._n_held -= self._held.pop(id(scope), 0)
+            self._when_over(scope)
 
     def _hold(self, scope: Scope, n_bytes: int) -> None:
         """Note how much is held of a body.

@@ -15,7 +15,9 @@ from dwell.errors import DwellError, StorageError
 from dwell.health import HealthSnapshot
 from dwell.loop import Loop, open_loop
 from dwell.records import Served
+from dwell.server.admission import Admission
 from dwell.server.arrivals import Arrivals
+from dwell.server.guard import SECURITY_HEADERS
 from dwell.server.keys import Key, Keyring, authenticated, read_keyring
 from dwell.server.learner import Plan
 from dwell.server.learner_link import LearnerLink
@@ -25,6 +27,7 @@ from dwell.server.tokens import SigningKey, mint, read_signing_keys, signing_key
 __all__ = ["House", "Turn", "open_house"]
 
 _POLL_S: Final = 0.5  # a revoked key is refused within a second
+_ALWAYS: Final = frozenset({b"/livez", b"/readyz"})
 _NOBODY: Final = Key(id="no-auth", kind="admin", tenant="", name="everybody on this machine", created_at=0.0)
 
 
@@ -58,6 +61,7 @@ class House:
         requests: Number of answers by route and status.
         at_work: Turns of the idempotency keys that are worked on, by tenant and key.
         snapshots: What the learner last said of each tenant's loop.
+        admission: How many requests are worked on, and who is refused before anything is spent on him.
         arrivals: What the writers have done, for those who wait in the event loop.
     """
 
@@ -68,6 +72,7 @@ class House:
     is_open: bool
     started_at: float
     limiter: Limiter
+    admission: Admission
     _loops: dict[str, Loop] = field(default_factory=dict)
     _keyring: Keyring = field(default_factory=Keyring)
     _signing: tuple[SigningKey, ...] = ()
@@ -200,7 +205,8 @@ def open_house(where: str, arguments: Mapping[str, Any], settings: ServeSettings
         per_subject=settings.requests_per_minute_per_subject,
     )
     limiter = Limiter(limits, time.monotonic)
-    house = House(where, dict(arguments), settings, LearnerLink(plan), is_open, time.time(), limiter)
+    admission = Admission(settings.max_in_flight, always=_ALWAYS, headers=SECURITY_HEADERS)
+    house = House(where, dict(arguments), settings, LearnerLink(plan), is_open, time.time(), limiter, admission)
     try:
         loop = house.loop("")
         house._signing = signing_keys(loop._state.store, now=time.time())  # noqa: SLF001 - keys are the store's

@@ -13,19 +13,23 @@ import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-__all__ = ["GuardedProtocol", "ListenSettings", "connection_places", "protocol_of", "server"]
+from dwell.server.admission import Admission
+
+__all__ = ["GuardedProtocol", "ListenSettings", "accepted_at_once", "connection_places", "protocol_of", "server"]
 
 HEADER_DEADLINE_S: Final = 10.0  # as long as a body may take
 MAX_HEADER_BYTES: Final = 65_536  # eight times what proxies allow by default
-_ACCEPTED_AT_ONCE: Final = 16  # connections per turn of the event loop
-# 64 for the store, its readers, logs and the listener. The rest: a connection for which there is no place is closed in
-# the fourth turn after it was accepted. Where files run out, asyncio accepts nobody for a second
-_RESERVED_FILES: Final = 64 + 4 * _ACCEPTED_AT_ONCE
+_RESERVED_FILES: Final = 64  # the store, its readers, logs and the listener
+_ACCEPTED_AT_ONCE: Final = 64  # connections per turn of the event loop: a few milliseconds
+# A connection for which there is no place is closed in the fourth turn after it was accepted, and has a file until
+# then. Where files run out, asyncio accepts nobody for a second
+_TURNS: Final = 4
+_MOST_IGNORED_BYTES: Final = 2_000_000  # of a body that was refused by its head: as many as are taken by default
 _QUEUED_CONNECTIONS: Final = 4_096  # the system's own limit (net.core.somaxconn) since Linux 5.4
 
 
@@ -44,16 +48,22 @@ class ListenSettings:
     max_connections: int = 20_000
 
 
+def accepted_at_once() -> int:
+    """Return how many connections are accepted per turn: fewer where few files may be open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _ACCEPTED_AT_ONCE if soft == resource.RLIM_INFINITY else max(1, min(_ACCEPTED_AT_ONCE, soft // 16))
+
+
 def connection_places(wanted: int) -> int:
     """Return how many connections may be open: `wanted`, or fewer where the limit on open files can not be raised."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + _RESERVED_FILES
+    needed = wanted + _RESERVED_FILES + _TURNS * _ACCEPTED_AT_ONCE
     if soft != resource.RLIM_INFINITY and soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft == resource.RLIM_INFINITY:
         return wanted
-    return max(1, min(wanted, soft - _RESERVED_FILES))
+    return max(1, min(wanted, soft - _RESERVED_FILES - _TURNS * accepted_at_once()))
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -62,12 +72,16 @@ class GuardedProtocol(HttpToolsProtocol):
     header_deadline_s = HEADER_DEADLINE_S
     max_header_bytes = MAX_HEADER_BYTES
     max_connections = 20_000
+    admission: Admission | None = None
 
     def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - as uvicorn calls it
         super().__init__(*given, **named)
         self._header_timer: asyncio.TimerHandle | None = None
         self._is_in_headers = True
         self._n_header_bytes = 0
+        self._is_refused = False
+        self._n_ignored_bytes = 0
+        self._rest_s = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or close it at once where all places are taken."""
@@ -102,21 +116,61 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop the deadline; the guard times the body."""
         self._is_in_headers = False
-        self._disarm()
         if sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > self.max_header_bytes:
             self.send_400_response("Headers too large.")
             return
+        cycle: RequestResponseCycle | None = self.cycle
+        is_alone = cycle is None or cycle.response_complete  # else an answer would overtake another one
+        self._is_refused = is_alone and self.admission is not None and not self.admission.has_room_for(self.url)
+        if self._is_refused and self.admission is not None:
+            answer, self._rest_s = self.admission.refusal(self.url)
+            self.transport.write(answer)
+            self._n_ignored_bytes = 0
+            return  # the deadline is now one for the rest of the body, which nobody reads
+        self._disarm()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Ignore what follows headers that were refused."""
-        if self.cycle is not None:
+        if self._is_refused:
+            self._n_ignored_bytes += len(body)
+            if self._n_ignored_bytes > _MOST_IGNORED_BYTES:
+                self._cut()
+        elif self.cycle is not None:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Ignore the end of a request that was refused."""
-        if self.cycle is not None:
-            super().on_message_complete()
+        """Count a request from here on; ignore the end of one that was refused."""
+        if self._is_refused:
+            self._rest()
+            return
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None:
+            return
+        super().on_message_complete()
+        if self.admission is not None and not cycle.response_complete and not self.pipeline:
+            self.admission.enter(cast("dict[str, Any]", cycle.scope))
+
+    def _rest(self) -> None:
+        """Do not listen to a caller for as long as he was told to wait."""
+        self._is_refused = False
+        self._disarm()
+        if self.transport.is_closing():
+            return
+        if not self.parser.should_keep_alive():
+            self.transport.close()
+            return
+        self.flow.pause_reading()
+        self.loop.call_later(self._rest_s, self._listen_again)
+        if self.admission is not None:
+            self.admission.rest()
+
+    def _listen_again(self) -> None:
+        if self.admission is not None:
+            self.admission.rested()
+        if not self.transport.is_closing() and self.flow is not None:
+            self.flow.resume_reading()
+            self._arm()
 
     def _arm(self) -> None:
         if self._header_timer is None:
@@ -156,32 +210,41 @@ class _Server(Server):
                 loop.remove_signal_handler(number)
 
 
-def protocol_of(max_connections: int, header_deadline_s: float = HEADER_DEADLINE_S) -> type[GuardedProtocol]:
+def protocol_of(
+    max_connections: int, header_deadline_s: float = HEADER_DEADLINE_S, admission: Admission | None = None
+) -> type[GuardedProtocol]:
     """Return the protocol with its figures: uvicorn takes a class and passes it no settings."""
-    figures = {"max_connections": max_connections, "header_deadline_s": header_deadline_s}
+    figures = {"max_connections": max_connections, "header_deadline_s": header_deadline_s, "admission": admission}
     return type("GuardedProtocol", (GuardedProtocol,), figures)
 
 
-def server(app: Any, settings: ListenSettings, *, header_deadline_s: float = HEADER_DEADLINE_S) -> Server:  # noqa: ANN401
+def server(
+    app: Any,  # noqa: ANN401 - an ASGI application
+    settings: ListenSettings,
+    *,
+    header_deadline_s: float = HEADER_DEADLINE_S,
+    admission: Admission | None = None,
+) -> Server:
     """Return a server that is ready to run: `server(...).run()`.
 
     Args:
         app: The ASGI application.
         settings: Where and how to listen.
         header_deadline_s: How long headers may take, in seconds.
+        admission: Who is refused as soon as his head is read; the application tells it when a request is over.
     """
     places = connection_places(settings.max_connections)
     config = Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=protocol_of(places, header_deadline_s),
+        http=protocol_of(places, header_deadline_s, admission),
         ws="none",
         server_header=False,
         access_log=False,
         log_config=None,
         proxy_headers=False,  # an address in a header is the caller's word
-        backlog=_ACCEPTED_AT_ONCE,
+        backlog=accepted_at_once(),
         timeout_keep_alive=10,
         timeout_graceful_shutdown=10,
     )

@@ -59,7 +59,7 @@ def run_service(
             for line in _next_steps(house):
                 advise(line)
 
-        asyncio.run(_serve(app, settings, say, is_open=is_open, then=then))
+        asyncio.run(_serve(app, house, say, then))
     except SystemExit as error:  # uvicorn has logged why, and would end the process without a word of ours
         raise ConfigError(
             "the address can not be listened on",
@@ -100,21 +100,23 @@ def _next_steps(house: House) -> list[str]:
 
 async def _serve(
     app: Any,  # noqa: ANN401 - an ASGI application
-    settings: ServeSettings,
+    house: House,
     say: Callable[[str], None],
-    *,
-    is_open: bool,
     then: Callable[[], None],
 ) -> None:
+    settings = house.settings
     listen = ListenSettings(settings.host, settings.port, settings.max_connections)
-    found = server(app, listen, header_deadline_s=settings.header_timeout_s)
+    found = server(app, listen, header_deadline_s=settings.header_timeout_s, admission=house.admission)
     serving = asyncio.create_task(found.serve())
     while not found.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody
         await asyncio.sleep(0.01)
     if found.started:
         port = found.servers[0].sockets[0].getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        say(f"dwell serves on http://{host}:{port} (the API: /docs)" + ("; no keys are asked for" if is_open else ""))
+        say(
+            f"dwell serves on http://{host}:{port} (the API: /docs)"
+            + ("; no keys are asked for" if house.is_open else "")
+        )
         then()
     await serving
 

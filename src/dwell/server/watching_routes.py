@@ -66,7 +66,10 @@ class _Collector:
         yield CounterMetricFamily("dwell_learner_starts", "Starts of the learner.", value=self._house.link.n_starts)
         yield GaugeMetricFamily("dwell_started_at_seconds", "Start, UTC epoch.", value=self._house.started_at)
         requests = CounterMetricFamily("dwell_http_requests", "Requests.", labels=["route", "status"])
-        for (route, status), n in sorted(self._house.requests.items()):
+        answers = self._house.requests.copy()
+        for path, n in self._house.admission.n_refused.items():
+            answers[path, 503] += n
+        for (route, status), n in sorted(answers.items()):
             requests.add_metric([route, str(status)], n)
         yield requests
         yield InfoMetricFamily("dwell", "What runs.", value={"version": __version__})

@@ -46,7 +46,7 @@ class OverloadSize(NamedTuple):
     n_connections: int
 
 
-FULL: Final = OverloadSize(5, 2_000, 4_000, 10.0, 2_000)
+FULL: Final = OverloadSize(5, 2_000, 2_000, 8.0, 2_000)
 QUICK: Final = OverloadSize(1, 64, 400, 1.0, 700)
 
 

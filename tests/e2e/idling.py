@@ -27,8 +27,10 @@ async def idle(port: int, n: int, hold_s: float) -> int:
                 await reader.readline()
     await asyncio.sleep(hold_s)
     n_open = sum(not writer.transport.is_closing() for writer in held)
-    for writer in held:
+    for i, writer in enumerate(held):
         writer.transport.abort()
+        if i % 500 == 499:
+            await asyncio.sleep(0.05)
     await asyncio.gather(*(writer.wait_closed() for writer in held), return_exceptions=True)
     return n_open
 

@@ -25,7 +25,7 @@ __all__ = ["GuardedProtocol", "ListenSettings", "accepted_at_once", "connection_
 HEADER_DEADLINE_S: Final = 10.0  # as long as a body may take
 MAX_HEADER_BYTES: Final = 65_536  # eight times what proxies allow by default
 _RESERVED_FILES: Final = 64  # the store, its readers, logs and the listener
-_ACCEPTED_AT_ONCE: Final = 64  # connections per turn of the event loop: a few milliseconds
+_ACCEPTED_AT_ONCE: Final = 512  # connections per turn of the event loop, some 50 ms; a turn of searches takes longer
 # A connection for which there is no place is closed in the fourth turn after it was accepted, and has a file until
 # then. Where files run out, asyncio accepts nobody for a second
 _TURNS: Final = 4

@@ -65,6 +65,5 @@ def test_a_server_that_says_its_pepper_is_found(tmp_path: Path, root: Path) -> N
     serve = (
         "with service(tmp_path / 's', '--features', 'a', '--no-auth', environment={'DWELL_PEPPER': CANARY, **%r}): 0"
     )
-    found = report_of({"talkative": serve % {"PYTHONPATH": path}, "silent": serve % {}}, tmp_path, root)
-    assert set(found) == {"talkative"}
+    found = report_of({"talkative": serve % {"PYTHONPATH": path}}, tmp_path, root)
     assert "the log of dwell serve holds the canary" in found["talkative"]

@@ -27,7 +27,7 @@ N_ROUNDS = 5
 N_LATER = 6
 N_DRAWN = 100
 WINDOW_S = 1.0
-LEARNS_S = 20.0
+LEARNS_S = 60.0  # on a machine that does much else
 LOOK_S = 2.0  # the learner looks at the volume once a second
 #: The starting formula knows the match alone and puts what everybody looks for third
 DOCUMENTS = {"long": (1.0, 0.0), "old": (0.9, 0.0), "wanted": (0.8, 1.0), "odd": (0.7, 0.1), "far": (0.6, 0.0)}

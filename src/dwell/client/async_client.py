@@ -252,6 +252,7 @@ class AsyncClient:
 
         Raises:
             PromotionRefused: The gate did not say "promote"; it carries the decision.
+            AlreadyLiveError: They are live; nothing is written.
             StaleParamsError: Another version is live than expected.
             RecordError: The params do not fit.
             ServiceError: The server did not do it.

@@ -55,7 +55,7 @@ class Space:
     def vector(self, params: Params) -> FloatArray:
         """Return params of this space as a unit vector, float64 (p,).
 
-        Given raw weights are the starting ranker itself; where there is nothing yet, all features count the same.
+        Given raw weights are the starting ranker itself; where there is nothing yet, it is `equal_weights`.
         """
         if self.raw_weights is not None and params.raw_score is None:
             start = np.zeros(self.size)
@@ -64,7 +64,7 @@ class Space:
         tail = [] if params.raw_score is None else [params.raw_score.coefficient]
         vector = np.concatenate([params.vector, tail])
         norm = float(np.linalg.norm(vector))
-        return vector / norm if norm > 0.0 else np.full(self.size, self.size**-0.5)
+        return vector / norm if norm > 0.0 else _equally(self.feature_names, n_more=len(tail))
 
     def additions(self, params: Params) -> dict[str, FloatArray]:
         """Return what params of this space add by segment, float64 (p,) each, where their weights are at norm 1.
@@ -187,13 +187,20 @@ def equal_weights(feature_names: tuple[str, ...], transform: Transform, *, paren
 
     Activation has none: it says nothing before anybody reacted. Where there is nothing else, it orders by itself.
     """
-    given = [name for name in feature_names if name not in FEATURES] or [FEATURES[0]]
     return Params(
         version=parent.version + 1,
-        weights={name: len(given) ** -0.5 if name in given else 0.0 for name in feature_names},
+        weights=dict(zip(feature_names, _equally(feature_names).tolist(), strict=True)),
         temperature=parent.temperature,
         transform=transform,
         origin="standardised",
         parent=parent.version,
         created_at=created_at,
     )
+
+
+def _equally(feature_names: tuple[str, ...], *, n_more: int = 0) -> FloatArray:
+    """Return equal weights at norm 1 of all features but the loop's own, and of as many more, (f + n_more,)."""
+    counts = np.array([name not in FEATURES for name in feature_names] + [True] * n_more, dtype=np.float64)
+    if not counts.any():
+        counts[feature_names.index(FEATURES[0])] = 1.0
+    return counts / np.linalg.norm(counts)

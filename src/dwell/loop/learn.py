@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from dwell.loop.by_activation import counts_already, is_activations_turn, propose_activation
+from dwell.loop.by_activation import counts_already, hastened, is_activations_turn, propose_activation
 from dwell.loop.channels import is_split
 from dwell.loop.examining import settle_examination
 from dwell.loop.expected import expected_of, put_predictor, recalibration_of
@@ -249,6 +249,7 @@ def _proposed(
     if own is not None:
         rows = state.replayed.trainable()
         return propose_online(state.live, own, rows=rows, version=version, theta=theta, config=config, now=now, rng=rng)
+    hasten = partial(hastened, names=state.feature_names, attempt=attempt, settings=config.learner)
     return replay(
         state.live,
         state.replayed,
@@ -260,4 +261,5 @@ def _proposed(
         now=now,
         rng=rng,
         clock=clock,
+        hasten=hasten if state.learner == "both" else None,
     )

@@ -325,6 +325,7 @@ def propose(
     now: float,
     rng: np.random.Generator,
     clock: Callable[[], float],
+    hasten: Callable[[Learned, FloatArray, Predictor], Learned] | None = None,
 ) -> Learning:
     """Return a proposal learned from the live params on.
 
@@ -342,6 +343,7 @@ def propose(
         now: UTC epoch seconds.
         rng: Source of sampling and rankings.
         clock: Monotonic seconds, for the time limit alone.
+        hasten: What is made of the global weights that were learned, given where they began and the reward predictor.
     """
     rows = replayed.trainable()
     space = space_for(live, fitting_features(rows, rng))
@@ -372,6 +374,7 @@ def propose(
 
     lessons = Lessons(steps, rows, lister.lists, (fold0, fold1), theta, live.temperature or _LEARNER_TEMPERATURE, ended)
     learned = _learned(lister.start, lists(), lessons, settings, rng)
+    learned = learned if hasten is None else hasten(learned, lister.start, both)
     ended.deadline = begun + most_s
     add = partial(additions_of, learned.vector, live, space, lessons, config=config, settings=settings, rng=rng)
     found = add() if is_split else Additions({}, None)

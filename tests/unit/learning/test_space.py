@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dwell.activation import FEATURES
 from dwell.learning.space import Space, equal_weights, space_for
 from dwell.learning.transform import fit_transform
 from dwell.ranking import policy_scores
@@ -125,3 +126,14 @@ def test_a_feature_that_came_later_is_mapped_once_it_varies_and_no_score_changes
     half = now.copy()
     half[:150, 1] = np.nan
     assert space_for(live, half).transform.knots[1].size > 1
+
+
+def test_where_there_are_no_weights_yet_the_loops_own_features_have_none() -> None:
+    names = ("bm25", "cosine", *FEATURES)
+    space = Space(names, fit_transform(np.random.default_rng(1).normal(size=(50, 5))))
+    nothing = Params(1, dict.fromkeys(names, 0.0))
+    equal = equal_weights(names, space.transform, parent=nothing, created_at=5.0)
+    np.testing.assert_allclose(space.vector(nothing), [0.5**0.5, 0.5**0.5, 0.0, 0.0, 0.0])
+    np.testing.assert_allclose(space.vector(nothing), space.vector(equal), rtol=1e-15)
+    alone = Space(FEATURES, fit_transform(np.random.default_rng(1).normal(size=(50, 3))))
+    np.testing.assert_array_equal(alone.vector(Params(1, dict.fromkeys(FEATURES, 0.0))), [1.0, 0.0, 0.0])

@@ -203,4 +203,4 @@ def _equally(feature_names: tuple[str, ...], *, n_more: int = 0) -> FloatArray:
     counts = np.array([name not in FEATURES for name in feature_names] + [True] * n_more, dtype=np.float64)
     if not counts.any():
         counts[feature_names.index(FEATURES[0])] = 1.0
-    return counts / np.linalg.norm(counts)
+    return np.asarray(counts * float(counts.sum()) ** -0.5)

@@ -144,7 +144,8 @@ def test_places_fit_the_limit_on_open_files() -> None:
 
 async def told(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     """Return status and body of the next answer of a connection."""
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    async with asyncio.timeout(10.0 * DEADLINE_S):
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
     return int(head.split()[1]), await reader.readexactly(length)
 

@@ -24,7 +24,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-MODULES = {name: importlib.import_module(name) for name in ("holding_child", "ingest_child", "loop_child")}
+NAMES = ("activation_child", "holding_child", "ingest_child", "loop_child")
+MODULES = {name: importlib.import_module(name) for name in NAMES}
 
 
 def born(module: str, fifo: str, arguments: list[str]) -> None:

@@ -215,7 +215,7 @@ def admin_loop(store: str, tenant: str, given: Mapping[str, object] | None = Non
 
     arguments = _arguments(store, tenant, given or {}, has_rewards=False)
     try:
-        return open_loop(store, **arguments, _role="owner")
+        return open_loop(store, **arguments, _role="guest")
     except StoreOwnedError:
         return open_loop(store, **arguments, _role="admin")
 
@@ -258,8 +258,22 @@ def store_settings(store: str) -> Iterator[Reader]:
         opened.close()
 
 
-def owner_loop(store: str, tenant: str, given: Mapping[str, object]) -> Loop:
+def owner_loop(
+    store: str,
+    tenant: str,
+    given: Mapping[str, object],
+    *,
+    has_rewards: bool = True,
+    remedy: str = "call Loop.train() in it",
+) -> Loop:
     """Open a loop as the owner.
+
+    Args:
+        store: The file.
+        tenant: Whose data.
+        given: See `reader_loop`.
+        has_rewards: See `reader_loop`.
+        remedy: What else to do where another process has the store.
 
     Raises:
         StoreOwnedError: Another process owns the store.
@@ -269,9 +283,9 @@ def owner_loop(store: str, tenant: str, given: Mapping[str, object]) -> Loop:
     from dwell.loop import open_loop
 
     try:
-        return open_loop(store, **_arguments(store, tenant, given, has_rewards=True), _role="owner")
+        return open_loop(store, **_arguments(store, tenant, given, has_rewards=has_rewards), _role="guest")
     except StoreOwnedError as error:
         raise StoreOwnedError(
             f"{store} is owned by process {error.value or 'unknown'}, and this command needs the store to itself",
-            hint="Stop that process, or call Loop.train() in it.",
+            hint=f"Stop that process, or {remedy}.",
         ) from error

@@ -8,6 +8,7 @@ left give the sums as they were: no event is counted twice, none is lost.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -21,7 +22,10 @@ from dwell.activation import FEATURES, NEVER_US, Activation
 from dwell.activation.instants import US_PER_S
 from dwell.activation.journal import Increment, Journal
 from dwell.config import NEVER_FORGET_NATS, ActivationSettings
-from dwell.loop.sessions import Sessions
+from dwell.errors import DwellError, RecordError, StorageError
+from dwell.loop.erasures import n_erasures_of
+from dwell.loop.kept_rules import KeptRules
+from dwell.loop.sessions import Sessions, Window
 from dwell.records.arrays import Float32Array
 from dwell.storage import EventState, Reader, Store, Transaction, Writer
 
@@ -32,7 +36,9 @@ __all__ = [
     "Watch",
     "dates_of",
     "flush",
+    "flushed",
     "follow_commit",
+    "follow_others",
     "loaded",
     "with_activation",
 ]
@@ -74,7 +80,9 @@ class Activity:
         flushed_at: Monotonic seconds of the last time that rows were written.
         is_flushing: Whether a flush waits to be written.
         is_all_due: Whether the next flush writes every row.
+        owed: Items whose rows were given to a flush that is not known to be on disk.
         is_following: Whether the sums follow the facts: in the process that takes them in, and there alone.
+        asked: What a rebuild goes over to; None where the sums are kept by it.
     """
 
     activation: Activation
@@ -84,7 +92,9 @@ class Activity:
     flushed_at: float = 0.0
     is_flushing: bool = False
     is_all_due: bool = False
+    owed: set[str] = field(default_factory=set)
     is_following: bool = True
+    asked: KeptRules | None = None
 
     def features(self, ids: Sequence[str], now: float) -> Float32Array:
         """Return `FEATURES` of candidates as of now, float32 (n, 3).
@@ -112,9 +122,13 @@ class Watch:
     sessions: Sessions
     increments: list[Increment] = field(default_factory=list)
     _journals: dict[str, Journal] = field(default_factory=dict)
+    _windows: set[Window] = field(default_factory=set)
 
     def expect(self, reader: Reader, event: EventState) -> None:
         """Look at an event before anything of it changes."""
+        window = self.sessions.window_of(event)
+        if window is not None:
+            self._windows.add(window)
         self._journals[event.event_id] = self.sessions.journal(reader, event)
 
     def served(self, event: EventState) -> None:
@@ -131,7 +145,6 @@ class Watch:
         events = reader.events_of(user, since=0.0, until=np.inf)
         for found in self.sessions.all_of(reader, events):
             self.increments += [(item, at_us, -reward, -exposure) for item, at_us, reward, exposure in found]
-        self.sessions.clear()
 
     def change(self, tx: Transaction) -> Change | None:
         """Write what was found, and return it; None where nothing changed."""
@@ -139,11 +152,15 @@ class Watch:
             return None
         return Change(tx.add_trace_change(_encode(self.increments)), self.increments)
 
+    def undone(self) -> None:
+        """Forget what was looked at: nothing of it has happened."""
+        self.sessions.forget(self._windows)
+
 
 def with_activation(
     activity: Activity | None, store: Store, job: Callable[[Transaction, Watch | None], T]
 ) -> tuple[Callable[[Transaction], T], Callable[[Future[Any]], None]]:
-    """Return a job for the writer, and what is to be called when its future is done.
+    """Return a job for the writer, and what is to be called in its thread when the job's future is done.
 
     Args:
         activity: None where activation is not kept; then nothing is watched.
@@ -152,22 +169,29 @@ def with_activation(
     """
     if activity is None:
         return lambda tx: job(tx, None), lambda _: None
+    watches: list[Watch] = []
     found: list[Change] = []
 
     def watched(tx: Transaction) -> T:
-        watch = Watch(activity.sessions)
+        sessions = activity.sessions
+        sessions.keep_up(n_erasures_of(tx))
+        watch = Watch(sessions)
+        watches[:] = [watch]
         try:
             result = job(tx, watch)
             change = watch.change(tx)
         except BaseException:
-            activity.sessions.clear()
+            watch.undone()
             raise
+        finally:
+            sessions.trim()
         found[:] = [] if change is None else [change]
         return result
 
     def done(written: Future[Any]) -> None:
         if written.cancelled() or written.exception() is not None:
-            activity.sessions.clear()
+            for watch in watches:
+                watch.undone()
             return
         for change in found:
             if activity.is_following:
@@ -180,12 +204,40 @@ def _take_in(activity: Activity, store: Store, change: Change) -> None:
     """Add a change to the sums, after those of other processes that stand before it."""
     if change.n == activity.applied + 1:
         activity.activation.apply(change.increments)
+        activity.applied = change.n
     elif change.n > activity.applied:
+        _catch_up(activity, store)
+
+
+def _catch_up(activity: Activity, store: Store) -> None:
+    """Add whatever stands in the redo log and not in the sums; where it can not be read, the next time does it."""
+    try:
         with store.snapshot() as reader:
-            for n, body in reader.trace_changes(after=activity.applied):
-                if n <= change.n:
-                    activity.activation.apply(_decode(body))
-    activity.applied = max(activity.applied, change.n)
+            entries = reader.trace_changes(after=activity.applied)
+        for n, body in entries:
+            activity.activation.apply(_increments(body))
+            activity.applied = n
+    except DwellError as error:
+        _log.warning("activation lags behind the facts until these can be read again: %s", error)
+
+
+def follow_others(activity: Activity | None, store: Store, writer: Writer | None) -> None:
+    """Have the sums take in what another process changed, soon: its erasure must not wait for our next event.
+
+    Args:
+        activity: None where activation is not kept.
+        store: Where the changes stand.
+        writer: The store's; None where it is another process's.
+    """
+    if activity is None or writer is None or not activity.is_following:
+        return
+
+    def done(written: Future[None]) -> None:
+        if written.exception() is None:
+            _catch_up(activity, store)
+
+    with contextlib.suppress(StorageError):  # a full queue: whatever is in it will do
+        writer.submit(lambda _: None, is_awaited=False, then=done)
 
 
 def loaded(activity: Activity, store: Store) -> None:
@@ -197,24 +249,54 @@ def loaded(activity: Activity, store: Store) -> None:
     with store.snapshot() as reader:
         activity.activation.load(reader.traces())
         for n, body in reader.trace_changes():
-            activity.activation.apply(_decode(body))
+            activity.activation.apply(_increments(body))
             activity.applied = n
         is_dated = reader.setting(_DATES) == _dates_body(activity.settings)
     if not is_dated:
         activity.is_all_due = True  # dates of forgetting are for another decay or threshold
 
 
+def _increments(body: bytes) -> list[Increment]:
+    try:
+        return _decode(body)
+    except msgspec.DecodeError as error:
+        raise RecordError(
+            f"a change of activation can not be read: {error}",
+            code="corrupt",
+            field="trace_changes",
+            hint="Restore the store from a backup, or drop the activation features and rebuild.",
+        ) from error
+
+
 def flush(activity: Activity, tx: Transaction) -> int:
-    """Write the rows that changed since the last time; return how many. For the writer's thread."""
-    changes = activity.activation.take_changes(everything=activity.is_all_due)
-    activity.is_all_due = False
-    dates = dates_of(activity, [item for item, _ in changes.rows])
-    rows = [(item, packed, date) for (item, packed), date in zip(changes.rows, dates, strict=True)]
-    tx.put_traces(rows, removed=changes.removed, applied=activity.applied)
+    """Write the rows that changed since the last time; return how many. For the writer's thread.
+
+    Until `flushed` is told that they are on disk, the next flush writes them again.
+    """
+    activation = activity.activation
+    changes = activation.take_changes(everything=activity.is_all_due)
+    new = {item for item, _ in changes.rows}.union(changes.removed)
+    owed = sorted(activity.owed - new)
+    activity.owed |= new
+    known = [item for item in owed if item in activation]
+    packed = [*changes.rows, *(activation.rows(known) if known else ())]
+    removed = [*changes.removed, *(item for item in owed if item not in activation)]
+    dates = dates_of(activity, [item for item, _ in packed])
+    rows = [(item, row, date) for (item, row), date in zip(packed, dates, strict=True)]
+    tx.put_traces(rows, removed=removed, applied=activity.applied)
     body = _dates_body(activity.settings)
     if tx.setting(_DATES) != body:
         tx.put_setting(_DATES, body)
     return len(rows)
+
+
+def flushed(activity: Activity, written: Future[Any]) -> None:
+    """Take note of what became of a flush; called in the writer's thread."""
+    if written.exception() is None:
+        activity.is_all_due = False
+        activity.owed.clear()
+    else:
+        _log.warning("activation was not written, and is kept for the next time: %s", written.exception())
 
 
 def dates_of(activity: Activity, items: Sequence[str]) -> list[int | None]:
@@ -244,8 +326,9 @@ def follow_commit(activity: Activity | None, writer: Writer | None, now: float) 
 
     def done(written: Future[int]) -> None:
         activity.is_flushing = False
-        if written.exception() is not None:
-            _log.warning("activation was not written, and is kept for the next time: %s", written.exception())
-            activity.is_all_due = True
+        flushed(activity, written)
 
-    writer.submit(lambda tx: flush(activity, tx), is_awaited=False).add_done_callback(done)
+    try:
+        writer.submit(lambda tx: flush(activity, tx), is_awaited=False, then=done)
+    except StorageError:  # a full queue, or the end: what is not written stands in the redo log
+        activity.is_flushing = False

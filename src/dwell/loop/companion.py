@@ -7,6 +7,7 @@ features ends it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,6 +16,7 @@ from dwell.config import ActivationSettings, TrainingSettings
 from dwell.errors import ConfigError
 from dwell.loop.activity import Activity, loaded
 from dwell.loop.close import Rules
+from dwell.loop.kept_rules import RULES, KeptRules, differences, in_force, put_rules, rules_in
 from dwell.loop.sessions import SessionRules, Sessions
 from dwell.reward.examination import PositionBased
 from dwell.storage import Store
@@ -28,6 +30,8 @@ __all__ = [
     "own_features",
     "refuse_reserved",
 ]
+
+_log = logging.getLogger("dwell")
 
 _LEARNER: Final = "learner"  # setting of the tenant
 _FOLLOWS: Final = frozenset({"owner"})
@@ -113,13 +117,28 @@ def activity_of(
     max_results: int,
     names: Sequence[str],
     training: TrainingSettings,
+    *,
+    is_guest: bool = False,
 ) -> Activity | None:
     """Return activation as the store has it, None where it keeps none; only the store's owner follows the facts.
 
+    What an event adds is what the store says, until a rebuild: see `kept_rules`.
+
+    Args:
+        store: Where it is kept; what a store no longer keeps is removed from it.
+        settings: As configured.
+        rules: How signals become reward.
+        max_results: Documents of a list that count.
+        names: Registered features.
+        training: Has the examination by which what is said of a whole list is shared out.
+        is_guest: Whether a command opens it for one call: then all stands as the application left it, as it does for
+            whoever is not the owner.
+
     Raises:
-        RecordError: code `corrupt`: rows of another ladder, or damaged.
+        RecordError: code `corrupt`: rows or rules are damaged.
     """
     if FEATURES[0] not in names:
+        _ended(store)
         return None
     session_rules = SessionRules(
         preset=rules.preset,
@@ -128,8 +147,37 @@ def activity_of(
         window_s=settings.session_window_s,
         most_shown=max_results,
     )
-    activity = Activity(fresh_activation(settings), Sessions(session_rules), settings)
+    asked = KeptRules(session_rules, settings)
+    with store.snapshot() as reader:
+        kept = rules_in(reader)
+    is_guest = is_guest or store.role not in _FOLLOWS
+    found = asked if kept is None else kept if is_guest else in_force(kept, asked)
+    if store.role in _FOLLOWS:
+        with store.transaction() as tx:
+            put_rules(tx, found)
+    activity = Activity(fresh_activation(found.settings), Sessions(found.session), found.settings)
+    differing = [] if is_guest else differences(found, asked)
+    if differing:
+        activity.asked = asked
     activity.is_following = store.role in _FOLLOWS
     if activity.is_following:
+        if differing:
+            _log.warning(
+                "activation is kept by the rules of before, as %s differ: it goes over to the new ones by "
+                "Loop.activation.rebuild()",
+                ", ".join(differing),
+            )
         loaded(activity, store)
     return activity
+
+
+def _ended(store: Store) -> None:
+    """Remove what is left of an activation that is not kept any more: nobody would take an erased user out of it."""
+    if store.role not in _FOLLOWS:
+        return
+    with store.snapshot() as reader:
+        is_there = bool(reader.setting(RULES)) or reader.n_traces() > 0
+    if is_there:
+        with store.transaction() as tx:
+            tx.drop_traces()
+            tx.put_setting(RULES, b"")

@@ -14,7 +14,7 @@ from dwell.errors import DwellError, ForkedError, RecordError, StorageError
 from dwell.health import HealthReport, HealthSnapshot, report_health
 from dwell.learning.trees import TreeKind, TreeSettings
 from dwell.loop.activate import activate
-from dwell.loop.activity import flush
+from dwell.loop.activity import flush, flushed
 from dwell.loop.challenge import Challenge, challenge
 from dwell.loop.experiences import read_experience
 from dwell.loop.export import export_experiences
@@ -543,7 +543,7 @@ class Loop:
             activity = state.activity
             if activity is not None and activity.is_following and state.writer is not None:
                 with contextlib.suppress(StorageError):
-                    state.write(lambda tx: flush(activity, tx))
+                    state.write(lambda tx: flush(activity, tx), then=lambda written: flushed(activity, written))
         except ForkedError:
             pass
         finally:

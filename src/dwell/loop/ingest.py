@@ -67,9 +67,7 @@ def submit_impression(state: LoopState, impression: Impression) -> bool:
         + len(impression.query)
     )
     try:
-        state.writer.submit(job, n_bytes=n_bytes, event_ids=(impression.event_id,), is_awaited=False).add_done_callback(
-            done
-        )
+        state.writer.submit(job, n_bytes=n_bytes, event_ids=(impression.event_id,), is_awaited=False, then=done)
     except StorageError as error:
         if error.code != "overloaded":
             raise
@@ -286,8 +284,11 @@ def submit_signals(
         if state.writer is None or state.is_closed:
             raise StoreClosedError("the loop does not take feedback: it is closed or read-only")
         state.writer.submit(
-            job, n_bytes=_SIGNAL_BYTES * len(wanted), event_ids=[signal.event_id for signal in wanted]
-        ).add_done_callback(done)
+            job,
+            n_bytes=_SIGNAL_BYTES * len(wanted),
+            event_ids=[signal.event_id for signal in wanted],
+            then=done,
+        )
     except StorageError as error:
         refusal = Feedback(
             "rejected", "overloaded: try again" if error.code == "overloaded" else f"{error.code}: {error}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,18 +16,22 @@ import numpy as np
 
 from dwell.activation import Explanation, Worth
 from dwell.activation.instants import US_PER_S
+from dwell.config import NEVER_FORGET_NATS
 from dwell.errors import StorageError
-from dwell.loop.activity import Activity, dates_of, flush, loaded
+from dwell.loop.activity import Activity, dates_of, flush, flushed, loaded
 from dwell.loop.companion import fresh_activation
+from dwell.loop.kept_rules import KeptRules, put_rules
+from dwell.loop.sessions import Sessions
 from dwell.loop.state import LoopState
 from dwell.records import checks
 from dwell.records.arrays import FloatArray
 from dwell.storage import EventState, Reader, Transaction
 from dwell.storage.protocol import chunks
 
-__all__ = ["Forgotten", "ItemActivation"]
+__all__ = ["Forgotten", "ItemActivation", "Overview"]
 
 _AT_ONCE: Final = 1_000
+_WEEK_US: Final = 604_800 * US_PER_S
 _MOST_FORGOTTEN: Final = 10_000  # at once: a second of the writer's time
 
 
@@ -45,6 +50,37 @@ class Forgotten:
     is_done: bool
     archive: str | None
     has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How much a store remembers of its items, and for how long.
+
+    Attributes:
+        n_items: Items with a history or a pin.
+        n_pinned: Items that are never forgotten.
+        decay: d.
+        worth: Of an event after an hour, a day and a year, relative to a minute.
+        ladder: Name and version of the timescales.
+        threshold: Base level in nats below which an item may be forgotten; None for never.
+        n_below: Items below it.
+        n_below_in_a_week: Items that will be below it in a week, if nothing happens to them.
+        session_cap: Events that count per item and user in one window.
+        session_window_s: Length of a window.
+        reward_version: What turns signals into rewards.
+    """
+
+    n_items: int
+    n_pinned: int
+    decay: float
+    worth: Worth
+    ladder: str
+    threshold: float | None
+    n_below: int
+    n_below_in_a_week: int
+    session_cap: int
+    session_window_s: float
+    reward_version: str
 
 
 class ItemActivation:
@@ -77,6 +113,31 @@ class ItemActivation:
     def items(self) -> list[str]:
         """Return the items with a history or a pin, in no order."""
         return self._read().activation.items()
+
+    def overview(self, *, now: float | None = None) -> Overview:
+        """Return how much is remembered, and for how long.
+
+        Raises:
+            RecordError: The instant is malformed.
+        """
+        at_us = _us(now)
+        read = self._read()
+        activation, rules, settings = read.activation, read.sessions.rules, read.settings
+        with self._state.store.snapshot() as reader:
+            n_soon, n_now = (len(_due(read, reader, at, len(activation))) for at in (at_us + _WEEK_US, at_us))
+        return Overview(
+            n_items=len(activation),
+            n_pinned=len(activation.pinned()),
+            decay=settings.decay,
+            worth=activation.worth,
+            ladder=activation.ladder.ladder_id,
+            threshold=None if settings.forget_below_nats == NEVER_FORGET_NATS else settings.forget_below_nats,
+            n_below=n_now,
+            n_below_in_a_week=n_soon,
+            session_cap=rules.cap,
+            session_window_s=rules.window_s,
+            reward_version=rules.preset.reward_version,
+        )
 
     def scores(self, items: Sequence[str], *, now: float | None = None) -> FloatArray:
         """Return activation in nats, float64 (n,), floors included; an item that nobody has seen has that of the prior.
@@ -111,7 +172,7 @@ class ItemActivation:
             StorageError: Another process owns the store, or the disk refused.
         """
         checked, least = _ids(items), None if floor is None else checks.finite(floor, "floor")
-        self._change(lambda: self._activity.activation.pin(checked, floor=least))
+        self._change(checked, lambda: self._activity.activation.pin(checked, floor=least))
 
     def unpin(self, items: Sequence[str]) -> None:
         """Let items be forgotten again; durable on return.
@@ -121,7 +182,7 @@ class ItemActivation:
             StorageError: As `pin`.
         """
         checked = _ids(items)
-        self._change(lambda: self._activity.activation.unpin(checked))
+        self._change(checked, lambda: self._activity.activation.unpin(checked))
 
     def forget(
         self,
@@ -160,47 +221,54 @@ class ItemActivation:
         def forget() -> None:
             # an event that came meanwhile has moved its date
             still = _still_due(self._activity, items, at_us)
-            self._activity.activation.forget(still)
+            if still:
+                self._activity.activation.forget(still)
             gone.extend(still)
 
-        self._change(forget)
+        self._change(items, forget)
         return Forgotten(gone, is_done=True, archive=where, has_more=has_more)
 
     def rebuild(self) -> int:
         """Make all sums anew from the events that the store still has, and return the number of items.
 
         The same as those that were kept, where nothing was removed since; what retention has removed is lost by it.
-        Nothing is recorded while it works. Pins stay.
+        Nothing is recorded while it works. Pins stay. Where the loop was opened with other rewards, `max_results`, cap,
+        window or number of rates than those that the sums are kept by, they go over to them now.
 
         Raises:
             StorageError: As `pin`.
         """
         self._only_owner()
         activity = self._activity
+        before = (activity.activation, activity.applied, activity.sessions, activity.settings, activity.asked)
+        was_all_due = activity.is_all_due
 
         def job(tx: Transaction) -> int:
-            fresh, pins = fresh_activation(activity.settings), activity.activation.pinned()
+            rules = activity.asked or KeptRules(activity.sessions.rules, activity.settings)
+            fresh, pins = fresh_activation(rules.settings), activity.activation.pinned()
+            sessions = Sessions(rules.session)
             seqs = tx.seqs()
             events = [event for part in chunks(seqs, _AT_ONCE) for event in _states(tx, part)]
-            for found in activity.sessions.all_of(tx, events):
+            for found in sessions.all_of(tx, events):
                 fresh.apply(found)
             for item, floor in pins.items():
                 fresh.pin([item], floor=floor)
             # what others of this commit have changed is in the events, too, and must not be added once more after it
             activity.applied = max([activity.applied, *(n for n, _ in tx.trace_changes())])
             tx.drop_traces()
-            _emptied(activity)
-            activity.activation.load(fresh.rows())
-            activity.is_all_due = True
+            put_rules(tx, rules)
+            activity.activation, activity.sessions, activity.settings = fresh, sessions, rules.settings
+            activity.asked, activity.is_all_due = None, True
             flush(activity, tx)
             return len(fresh)
 
-        try:
-            return self._state.write(job)
-        except BaseException:
-            _emptied(activity)
-            loaded(activity, self._state.store)
-            raise
+        def done(written: Future[int]) -> None:
+            flushed(activity, written)
+            if written.exception() is not None:
+                activity.activation, activity.applied, activity.sessions, activity.settings, activity.asked = before
+                activity.is_all_due = was_all_due
+
+        return self._state.write(job, then=done)
 
     def _only_owner(self) -> None:
         if not self._activity.is_following or self._state.writer is None:
@@ -210,24 +278,29 @@ class ItemActivation:
                 hint="Call it there, or stop the service first.",
             )
 
-    def _change(self, change: object) -> None:
+    def _change(self, items: Sequence[str], change: Callable[[], object]) -> None:
+        """Change items and return once it is durable; where it can not be, they are as they were."""
         self._only_owner()
+        activity = self._activity
+        known: list[str] = []
+        before: list[tuple[str, bytes]] = []
 
         def job(tx: Transaction) -> None:
-            change()  # type: ignore[operator]
-            flush(self._activity, tx)
+            known[:] = [item for item in items if item in activity.activation]
+            before[:] = activity.activation.rows(known) if known else ()
+            change()
+            flush(activity, tx)
 
-        try:
-            self._state.write(job)
-        except BaseException:
-            self._activity.is_all_due = True  # what changed in memory is written with the next flush
-            raise
+        def done(written: Future[None]) -> None:
+            flushed(activity, written)
+            if written.exception() is not None:
+                was_known = set(known)
+                new = [item for item in items if item not in was_known]
+                if new:
+                    activity.activation.forget(new)
+                activity.activation.load(before)
 
-
-def _emptied(activity: Activity) -> None:
-    items = activity.activation.items()
-    if items:
-        activity.activation.forget(items)
+        self._state.write(job, then=done)
 
 
 def _us(now: float | None) -> int:

@@ -11,12 +11,13 @@ import msgspec
 from dwell.errors import RingUnusable, StorageError, StoreBusyError
 from dwell.loop.activity import Watch
 from dwell.loop.close import close_one, logged_exposure
+from dwell.loop.erasures import ERASURES, n_erasures_of
 from dwell.loop.expected import expected_rewards
 from dwell.loop.feedback import ANSWERS_KEPT_S, ORPHAN_WINDOW_S
 from dwell.loop.judge import Judgement
 from dwell.loop.replayed import Notes
 from dwell.loop.rows import late_us, query_digest
-from dwell.loop.state import ERASURES, LoopState, n_erasures_of
+from dwell.loop.state import LoopState
 from dwell.loop.warm_up import recall_warm_up
 from dwell.records import Impression
 from dwell.storage import EventState, Outcome, PairStatistics, Reader, Transaction, pseudonym, user_mark

@@ -24,11 +24,12 @@ from dwell.loop.companion import (
     own_features,
     refuse_reserved,
 )
+from dwell.loop.erasures import n_erasures_of
 from dwell.loop.examining import examination_in_force
 from dwell.loop.experiences import read_experience
 from dwell.loop.ingest import EMBEDDING_DIM
 from dwell.loop.replayed import Replayed
-from dwell.loop.state import Identity, Limits, LoopState, n_erasures_of
+from dwell.loop.state import Identity, Limits, LoopState
 from dwell.records import Estimate, Experience, GateDecision, LowRank, Params, Transform, checks
 from dwell.records.impression import Mode
 from dwell.reward.examination import PositionBased
@@ -48,8 +49,9 @@ from dwell.storage import (
 
 __all__ = ["LoopRole", "Start", "build_state", "check_limits"]
 
-# A server owns its store, and leaves closing and learning to the learner beside it
-LoopRole = Role | Literal["server"]
+# A server owns its store, and leaves closing and learning to the learner beside it. A guest owns it for one call of a
+# command, which may not know how the application opens it
+LoopRole = Role | Literal["server", "guest"]
 _FEATURES: Final = "features"
 _NOTHING: Final = Estimate(0.0, -np.inf, np.inf, 0, 0.0)
 _MODES: Final = get_args(Mode)
@@ -175,7 +177,7 @@ def check_limits(limits: Limits) -> Limits:
 
 
 def _store_role(role: LoopRole) -> Role:
-    return "owner" if role == "server" else role
+    return "owner" if role in {"server", "guest"} else cast("Role", role)
 
 
 def build_state(
@@ -231,6 +233,9 @@ def build_state(
         with store.snapshot() as reader:
             n_erasures = n_erasures_of(reader)
             rules = rules._replace(examination=examination_in_force(reader, settings))
+        activity = activity_of(
+            store, settings.activation, rules, limits.max_results, names, settings.training, is_guest=role == "guest"
+        )
     except BaseException:
         store.close()
         raise
@@ -250,7 +255,7 @@ def build_state(
         replayed=_replayed(store, where, settings.replay, rules=rules, limits=limits, identity=identity, names=names),
         n_erasures_seen=n_erasures,
         is_learning_elsewhere=role == "server",
-        activity=activity_of(store, settings.activation, rules, limits.max_results, names, settings.training),
+        activity=activity,
         learner=learner,
     )
 

@@ -7,11 +7,11 @@ erasure are exact however old the event is. A window's journal is kept for as lo
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
+from dwell.activation.instants import US_PER_S
 from dwell.activation.journal import Increment, Journal
 from dwell.records import Signal
 from dwell.reward.compute import compute_reward
@@ -20,11 +20,15 @@ from dwell.reward.presets import RewardPreset
 from dwell.storage import EventState, Reader
 from dwell.storage.instants import micros
 
-__all__ = ["SessionRules", "Sessions"]
+__all__ = ["SessionRules", "Sessions", "Window"]
 
 _MOST_KEPT: Final = 1_024  # windows in use; each holds what one user was shown in it
 _MOST_OPEN: Final = 100_000_000  # a journal of one window is never sealed: its end is that it is dropped
 _NOT_SHOWN: Final = "not_shown"
+
+
+# a user's pseudonym, and the number of the window since the epoch
+Window: TypeAlias = tuple[str, int]
 
 
 class SessionRules(NamedTuple):
@@ -57,11 +61,33 @@ class Sessions:
 
     def __init__(self, rules: SessionRules) -> None:
         self.rules = rules
-        self._kept: OrderedDict[tuple[str, int], Journal] = OrderedDict()
+        self._window_us = round(rules.window_s * US_PER_S)
+        self._kept: OrderedDict[Window, Journal] = OrderedDict()
+        self._n_erasures = 0
 
-    def clear(self) -> None:
-        """Forget every journal: a transaction that they took part in was undone."""
-        self._kept.clear()
+    def keep_up(self, n_erasures: int) -> None:
+        """Forget every journal where a user was erased since the last time, by whichever process.
+
+        Args:
+            n_erasures: How many erasures the log has seen.
+        """
+        if n_erasures != self._n_erasures:
+            self._kept.clear()
+            self._n_erasures = n_erasures
+
+    def forget(self, windows: Iterable[Window]) -> None:
+        """Forget these journals: a transaction that they took part in was undone."""
+        for window in windows:
+            self._kept.pop(window, None)
+
+    def trim(self) -> None:
+        """Keep those used last; never in the middle of a job, which must see one journal of each window."""
+        while len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+
+    def window_of(self, event: EventState) -> Window | None:
+        """Return which user's stretch of time an event belongs to; None where nobody knows the user."""
+        return None if event.user is None else (event.user, at_us(event) // self._window_us)
 
     def journal(self, reader: Reader, event: EventState) -> Journal:
         """Return the journal that an event belongs to, as the log has it so far.
@@ -70,16 +96,14 @@ class Sessions:
             reader: The log, before whatever is about to change in it.
             event: Stored or not.
         """
-        if event.user is None:
+        key = self.window_of(event)
+        if key is None:
             return self._filled(reader, [event] if reader.event(event.event_id) is not None else [])
-        key = (event.user, self._window(event.served_at))
         found = self._kept.pop(key, None)
         if found is None:
-            begin = key[1] * self.rules.window_s
-            found = self._filled(reader, reader.events_of(event.user, since=begin, until=begin + self.rules.window_s))
+            begin, end = (number * self._window_us / US_PER_S for number in (key[1], key[1] + 1))
+            found = self._filled(reader, reader.events_of(key[0], since=begin, until=end))
         self._kept[key] = found
-        while len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
         return found
 
     def serve(self, journal: Journal, event: EventState) -> list[Increment]:
@@ -110,20 +134,18 @@ class Sessions:
 
     def all_of(self, reader: Reader, events: Iterable[EventState]) -> Iterator[list[Increment]]:
         """Yield what these events add, a window at a time: the whole log gives the sums as they should be."""
-        windows: dict[tuple[str, int], list[EventState]] = {}
+        windows: dict[Window, list[EventState]] = {}
         alone: list[EventState] = []
         for event in events:
             if event.state == _NOT_SHOWN:
                 continue
-            if event.user is None:
+            window = self.window_of(event)
+            if window is None:
                 alone.append(event)
             else:
-                windows.setdefault((event.user, self._window(event.served_at)), []).append(event)
+                windows.setdefault(window, []).append(event)
         for group in (*windows.values(), *([event] for event in alone)):
             yield self._filled(reader, group).increments()
-
-    def _window(self, served_at: float) -> int:
-        return math.floor(served_at / self.rules.window_s)
 
     def _filled(self, reader: Reader, events: Sequence[EventState]) -> Journal:
         journal = Journal(self.rules.cap, _MOST_OPEN)

@@ -7,15 +7,15 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, TypeVar
 
-import msgspec
-
 from dwell.config import Config
 from dwell.errors import StorageError, StoreClosedError
-from dwell.loop.activity import FEATURES, Activity, Watch, with_activation
+from dwell.loop.activity import FEATURES, Activity, Watch, follow_others, with_activation
 from dwell.loop.close import Rules
+from dwell.loop.erasures import n_erasures_of
 from dwell.loop.expected import Expected
 from dwell.loop.judge import Band
 from dwell.loop.replayed import Replayed
@@ -27,7 +27,7 @@ from dwell.records.impression import Arm, Mode
 from dwell.replay.meter import RateMeter
 from dwell.reward.measuring import Measured
 from dwell.reward.position_fit import Calibration
-from dwell.storage import Reader, Store, Transaction, Writer
+from dwell.storage import Store, Transaction, Writer
 
 __all__ = ["Identity", "Limits", "LoopState"]
 
@@ -82,17 +82,6 @@ class Limits(NamedTuple):
     holdout: float
 
 
-# Setting of the tenant that counts erasures. The tombstones do not: a user who comes back and is erased again leaves
-# no second one.
-ERASURES: Final = "erasures"
-
-
-def n_erasures_of(reader: Reader) -> int:
-    """Return how many erasures these facts have seen."""
-    body = reader.setting(ERASURES)
-    return 0 if body is None else int(msgspec.msgpack.decode(body, type=int))
-
-
 @dataclass(slots=True, eq=False)
 class LoopState:
     """Everything that changes while a loop is open; each field has one writer.
@@ -142,8 +131,12 @@ class LoopState:
     _seen_version: int = -1
     _polled_at: float = 0.0
 
-    def write(self, job: Callable[[Transaction], T]) -> T:
+    def write(self, job: Callable[[Transaction], T], *, then: Callable[[Future[T]], None] | None = None) -> T:
         """Return what a job returns once its commit is durable.
+
+        Args:
+            job: Called with the transaction.
+            then: Called in the writer's thread, success or not, and has returned before this returns.
 
         Raises:
             StorageError: The store could not, or this process may only read.
@@ -152,7 +145,7 @@ class LoopState:
             raise StoreClosedError("the loop is closed", hint="Open it again.")
         if self.writer is not None:
             self.writer.check_may_wait()
-            return self.writer.submit(job).result()
+            return _settled(self.writer, job, then)
         if self.store.role == "reader":
             raise StorageError("this loop was opened for reading", hint="Open it without read-only.")
         with self.store.transaction() as tx:
@@ -165,12 +158,8 @@ class LoopState:
             StorageError: As `write`.
         """
         watched, settle = with_activation(self.activity, self.store, job)
-        if self.writer is None or self.is_closed:
-            return self.write(watched)
-        self.writer.check_may_wait()
-        written = self.writer.submit(watched)
-        written.add_done_callback(settle)
-        return written.result()
+        found: T = self.write(watched, then=settle)
+        return found
 
     def check_may_wait(self) -> None:
         """Return where this thread may wait for a commit.
@@ -255,6 +244,7 @@ class LoopState:
             self.n_erasures_seen = n_erasures
             with self.serving:
                 self.recent.clear()
+            follow_others(self.activity, self.store, self.writer)
         return True
 
     def swap(self, params: Params, *, is_pending: bool = False) -> Params:
@@ -292,3 +282,19 @@ class LoopState:
             # other arms are compared with something as they are
             swap_share=self.config.training.swap_share if arm == "live" and not by_caller else 0.0,
         )
+
+
+def _settled(writer: Writer, job: Callable[[Transaction], T], then: Callable[[Future[T]], None] | None) -> T:
+    """Return what a job returned once what follows it is done as well: a waiter wakes before callbacks are called."""
+    is_settled = threading.Event()
+
+    def settle(written: Future[T]) -> None:
+        try:
+            if then is not None:
+                then(written)
+        finally:
+            is_settled.set()
+
+    written = writer.submit(job, then=settle)
+    is_settled.wait()
+    return written.result()

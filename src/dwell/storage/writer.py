@@ -102,6 +102,7 @@ class Writer:
         n_bytes: int = 0,
         event_ids: Sequence[str] = (),
         is_awaited: bool = True,
+        then: Callable[[Future[T]], None] | None = None,
     ) -> Future[T]:
         """Return the future of a job's result, resolved once it is on disk; never blocks.
 
@@ -112,6 +113,9 @@ class Writer:
                 worth much beside a thread that computes without pause.
             is_awaited: False where nobody waits for the future: the job may lie for `gather_s`, so that others share
                 its commit.
+            then: Called with the future once it is resolved: always in the writer's thread, in the order of the jobs,
+                and before the next group runs. A callback that is added to the future afterwards may come too late for
+                that, and runs in the thread that adds it then.
 
         Raises:
             QueueFull: There is no room.
@@ -120,6 +124,8 @@ class Writer:
         """
         self._check_not_forked()
         future: Future[T] = Future()
+        if then is not None:
+            future.add_done_callback(then)
         with self._has_work:
             if self._is_closing:
                 raise StoreClosedError("the writer was closed", hint="Open the store anew.")

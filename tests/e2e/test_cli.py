@@ -28,7 +28,7 @@ N_EVENTS = 60
 HOSTILE = "\x1b]0;owned\x07\x1b[31m\u202egnp.exe\r\nsecond line"
 PUBLIC_COMMANDS = {
     "demo", "inspect", "params", "history", "health", "train", "evaluate", "promote", "rollback", "erase", "export",
-    "import", "keys", "config", "serve",
+    "import", "keys", "config", "serve", "activation",
 }  # fmt: skip
 
 
@@ -133,7 +133,11 @@ def test_every_help_shows_an_example(words: tuple[str, ...], dwell_: Callable[..
 
 @pytest.mark.parametrize(
     "words",
-    [words for words in leaves(program) if words not in {(), ("config",), ("import",), ("keys",), ("serve",)}],
+    [
+        words
+        for words in leaves(program)
+        if words not in {(), ("activation",), ("config",), ("import",), ("keys",), ("serve",)}
+    ],
     ids=" ".join,
 )
 def test_every_command_that_prints_offers_json(words: tuple[str, ...], dwell_: Callable[..., Ran]) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from dwell import __version__
+from dwell.cli.activation import activation
 from dwell.cli.demo import demo
 from dwell.cli.health import health
 from dwell.cli.importing import importing
@@ -85,6 +86,7 @@ for _command in (
     rollback,
     erase,
     export,
+    activation,
     importing,
     keys,
     config,

@@ -22,6 +22,7 @@ __all__ = ["serve"]
 @click.option("--config", "config_path", type=click.Path(dir_okay=False), help="A TOML file: see `dwell config show`.")
 @click.option("--features", help="Names of the features of every candidate, comma-separated; else those of the store.")
 @click.option("--mode", type=click.Choice(["log-only", "shadow", "canary", "live"]), help="What users are served.")
+@click.option("--learner", type=click.Choice(["replay", "activation", "both"]), help="Who learns; else store.learner.")
 @click.option("--host", help="Address to listen on; beyond this machine it takes keys.")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port; 0 takes a free one.")
 @click.option("--no-auth", is_flag=True, help="Ask nobody for a key. On this machine only.")
@@ -29,6 +30,7 @@ __all__ = ["serve"]
 @examples(
     "dwell serve search.dwell --features bm25,cosine --no-auth",
     "dwell keys create --kind secret --name shop search.dwell",
+    "dwell serve search.dwell --learner both --no-auth",
     "dwell serve --config dwell.toml",
 )
 def serve(
@@ -39,6 +41,7 @@ def serve(
     host: str | None,
     port: int | None,
     *,
+    learner: str | None,
     no_auth: bool,
     example: bool,
 ) -> None:
@@ -70,7 +73,7 @@ def serve(
             value=True,
             hint="Serve it with --no-auth, on this machine.",
         )
-    arguments = _arguments(config, features, mode)
+    arguments = _arguments(config, features, {"mode": mode, "learner": learner})
     _run(where, arguments, dataclasses.replace(config, serve=settings), no_auth=no_auth)
 
 
@@ -95,12 +98,11 @@ def check_open(host: str, *, no_auth: bool) -> None:
         )
 
 
-def _arguments(config: Config, features: str | None, mode: str | None) -> dict[str, Any]:
-    found = {**config.store.arguments(), "config": config}
+def _arguments(config: Config, features: str | None, given: dict[str, str | None]) -> dict[str, Any]:
+    chosen = {name: value for name, value in given.items() if value is not None}
+    found = {**config.store.arguments(), "config": config, **chosen}
     if features is not None:
         found["features"] = [name.strip() for name in features.split(",") if name.strip()]
-    if mode is not None:
-        found["mode"] = mode
     return found
 
 

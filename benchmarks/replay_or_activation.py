@@ -1,7 +1,7 @@
 """Replay, activation, or both: who serves better, in five simulated worlds that need one, the other, or both?
 
     python benchmarks/replay_or_activation.py [--quick] [--worlds features,items,mixed,churn,drift]
-                                              [--seeds 3] [--queries 2000] [--json FILE]
+                                              [--seeds 3] [--queries 2000] [--step-size 0.003] [--json FILE]
 
 Everything goes through the public calls: `dwell.open(":memory:", learner=...)`, `rank`, `feedback_many`, `train`. The
 gate is off, so that learners are compared and not the gate: what a call of `train` proposes goes live. Items, tastes
@@ -238,9 +238,13 @@ class Found(NamedTuple):
 
 
 def measured(
-    worlds: Sequence[World], n_seeds: int, n_queries: int, say: Callable[[str], None] = lambda _: None
+    worlds: Sequence[World],
+    n_seeds: int,
+    n_queries: int,
+    say: Callable[[str], None] = lambda _: None,
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Found]:
-    """Return what came of each world."""
+    """Return what came of each world; `settings` as in `served_by`."""
     found = []
     for world in worlds:
         runs: dict[str, list[FloatArray]] = {learner: [] for learner in LEARNERS}
@@ -248,7 +252,7 @@ def measured(
             asked = requests(world, n_queries, seed)
             for learner in LEARNERS:
                 began = time.perf_counter()
-                runs[learner].append(served_by(learner, asked, seed=seed))
+                runs[learner].append(served_by(learner, asked, seed=seed, settings=settings))
                 took = time.perf_counter() - began
                 say(
                     f"{world.name}, seed {seed}, {learner}: {share(runs[learner][-1], is_end=True):.3f} in {took:.0f} s"
@@ -288,6 +292,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--worlds", default=",".join(names), help=f"comma-separated, of {', '.join(names)}")
     parser.add_argument("--seeds", type=int, help=f"number of seeds, at least 2 (default {N_SEEDS})")
     parser.add_argument("--queries", type=int, help=f"queries per run, at least 100 (default {N_QUERIES:,})")
+    parser.add_argument("--step-size", type=float, help="learner.step_size of every loop (default: the setting's own)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there, too")
     asked = parser.parse_args(given)
     asked.seeds = asked.seeds or (2 if asked.quick else N_SEEDS)
@@ -314,7 +319,12 @@ def main() -> int:
         f"relative to the best list, in the last {LAST:.0%} of queries with the 95 % interval over seeds; in brackets"
     )
     print(f"the first {LAST:.0%}. {'A smoke test: it judges nothing.' if asked.quick else ''}\n")
-    found = measured(asked.worlds, asked.seeds, asked.queries, lambda line: print(line, file=sys.stderr, flush=True))
+    settings = {} if asked.step_size is None else {"learner": {"step_size": asked.step_size}}
+    if settings:
+        print(f"learner.step_size is {asked.step_size:g}.\n")
+    found = measured(
+        asked.worlds, asked.seeds, asked.queries, lambda line: print(line, file=sys.stderr, flush=True), settings
+    )
     print("\n".join(table(found)))
     print(f"\n{time.perf_counter() - began:.0f} s.")
     if asked.json is not None:

@@ -106,10 +106,11 @@ def hastened(
 ) -> Learned:
     """Return what replay learned, a whole step nearer to what the reward predictor weighs where that is far away.
 
+    Which way each weight goes is replay's to say: one that it moves away from the predictor's stays as it was learned.
     A step of replay's is made for weights that are about right, as a starting formula's are: beside one, near to the
-    predictor, and where nothing was learned, replay alone decides. Equal weights may point anywhere, and activation
-    begins with none. Evidence and age are left to replay altogether: what is served often has much of the first, and
-    would be served more often for it.
+    predictor, and where nothing was learned, it decides alone. Equal weights may point anywhere, and activation begins
+    with none. Evidence and age are left to replay altogether: what is served often has much of the first, and would be
+    served more often for it.
 
     Args:
         learned: By replay.
@@ -126,6 +127,8 @@ def hastened(
     size = float(np.linalg.norm(aim))
     if size < _THERE or float(np.linalg.norm(aim / size - start)) <= _NEAR:
         return learned
+    is_agreed = (learned.vector - start) * (aim / size - learned.vector) > 0.0
+    aim = np.where(is_agreed, aim / size, learned.vector)
     nearer = bounded(aim, learned.vector, _stepping(attempt, settings))[0]
     vector, moved, was_cut = bounded(nearer, start, settings)
     return replace(learned, vector=vector, step_norm=moved, was_bounded=learned.was_bounded or was_cut)

@@ -23,21 +23,35 @@ def predictor(*beta: float) -> Predictor:
     return Predictor(np.array([*beta, 0.7]))  # the intercept last: it is no direction
 
 
+def moved(*towards: float, by: float = 1e-6) -> Learned:
+    """Return what replay learned where it went a little way towards a direction."""
+    vector = START + by * np.array(towards)
+    return learned(vector / np.linalg.norm(vector))
+
+
 @pytest.mark.parametrize("attempt", [1, 2, 3])
 def test_a_step_towards_the_predictor_half_as_long_each_time(attempt: int) -> None:
-    found = hastened(
-        learned(), START, predictor(0.0, 0.0, 2.0, 0.0, 0.0), names=NAMES, attempt=attempt, settings=SETTINGS
-    )
+    own, aim = moved(0.0, 0.0, 1.0, 0.0, 0.0), predictor(0.0, 0.0, 2.0, 0.0, 0.0)
+    found = hastened(own, START, aim, names=NAMES, attempt=attempt, settings=SETTINGS)
     step = 0.25 / 2 ** (attempt - 1)
     angle = 2.0 * np.arcsin(step / 2.0)  # of a chord
-    np.testing.assert_allclose(found.vector, [0.6 * np.cos(angle), 0.8 * np.cos(angle), np.sin(angle), 0.0, 0.0])
-    assert found.step_norm == pytest.approx(step)
+    expected = [0.6 * np.cos(angle), 0.8 * np.cos(angle), np.sin(angle), 0.0, 0.0]
+    np.testing.assert_allclose(found.vector, expected, atol=3e-6)
+    assert found.step_norm == pytest.approx(step, abs=3e-6)
+
+
+def test_a_weight_that_replay_moves_the_other_way_stays_as_it_was_learned() -> None:
+    own, aim = moved(0.0, 0.0, -1.0, 0.0, 0.0, by=0.01), predictor(0.0, 0.0, 2.0, 0.0, 0.0)
+    found = hastened(own, START, aim, names=NAMES, attempt=1, settings=SETTINGS)
+    assert found.vector[2] < 0.0
 
 
 def test_evidence_and_age_are_left_to_replay() -> None:
-    pulled = hastened(learned(), START, predictor(0.0, 0.0, 1.0, 9.0, -9.0), names=NAMES, attempt=1, settings=SETTINGS)
-    plain = hastened(learned(), START, predictor(0.0, 0.0, 1.0, 0.0, 0.0), names=NAMES, attempt=1, settings=SETTINGS)
+    own = moved(0.0, 0.0, 1.0, 1.0, -1.0)
+    pulled = hastened(own, START, predictor(0.0, 0.0, 1.0, 9.0, -9.0), names=NAMES, attempt=1, settings=SETTINGS)
+    plain = hastened(own, START, predictor(0.0, 0.0, 1.0, 0.0, 0.0), names=NAMES, attempt=1, settings=SETTINGS)
     np.testing.assert_array_equal(pulled.vector, plain.vector)
+    assert plain.vector[2] > 0.2
 
 
 def test_replay_alone_decides_when_it_is_near_when_nothing_was_learned_and_beside_a_formula() -> None:
@@ -55,7 +69,7 @@ def test_replay_alone_decides_when_it_is_near_when_nothing_was_learned_and_besid
 
 def test_the_whole_stays_within_the_longest_step() -> None:
     short = LearnerSettings(max_step_norm=0.1)
-    own = learned([0.8, 0.6, 0.0, 0.0, 0.0])
+    own = moved(0.2, -0.2, 1.0, 0.0, 0.0, by=1.0)
     found = hastened(own, START, predictor(0.0, 0.0, 1.0, 0.0, 0.0), names=NAMES, attempt=1, settings=short)
     assert found.was_bounded
     assert np.linalg.norm(found.vector - START) <= 0.1 + 1e-9

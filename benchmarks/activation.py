@@ -1,10 +1,11 @@
 """What activation costs: a scan of a million items, a thousand candidates, ten served items, against pyactup.
 
-    python benchmarks/activation.py [--quick] [--json FILE]
+    python benchmarks/activation.py [--quick] [--only memory|durable] [--json FILE]
 
 All contestants take turns in one run on one thread, and ratios are made within a round. pyactup is asked by `retrieve`
 for the activation of chunks with 100 accesses each; its rows are left out where it is not installed. Ours has two
-channels, and its cost does not depend on the number of accesses.
+channels, and its cost does not depend on the number of accesses. `durable` sends serves through the loop's own writer
+into a file, synced, and counts until the last one is on the disk.
 """
 
 from __future__ import annotations
@@ -28,6 +29,15 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402 - after the number of threads
 
+from _activation_durable import (  # noqa: E402 - the same
+    ALONE,
+    DURABLE_BAR,
+    N_QUICK_SERVES,
+    N_SERVES,
+    bytes_in_store,
+    durable,
+)
+from _activation_durable import N_ROUNDS as N_DURABLE_ROUNDS  # noqa: E402 - the same
 from _timing import Contestant, Interval, interval, race, ratio, verdict  # noqa: E402 - the same
 from dwell.activation import LADDER_12, LADDER_14, Activation, Ladder, TraceTable  # noqa: E402 - the same
 
@@ -167,6 +177,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """Return what was asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help=f"{N_QUICK_ITEMS:,} items, {N_QUICK_ROUNDS} rounds")
+    parser.add_argument("--only", choices=["memory", "durable"], help="one of the two parts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there, too")
     return parser.parse_args(given)
 
@@ -186,11 +197,47 @@ def measured(n_items: int, n_rounds: int, say: Callable[[str], None] = print) ->
         gc.unfreeze()
 
 
+def durable_table(per_second: dict[str, FloatArray]) -> list[str]:
+    """Return serves a second, the bar and the verdict as a Markdown table."""
+    lines = ["| kept on disk | serves a second | bar | |", "|---|---|---|---|"]
+    for name, found in per_second.items():
+        bar, said = (
+            ("", "") if name != ALONE else (f"at least {DURABLE_BAR:,.0f}", verdict(interval(found), DURABLE_BAR))
+        )
+        lines.append(f"| {name} | {interval(found)} | {bar} | {said} |")
+    return lines
+
+
+def _durable_part(*, is_quick: bool) -> dict[str, FloatArray]:
+    n_serves, n_rounds = (N_QUICK_SERVES, 1) if is_quick else (N_SERVES, N_DURABLE_ROUNDS)
+    print(f"\n{n_serves:,} serves, durability full, {n_rounds} rounds; rows written behind once a second.\n")
+    found = durable(n_serves, n_rounds)
+    print("\n".join(durable_table(found)))
+    print()
+    for n_rates, most in ((12, BYTES_BAR), (14, BYTES_BAR_14)):
+        kept = bytes_in_store(N_FEW, n_rates)
+        met = "met" if kept <= most else "**not met**"
+        print(f"In the store, K = {n_rates}, ids and both indexes: {kept:.0f} bytes an item, at most {most:g}: {met}.")
+    return found
+
+
 def main() -> int:
     """Measure, print, and return 0, also where a bar is not met: that is printed."""
     asked = arguments()
-    n_items, n_rounds = (N_QUICK_ITEMS, N_QUICK_ROUNDS) if asked.quick else (N_ITEMS, N_ROUNDS)
+    seconds: dict[str, FloatArray] = {}
     print("# The cost of activation\n")
+    if asked.only != "durable":
+        seconds |= _memory_part(is_quick=asked.quick)
+    if asked.only != "memory":
+        seconds |= _durable_part(is_quick=asked.quick)
+    if asked.json is not None:
+        rounds = {name: values.tolist() for name, values in seconds.items()}
+        asked.json.write_text(json.dumps(rounds, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _memory_part(*, is_quick: bool) -> dict[str, FloatArray]:
+    n_items, n_rounds = (N_QUICK_ITEMS, N_QUICK_ROUNDS) if is_quick else (N_ITEMS, N_ROUNDS)
     seconds = measured(n_items, n_rounds)
     print("\n".join(table(seconds, n_items)))
     found = against(seconds, n_items)
@@ -203,10 +250,7 @@ def main() -> int:
         kept = bytes_kept(N_FEW, ladder)
         met = "met" if kept <= most else "**not met**"
         print(f"Kept on {ladder.ladder_id}: {kept:.0f} bytes an item in SQLite, at most {most:g}: {met}.")
-    if asked.json is not None:
-        rounds = {name: values.tolist() for name, values in seconds.items()}
-        asked.json.write_text(json.dumps(rounds, indent=1) + "\n", encoding="utf-8")
-    return 0
+    return seconds
 
 
 if __name__ == "__main__":

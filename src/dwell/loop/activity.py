@@ -23,7 +23,6 @@ from dwell.activation.instants import US_PER_S
 from dwell.activation.journal import Increment, Journal
 from dwell.config import NEVER_FORGET_NATS, ActivationSettings
 from dwell.errors import DwellError, RecordError, StorageError
-from dwell.loop.erasures import n_erasures_of
 from dwell.loop.kept_rules import KeptRules
 from dwell.loop.sessions import Sessions, Window
 from dwell.records.arrays import Float32Array
@@ -145,6 +144,7 @@ class Watch:
         events = reader.events_of(user, since=0.0, until=np.inf)
         for found in self.sessions.all_of(reader, events):
             self.increments += [(item, at_us, -reward, -exposure) for item, at_us, reward, exposure in found]
+        self.sessions.clear()
 
     def change(self, tx: Transaction) -> Change | None:
         """Write what was found, and return it; None where nothing changed."""
@@ -174,7 +174,7 @@ def with_activation(
 
     def watched(tx: Transaction) -> T:
         sessions = activity.sessions
-        sessions.keep_up(n_erasures_of(tx))
+        sessions.keep_up(tx)
         watch = Watch(sessions)
         watches[:] = [watch]
         try:
@@ -189,6 +189,7 @@ def with_activation(
         return result
 
     def done(written: Future[Any]) -> None:
+        activity.sessions.leave()
         if written.cancelled() or written.exception() is not None:
             for watch in watches:
                 watch.undone()

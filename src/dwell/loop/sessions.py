@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from dwell.activation.instants import US_PER_S
 from dwell.activation.journal import Increment, Journal
+from dwell.loop.erasures import n_erasures_of
 from dwell.records import Signal
 from dwell.reward.compute import compute_reward
 from dwell.reward.examination import PositionBased
@@ -64,16 +65,28 @@ class Sessions:
         self._window_us = round(rules.window_s * US_PER_S)
         self._kept: OrderedDict[Window, Journal] = OrderedDict()
         self._n_erasures = 0
+        self._within: Reader | None = None
 
-    def keep_up(self, n_erasures: int) -> None:
-        """Forget every journal where a user was erased since the last time, by whichever process.
+    def clear(self) -> None:
+        """Forget every journal."""
+        self._kept.clear()
 
-        Args:
-            n_erasures: How many erasures the log has seen.
+    def keep_up(self, reader: Reader) -> None:
+        """Forget every journal where a user was erased by another process since the last time.
+
+        It is asked once a transaction: within one no other process changes anything, and what is asked of a transaction
+        has it write what it holds back.
         """
+        if reader is self._within:
+            return
+        self._within, n_erasures = reader, n_erasures_of(reader)
         if n_erasures != self._n_erasures:
             self._kept.clear()
             self._n_erasures = n_erasures
+
+    def leave(self) -> None:
+        """Take note that a transaction has ended."""
+        self._within = None
 
     def forget(self, windows: Iterable[Window]) -> None:
         """Forget these journals: a transaction that they took part in was undone."""

@@ -20,6 +20,9 @@ __all__ = ["QueueFull", "Writer"]
 T = TypeVar("T")
 
 _MOST_JOBS: Final = 1000  # per commit: beyond it the cost per job no longer falls
+# What is taken and put back costs, too: with 30 that fit and 1,000 taken it was an eighth of all time
+# (benchmarks/activation.py --only durable)
+_FEWEST_JOBS: Final = 16
 # A commit costs some 0.4 ms of processor time however little is in it: fifty a second of them are 2 % of a core. Where
 # searches come one after the other that is a third of what recording them costs (docs/benchmarks.md, Service).
 _GATHER_S: Final = 0.020
@@ -78,6 +81,7 @@ class Writer:
         self._n_done = 0  # jobs ever resolved
         self._n_dropped = 0
         self._is_closing = False
+        self._most_jobs = _MOST_JOBS  # of a group; fewer where the last one had no time for so many
         lock = threading.Lock()
         self._has_work = threading.Condition(lock)
         self._is_done = threading.Condition(lock)
@@ -215,7 +219,7 @@ class Writer:
         )
 
     def _taken(self) -> list[_Item]:
-        group = [self._queue.popleft() for _ in range(min(_MOST_JOBS, len(self._queue)))]
+        group = [self._queue.popleft() for _ in range(min(self._most_jobs, len(self._queue)))]
         self._n_bytes -= sum(item.n_bytes for item in group)
         self._n_awaited -= sum(item.is_awaited for item in group)
         return group
@@ -242,6 +246,9 @@ class Writer:
                 _resolve(item.future, result)
         if n_run < len(group):
             self._put_back(group[n_run:])
+            self._most_jobs = max(_FEWEST_JOBS, 2 * n_run)
+        else:
+            self._most_jobs = min(2 * self._most_jobs, _MOST_JOBS)
         with self._is_done:
             self._n_done += n_run
             self._is_done.notify_all()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import activation
+from _activation_durable import ALONE, BARE, FACTS, bytes_in_store, durable
 from _timing import verdict
 
 
@@ -35,3 +36,15 @@ def test_the_scan_has_a_bar_for_a_million_items_only() -> None:
 def test_a_row_with_its_overhead_is_within_its_bar() -> None:
     assert activation.LADDER_12.size * 16 < activation.bytes_kept(2_000, activation.LADDER_12) <= activation.BYTES_BAR
     assert activation.bytes_kept(2_000, activation.LADDER_14) <= activation.BYTES_BAR_14
+
+
+def test_serves_reach_a_disk_in_three_ways() -> None:
+    found = durable(60, 1)
+    assert list(found) == [ALONE, FACTS, BARE]
+    assert all(rate.min() > 0.0 for rate in found.values())
+    lines = activation.durable_table({ALONE: np.full(9, 6_000.0), BARE: np.full(9, 9_000.0)})
+    assert ("met" in lines[2], "met" in lines[3]) == (True, False)
+
+
+def test_an_item_in_a_store_is_larger_than_its_sums() -> None:
+    assert 209 < bytes_in_store(2_000, 12) < bytes_in_store(2_000, 14) < 400

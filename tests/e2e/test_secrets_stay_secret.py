@@ -4,6 +4,7 @@ Half of the test stands here. The other half is `tests/canary.py`, which hears e
 the service, and fails the test that was under way.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,16 @@ def test_secrets_that_are_sent_come_out_nowhere(tmp_path: Path) -> None:
         item = {"event_id": "e", "signal": "click", "doc": "a", "token": CANARY}
         for sent in ({"items": [item], "key": CANARY, "user": "u"}, {"items": [item], "key": CANARY, "k": CANARY}):
             assert found.call("POST", "/v1/feedback", sent, content_type="text/plain")[0] in {400, 401}
-        # with a key that is good, and as what no secret belongs into
+        # with a key that is good, which it is within a second, and as what no secret belongs into
+        until = time.monotonic() + 10.0
+        while found.call("GET", "/v1/params", key=admin)[0] != 200 and time.monotonic() < until:
+            time.sleep(0.05)
         assert found.call("POST", "/v1/rank", BODY, key=admin, idempotency_key=CANARY)[0] == 200
         assert found.call("POST", "/v1/rank", {**BODY, "query": "p"}, key=admin, idempotency_key=CANARY)[0] == 409
         public = made_key(store, "public")
+        until = time.monotonic() + 10.0
+        while found.call("GET", "/v1/params", key=public)[0] != 403 and time.monotonic() < until:
+            time.sleep(0.05)  # 401 until the service has seen it
         for path in ("/v1/health", "/v1/history", "/v1/params", "/v1/experiences", "/metrics", "/openapi.json"):
             status, _, _ = found.call("GET", path, key=admin)
             assert status == 200

@@ -8,17 +8,15 @@ and one that was closed is opened anew: these callers obey nobody.
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from _service_load import FloatArray, answer_of
+from _service_load import FloatArray, answer_of, process_apart
 
 MARK: Final = b"@" * 10  # what a peak's number replaces
 _NUMBER: Final = MARK[:7]  # what the number of an arrival replaces: a body keeps its length
@@ -184,34 +182,20 @@ async def flood(asked: Flood) -> Flooded:
     return Flooded(seconds, n_due, n_sent, run.statuses, n_good, latencies, run.n_silent, run.acknowledged, run.bodies)
 
 
-def _obey(pipe: Connection) -> None:
-    import uvloop
-
-    try:
-        while True:
-            pipe.send(uvloop.run(flood(Flood(*pipe.recv()))))
-    except EOFError:
-        pass
-
-
 class Flooder:
     """The process that floods; ends with the context."""
 
     def __enter__(self) -> Self:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_obey, args=(theirs,), daemon=True)
-        self._process.start()
-        theirs.close()
+        self._process = process_apart(flood)
+        self._pipe = self._process.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pipe.close()
-        self._process.join(10)
+        self._process.__exit__(None, None, None)
 
     def begin(self, asked: Flood) -> None:
         """Let it begin."""
-        self._pipe.send(tuple(asked))
+        self._pipe.send(asked)
 
     def is_over(self, wait_s: float) -> bool:
         """Return whether it ended, after waiting for that at most so long."""

@@ -7,10 +7,11 @@ length are read. That takes it about 20 us a request.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+Work = Callable[[Any], Coroutine[Any, Any, object]]
 
 _END: Final = b"\r\n\r\n"
 _LENGTH: Final = b"content-length: "
@@ -156,30 +159,45 @@ async def ask(load: Load) -> Asked:
     return Asked(seconds, np.array(run.latencies), run.statuses, run.bodies, cpu)
 
 
-def _obey(pipe: Connection) -> None:
+def _obey(work: Work, pipe: Connection) -> None:
     import uvloop
 
     try:
         while True:
-            pipe.send(uvloop.run(ask(Load(*pipe.recv()))))
+            pipe.send(uvloop.run(work(pipe.recv())))
     except EOFError:
         pass
+
+
+@contextlib.contextmanager
+def process_apart(work: Work) -> Iterator[Connection]:
+    """Give a pipe to a process that answers what is sent with what the work returns for it; it ends with the context.
+
+    Args:
+        work: A coroutine function of a module, which a spawned process can find again.
+    """
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=_obey, args=(work, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield pipe
+    finally:
+        pipe.close()
+        process.join(10)
 
 
 class Loader:
     """The process that asks; ends with the context."""
 
     def __enter__(self) -> Self:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_obey, args=(theirs,), daemon=True)
-        self._process.start()
-        theirs.close()
+        self._process = process_apart(ask)
+        self._pipe = self._process.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pipe.close()
-        self._process.join(10)
+        self._process.__exit__(None, None, None)
 
     def ask(self, load: Load) -> Asked:
         """Return what came of a load, asked from the other process.
@@ -187,7 +205,7 @@ class Loader:
         Raises:
             AssertionError: Not everything was answered with 200.
         """
-        self._pipe.send(tuple(load))
+        self._pipe.send(load)
         found = self._pipe.recv()
         assert isinstance(found, Asked)
         assert found.statuses == {200: load.n_requests}, (found.statuses, found.bodies[:1])

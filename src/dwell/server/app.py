@@ -129,8 +129,9 @@ def _told(request: Request, error: Exception) -> Response:
     request_id = str(getattr(request.state, "request_id", ""))
     problem = problem_of(error, request_id=request_id)
     if problem.path:
-        names = house_of(request).loop("")._state.caller_names  # noqa: SLF001 - rows come in the caller's order
-        problem = replace(problem, path=pointer_in_body(problem.path, request.url.path, names))
+        house = house_of(request)
+        loop = house.loops().get(str(getattr(request.state, "tenant", ""))) or house.loop("")
+        problem = replace(problem, path=pointer_in_body(problem.path, request.url.path, loop.feature_columns))
     if problem.status >= 500 and problem.code not in {"overloaded", "learner_down"}:
         _log.error("request %s: %s: %s", request_id, type(error).__name__, problem.code, exc_info=error)
     headers: dict[str, str] = {}

@@ -25,7 +25,8 @@ _PHRASES: Final = (
 )
 _BY_CODE: Final = {
     "embedding_dim": "Send `query_embedding` with as many numbers as the first one had.",
-    "feature_schema": "Send each registered feature and no other; GET /v1/params names them under `weights`.",
+    "feature_schema": "Send each registered feature and no other; GET /v1/params names them under `weights`, where "
+    "those that begin with `act.` are the service's own.",
     "id": "Send 1 to 512 bytes of UTF-8 without control characters.",
     "non_finite": "Send a finite number, or leave the document out.",
     "not_deferred": 'Rank with `"activate": false`, then activate once, with what was shown.',

@@ -29,7 +29,7 @@ __all__ = ["counts_already", "hastened", "is_activations_turn", "propose_activat
 
 
 # Distance of unit vectors: 14 degrees. At 60 degrees at once, half of a proposal's exposure went to documents that were
-# hardly ever shown, and the gate refused each of them (tests/loop/test_activation_learners.py, 14 rounds, 2 seeds).
+# hardly ever shown, and the gate promoted none of them (docs/experiments.md).
 _STEP: Final = 0.25
 _MOST_HALVED: Final = 4
 _NEAR: Final = 0.5 * _STEP  # replay's own steps are not undone: several calls' worth of them

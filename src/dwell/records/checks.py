@@ -217,7 +217,7 @@ def identifier(value: object, field: str) -> str:
 
 
 def identifiers(values: Sequence[object], field: str) -> list[str]:
-    """Return documents' ids, each as `identifier` has it; a hundred good ones are checked in a tenth of the time.
+    """Return documents' ids, each as `identifier` has it; good ones are looked at together.
 
     Raises:
         RecordError: code `type` or `id`; `field` is that of the first bad one, as candidates[3].id.

@@ -74,8 +74,7 @@ def build_app(house: House, *, more: Sequence[BaseRoute] = ()) -> App:
 class _Straight:
     """Answers calls whose path is known as it stands, without looking through all routes; the rest is the router's.
 
-    A handler of ours raises nothing, so that none of the router's nets is needed: a fifth of a feedback's processor
-    time goes into these (docs/benchmarks.md, Service).
+    A handler of ours raises nothing, so that none of the router's nets is needed.
     """
 
     def __init__(self, inner: Starlette, handlers: Mapping[tuple[str, str], Handler]) -> None:

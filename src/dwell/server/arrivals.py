@@ -15,8 +15,8 @@ T = TypeVar("T")
 class Arrivals:
     """Awaits futures that other threads resolve, and wakes the event loop once for many.
 
-    `asyncio.wrap_future` wakes it for each, through a socket: with 64 callers who wait for one commit that is a tenth
-    of what their feedback costs (docs/benchmarks.md, Service). One of these serves one event loop.
+    `asyncio.wrap_future` wakes it for each, through a socket, and many callers wait for one commit. One of these serves
+    one event loop.
     """
 
     def __init__(self) -> None:

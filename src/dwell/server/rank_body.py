@@ -1,8 +1,8 @@
 """Bodies of rank calls, read in one go where they are as they should be.
 
-A list of a hundred candidates is a thousand JSON values: reading them as mappings, and those once more as rows, takes
-longer than ranking them (docs/benchmarks.md, Service). The features of a tenant are known, so that candidates are read
-into structs of these features at once. Whatever is not just so is left to the slow way, which names what is wrong.
+A list of a hundred candidates is a thousand JSON values, and reading them as mappings, and those once more as rows, is
+reading them twice. The features of a tenant are known, so that candidates are read into structs of these at once.
+Whatever is not just so is left to the slow way, which names what is wrong.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ _MOST_JOBS: Final = 1000  # per commit: beyond it the cost per job no longer fal
 # What is taken and put back costs, too: with 30 that fit and 1,000 taken it was an eighth of all time
 # (benchmarks/activation.py --only durable)
 _FEWEST_JOBS: Final = 16
-# A commit costs some 0.4 ms of processor time however little is in it: fifty a second of them are 2 % of a core. Where
-# searches come one after the other that is a third of what recording them costs (docs/benchmarks.md, Service).
+# A choice: a commit costs processor time however little is in it, and fifty a second of them are few; what nobody waits
+# for may be lost by a crash for as long. How much `rank` costs with it: benchmarks/service.py cost.
 _GATHER_S: Final = 0.020
 _MOST_GATHERED: Final = 100  # beyond it a commit's own cost is lost among that of its jobs
 

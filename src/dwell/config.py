@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 from dwell.errors import ConfigError, RecordError
 from dwell.evaluation import GateSettings
+from dwell.health import AlertSettings
 from dwell.learning.learner import LearnerSettings
 from dwell.records import checks
 from dwell.reward.presets import custom, resolve_rewards
@@ -26,6 +27,7 @@ __all__ = [
     "LEARNERS",
     "MIN_TEMPERATURE",
     "NEVER_FORGET_NATS",
+    "NOT_SHOWN",
     "ActivationSettings",
     "Config",
     "ReplaySettings",
@@ -45,6 +47,9 @@ MIN_TEMPERATURE: Final = (
 )
 LEARNERS: Final = ("replay", "activation", "both")
 NEVER_FORGET_NATS: Final = -1_000.0  # a base level that no history reaches in the age of the universe
+NOT_SHOWN: Final = "(not shown)"
+_SECRETS: Final = frozenset({"alerts.webhook_secret", "alerts.webhook_url"})  # many a webhook's path lets one in
+_PLAIN: Final = {"DWELL_ALERTS_WEBHOOK_SECRET": ("alerts", "webhook_secret")}  # a text, whatever number it looks like
 _ORIGIN: Final = re.compile(r"https?://[^/\s?#@]+")
 
 
@@ -358,6 +363,7 @@ class Config:
         store: What is served, for `dwell serve`.
         serve: How it is served.
         activation: How activation is kept.
+        alerts: When an alert fires, and who is told.
     """
 
     gate: GateSettings = field(default_factory=GateSettings)
@@ -367,6 +373,7 @@ class Config:
     store: StoreSettings = field(default_factory=StoreSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)
     activation: ActivationSettings = field(default_factory=ActivationSettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
 
 
 class Setting(NamedTuple):
@@ -374,7 +381,7 @@ class Setting(NamedTuple):
 
     Attributes:
         name: "section.name".
-        value: Its value.
+        value: Its value; "(not shown)" for what lets one in somewhere, where it is set.
         origin: "default", "file" or "environment".
     """
 
@@ -478,7 +485,10 @@ def _mapping(source: object) -> Mapping[str, Any]:
 def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for key, text in environ.items():
-        if key.startswith("DWELL_") and "__" in key:
+        if key in _PLAIN:
+            section, name = _PLAIN[key]
+            found.setdefault(section, {})[name] = text
+        elif key.startswith("DWELL_") and "__" in key:
             section, name = key.removeprefix("DWELL_").lower().split("__", 1)
             try:
                 value: Any = tomllib.loads(f"x = {text}")["x"]
@@ -488,7 +498,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _section(section: str, given: object, overrides: Mapping[str, Any]) -> Any:  # noqa: ANN401 - one of seven classes
+def _section(section: str, given: object, overrides: Mapping[str, Any]) -> Any:  # noqa: ANN401 - one of eight classes
     types: dict[str, type[Any]] = {
         "store": StoreSettings,
         "serve": ServeSettings,
@@ -497,6 +507,7 @@ def _section(section: str, given: object, overrides: Mapping[str, Any]) -> Any: 
         "replay": ReplaySettings,
         "training": TrainingSettings,
         "activation": ActivationSettings,
+        "alerts": AlertSettings,
     }
     cls = types[section]
     if isinstance(given, cls):
@@ -536,7 +547,8 @@ def _check_type(name: str, value: object, default: object) -> None:
     else:
         fits, due = is_number, "a number"
     if not fits:
-        raise ConfigError(f"{due} is due here", field=name, value=value, hint="Correct the setting.")
+        shown = NOT_SHOWN if name in _SECRETS else value
+        raise ConfigError(f"{due} is due here", field=name, value=shown, hint="Correct the setting.")
 
 
 def _is_number(value: object) -> bool:
@@ -554,6 +566,5 @@ def settings_of(source: object = None, environ: Mapping[str, str] | None = None)
                 origin = "file"
             if setting.name in overrides.get(section.name, {}):
                 origin = "environment"
-            yield Setting(
-                f"{section.name}.{setting.name}", getattr(getattr(config, section.name), setting.name), origin
-            )
+            name, value = f"{section.name}.{setting.name}", getattr(getattr(config, section.name), setting.name)
+            yield Setting(name, NOT_SHOWN if value and name in _SECRETS else value, origin)

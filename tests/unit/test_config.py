@@ -228,3 +228,17 @@ def test_the_example_file_is_read_and_says_what_the_defaults_are(root: Path) -> 
 def test_every_setting_and_its_default_stands_in_the_docs(root: Path) -> None:
     text = (root / "docs" / "cli.md").read_text(encoding="utf-8")
     assert [s.name for s in settings_of() if f"| `{s.name}` | {s.value} |" not in text] == []
+
+
+def test_the_secret_of_the_webhook_is_a_text_and_is_never_shown(tmp_path: Path) -> None:
+    secret, url = "1" * 40, "https://hooks.example/services/T0/B1"
+    environ = {"DWELL_ALERTS_WEBHOOK_SECRET": secret, "DWELL_ALERTS__WEBHOOK_URL": url}
+    config = read_config(None, environ)
+    assert (config.alerts.webhook_secret, config.alerts.webhook_url) == (secret, url)
+    shown = {s.name: (s.value, s.origin) for s in settings_of(None, environ)}
+    assert shown["alerts.webhook_secret"] == shown["alerts.webhook_url"] == ("(not shown)", "environment")
+    assert secret not in repr(config)
+    assert "services" not in repr(config)
+    with pytest.raises(ConfigError, match="a text is due here") as caught:
+        read_config({"alerts": {"webhook_secret": int(secret)}})
+    assert secret not in str(caught.value)

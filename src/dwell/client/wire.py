@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from dwell.errors import DwellError, ServiceError
-from dwell.health.report import Alert, HealthReport, Severity, Status
+from dwell.health.report import Alert, Distribution, HealthReport, Section, Share, Status, Timeline
 from dwell.records import Estimate, Experience, Feedback, GateDecision, Params, RawScore, Served, Transform
 from dwell.records.decision import DecisionKind, Verdict
 from dwell.records.params import ParamsOrigin
@@ -41,6 +41,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+_NO_FIGURES: Final = frozenset(f.name for f in dataclasses.fields(HealthReport)) - {"figures"}
 _EXPERIENCE_FIELDS: Final = frozenset(f.name for f in dataclasses.fields(Experience) if f.init)
 
 
@@ -131,16 +132,14 @@ class _Training(msgspec.Struct, frozen=True):
     n_replayed: int = 0
 
 
-class _Alert(msgspec.Struct, frozen=True):
-    code: str
-    severity: Severity
-    message: str
-    remedy: str
-
-
 class _Health(msgspec.Struct, frozen=True):
     status: Status
-    alerts: list[_Alert]
+    alerts: list[Alert]
+    sections: tuple[Section, ...] = ()
+    shares: dict[str, tuple[Share, ...]] = {}
+    distributions: dict[str, Distribution] = {}
+    timeline: Timeline | None = None
+    at: float = 0.0
 
 
 def _decoded(body: bytes, kind: type[T]) -> T:
@@ -342,13 +341,21 @@ def read_health(body: bytes) -> HealthReport:
         ServiceError: code `bad_answer`.
     """
     told = _decoded(body, _Health)
-    alerts = [Alert(one.code, one.severity, one.message, one.remedy) for one in told.alerts]
     figures = {
         name: math.nan if figure is None else figure
         for name, figure in _decoded(body, dict[str, Any]).items()
-        if name not in {"status", "alerts"} and isinstance(figure, float | int | str | None)
+        if name not in _NO_FIGURES and isinstance(figure, float | int | str | None)
     }
-    return HealthReport(told.status, alerts, figures)
+    return HealthReport(
+        told.status,
+        told.alerts,
+        figures,
+        sections=told.sections,
+        shares=told.shares,
+        distributions=told.distributions,
+        timeline=told.timeline,
+        at=told.at,
+    )
 
 
 def read_experiences(body: bytes) -> list[Experience]:

@@ -2,7 +2,9 @@
 
 from dwell.health.alert_settings import AlertSettings
 from dwell.health.alerting import AlertState, Change, Stepped, step
-from dwell.health.report import Alert, HealthReport, report_health
+from dwell.health.counted import with_alert, with_counters
+from dwell.health.report import Alert, Check, Distribution, HealthReport, Section, Share, Timeline
+from dwell.health.sections import report_health
 from dwell.health.snapshot import ExaminationSeen, HealthSnapshot
 
 __all__ = [
@@ -10,10 +12,17 @@ __all__ = [
     "AlertSettings",
     "AlertState",
     "Change",
+    "Check",
+    "Distribution",
     "ExaminationSeen",
     "HealthReport",
     "HealthSnapshot",
+    "Section",
+    "Share",
     "Stepped",
+    "Timeline",
     "report_health",
     "step",
+    "with_alert",
+    "with_counters",
 ]

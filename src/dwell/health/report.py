@@ -1,23 +1,28 @@
-"""The report: figures, a status, and alerts that say what is wrong and what to do."""
+"""What is told of a loop: figures, checks in sections, shares, distributions, a timeline, a status and its alerts."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
-from dwell.health.snapshot import ExaminationSeen, HealthSnapshot
+from dwell.health.snapshot import ExaminationSeen
 
-__all__ = ["Alert", "HealthReport", "effective_number", "report_health"]
+__all__ = [
+    "Alert",
+    "Check",
+    "Distribution",
+    "HealthReport",
+    "Section",
+    "Severity",
+    "Share",
+    "Status",
+    "Timeline",
+]
 
 Severity = Literal["warning", "critical"]
+Judged = Literal["ok", "unknown", "warning", "critical"]
 Status = Literal["empty", "healthy", "warning", "critical"]
-
-_MIN_JUDGED: Final = 50  # below it shares and rates are chance
-_DOMINANT_SHARE: Final = 0.5  # one group outweighs all others together
-_LOW_FEEDBACK_SHARE: Final = 0.01  # product study: explicit feedback alone arrives for 2 to 5 % of lists
-_FAILED_SHARE: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,7 @@ class Alert:
     """One thing that is wrong.
 
     Attributes:
-        code: Stable identifier.
+        code: Stable identifier: the name of the check that failed.
         severity: "warning" or "critical".
         message: What is seen, with its figure.
         remedy: What to do.
@@ -38,6 +43,95 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """One figure that is judged.
+
+    Attributes:
+        name: Stable identifier.
+        title: The same in a few plain words.
+        value: The figure, or None where it can not be measured yet.
+        unit: "ratio", "count", "s", "hours", "bytes", "reward" or "": how to show it.
+        threshold: What it is held against, in words; "" where it is shown and not judged.
+        severity: "ok", "unknown" (too little to judge by), "warning" or "critical".
+        sentence: What is seen, with its figure.
+        remedy: What to do; "" where it is ok or unknown.
+    """
+
+    name: str
+    title: str
+    value: float | None
+    unit: str
+    threshold: str
+    severity: Judged
+    sentence: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Checks that belong together.
+
+    Attributes:
+        name: "buffer", "batches", "feedback", "learning", "ranking" or "features".
+        title: The same in plain words.
+        checks: Its checks.
+    """
+
+    name: str
+    title: str
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How much of the experience one group makes up.
+
+    Attributes:
+        name: A segment, or the hash of a user's pseudonym or of a query in hex; "" for what has none.
+        n: Its events.
+        share: n over the events of all groups, in [0, 1].
+    """
+
+    name: str
+    n: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Counts of a figure in bins.
+
+    Attributes:
+        name: What is counted, its unit in the name where it has one.
+        unit: As `Check.unit`.
+        edges: Ascending; bin i is [edges[i], edges[i + 1]), the last one closed.
+        counts: One per bin.
+    """
+
+    name: str
+    unit: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The experience by the time when it was served, in at most 60 equal buckets.
+
+    Attributes:
+        edges_s: UTC epoch seconds; bucket i is [edges_s[i], edges_s[i + 1]), the last one closed.
+        n_lists: Closed lists served in each.
+        mean_reward: Their mean reward, None where there are none.
+        rewarded_share: The share of them with a reward, None where there are none.
+    """
+
+    edges_s: tuple[float, ...]
+    n_lists: tuple[int, ...]
+    mean_reward: tuple[float | None, ...]
+    rewarded_share: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HealthReport:
     """How a loop is.
 
@@ -46,171 +140,41 @@ class HealthReport:
         alerts: What is wrong, worst first.
         figures: Everything measured, by name, units in the names.
         examination: Who is taken to look at which position, how that was found, and whether clicks agree.
+        sections: Every figure that is judged, whether it is well or not.
+        shares: Of "segment", "user" and "query": the largest groups, largest first, at most 20.
+        distributions: "age_hours", "reward", "priority" and "params_version", where there is anything to count.
+        timeline: What was served when, or None where nothing is closed.
+        at: When it was measured, UTC epoch seconds.
+        counters: What the process that measured has counted; it stands in `figures` too, and is not told twice.
     """
 
     status: Status
     alerts: list[Alert]
     figures: dict[str, float | int | str]
     examination: ExaminationSeen | None = None
+    sections: tuple[Section, ...] = ()
+    shares: Mapping[str, tuple[Share, ...]] = field(default_factory=dict)
+    distributions: Mapping[str, Distribution] = field(default_factory=dict)
+    timeline: Timeline | None = None
+    at: float = 0.0
+    counters: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain values, for JSON."""
-        found = {"status": self.status, "alerts": [asdict(alert) for alert in self.alerts], **self.figures}
-        return found if self.examination is None else found | {"examination": asdict(self.examination)}
+        """Return the report as plain values, for JSON; what it does not have is left out."""
+        found: dict[str, Any] = {"status": self.status, "alerts": [asdict(alert) for alert in self.alerts]}
+        found |= self.figures
+        if self.examination is not None:
+            found["examination"] = asdict(self.examination)
+        if self.sections:
+            found |= {
+                "at": self.at,
+                "sections": [asdict(section) for section in self.sections],
+                "shares": {name: [asdict(share) for share in shares] for name, shares in self.shares.items()},
+                "distributions": {name: asdict(one) for name, one in self.distributions.items()},
+                "timeline": None if self.timeline is None else asdict(self.timeline),
+            }
+        return found
 
-
-def effective_number(counts: Mapping[object, int]) -> float:
-    """Return how many equally large groups are as diverse as these, the exponential of their entropy; 0 for none.
-
-    Source:
-        Hill 1973, "Diversity and Evenness", order 1.
-    """
-    total = sum(counts.values())
-    if not total:
-        return 0.0
-    return math.exp(-sum(n / total * math.log(n / total) for n in counts.values() if n))
-
-
-def _largest_share(counts: Mapping[object, int]) -> tuple[object, float]:
-    total = sum(counts.values())
-    if not total:
-        return None, 0.0
-    name = max(counts, key=lambda key: (counts[key], str(key)))
-    return name, counts[name] / total
-
-
-def report_health(snapshot: HealthSnapshot) -> HealthReport:
-    """Return the report on one loop at one instant."""
-    n = int(snapshot.rewards.size)
-    n_events = sum(snapshot.states.values())
-    figures = _figures(snapshot, n, n_events)
-    # first the alerts: a loop that keeps nothing because every call fails is not merely empty
-    alerts = sorted(_alerts(snapshot, n), key=lambda alert: alert.severity != "critical")
-    status: Status = "healthy" if n_events else "empty"
-    return HealthReport(alerts[0].severity if alerts else status, alerts, figures, snapshot.examination)
-
-
-def _figures(snapshot: HealthSnapshot, n: int, n_events: int) -> dict[str, float | int | str]:
-    ages = snapshot.now - snapshot.served_at
-    figures: dict[str, float | int | str] = {
-        "n_events": n_events,
-        "size": n,
-        "capacity": snapshot.capacity,
-        "capacity_pct": n / snapshot.capacity,
-        "n_signals": snapshot.n_signals,
-        "live_version": snapshot.live_version,
-        "n_promotions": snapshot.n_promotions,
-        "last_verdict": snapshot.last_verdict,
-        "replay_ratio": snapshot.replay_ratio,
-    }
-    if snapshot.oldest_params_version is not None:
-        figures["oldest_params_version"] = snapshot.oldest_params_version
-    figures |= {f"n_{state}": count for state, count in sorted(snapshot.states.items())}
-    figures |= {name: count for name, count in sorted(snapshot.counters.items()) if not name.endswith("_seen")}
-    if snapshot.examination is not None:
-        figures["examination_source"] = snapshot.examination.source
-        figures["examinations_measured"] = snapshot.counters.get("examinations_measured", 0)
-    if n:
-        figures |= {
-            "avg_reward": float(snapshot.rewards.mean()),
-            "reward_std": float(snapshot.rewards.std(ddof=1)) if n > 1 else 0.0,
-            "rewarded_share": float((snapshot.rewards != 0.0).mean()),
-            "avg_age_hours": float(ages.mean()) / 3600.0,
-            "oldest_hours": float(ages.max()) / 3600.0,
-            "newest_hours": float(ages.min()) / 3600.0,
-            "unique_contexts": len([user for user in snapshot.user_counts if user is not None]),
-            "effective_users": effective_number({u: c for u, c in snapshot.user_counts.items() if u is not None}),
-            "effective_queries": effective_number(snapshot.query_counts),
-        }
-    return figures
-
-
-def _alerts(snapshot: HealthSnapshot, n: int) -> list[Alert]:
-    counters = snapshot.counters
-    alerts = []
-    dropped = counters.get("dropped_impressions", 0)
-    if dropped:
-        alerts.append(
-            Alert(
-                "dropped",
-                "critical",
-                f"{dropped} served lists were not recorded: the queue of writes was full",
-                "The disk is slower than the traffic: check its load, or write less (counted as dropped_impressions).",
-            )
-        )
-    failed = counters.get("failed_impressions", 0)
-    if failed:
-        alerts.append(
-            Alert(
-                "failed",
-                "critical",
-                f"{failed} served lists were not recorded: the store refused them",
-                "Check free space, permissions and health of the store's disk (counted as failed_impressions).",
-            )
-        )
-    served = counters.get("impressions", 0)
-    fallbacks = counters.get("fallback", 0)
-    if fallbacks > _FAILED_SHARE * max(served + fallbacks, 1):
-        alerts.append(
-            Alert(
-                "fallback",
-                "warning",
-                f"{fallbacks} of {served + fallbacks} calls were served the caller's order",
-                "Served.fallback names the reason of a call; `dwell inspect` lists the newest ones as quarantined.",
-            )
-        )
-    seen = snapshot.examination
-    if seen is not None and seen.rises:
-        more = f", and {len(seen.rises) - 1} more" if len(seen.rises) > 1 else ""
-        alerts.append(Alert("examination_rises", "warning", seen.rises[0] + more, seen.remedy))
-    if n >= _MIN_JUDGED:
-        alerts += _content_alerts(snapshot)
-    return alerts
-
-
-def _content_alerts(snapshot: HealthSnapshot) -> list[Alert]:
-    alerts = []
-    rewarded = float((snapshot.rewards != 0.0).mean())
-    if rewarded == 0.0:
-        alerts.append(
-            Alert(
-                "no_feedback",
-                "critical",
-                "no closed event has a reward: nothing can be learned",
-                "Send Loop.feedback with the event_id that rank returned.",
-            )
-        )
-    elif rewarded < _LOW_FEEDBACK_SHARE:
-        alerts.append(
-            Alert(
-                "little_feedback",
-                "warning",
-                f"only {rewarded:.1%} of closed events have a reward",
-                "Log more signals, or check that event ids reach the client.",
-            )
-        )
-    for what, counts, remedy in (
-        ("segment", snapshot.segment_counts, "Sample stratified by segment, or give quotas."),
-        ("query", snapshot.query_counts, "Check for a monitor or a bot that repeats one query."),
-        ("user", snapshot.user_counts, "Check for a bot; one account should not decide the ranking."),
-    ):
-        name, share = _largest_share(counts)
-        if name is not None and share > _DOMINANT_SHARE and len(counts) > 1:
-            alerts.append(
-                Alert(
-                    f"dominant_{what}",
-                    "warning",
-                    f"{what} {str(name)[:40]!r} makes up {share:.0%} of the experience",
-                    remedy,
-                )
-            )
-    if not any(user is not None for user in snapshot.user_counts):
-        alerts.append(
-            Alert(
-                "users_unknown",
-                "warning",
-                "no event names a user",
-                "Pass user= to rank: distinct users then count, and hold-outs are by user.",
-            )
-        )
-    return alerts
+    def check(self, name: str) -> Check | None:
+        """Return a check by its name, or None where there is none of it."""
+        return next((check for section in self.sections for check in section.checks if check.name == name), None)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from dwell.config import ServeSettings
 from dwell.errors import DwellError, StorageError
-from dwell.health import HealthSnapshot
+from dwell.health import HealthReport
 from dwell.loop import Loop, open_loop
 from dwell.records import Served
 from dwell.server.admission import Admission
@@ -60,7 +60,7 @@ class House:
         n_in_flight: Requests that are worked on.
         requests: Number of answers by route and status.
         at_work: Turns of the idempotency keys that are worked on, by tenant and key.
-        snapshots: What the learner last said of each tenant's loop.
+        reports: What the learner last said of each tenant's loop.
         admission: How many requests are worked on, and who is refused before anything is spent on him.
         arrivals: What the writers have done, for those who wait in the event loop.
     """
@@ -83,7 +83,7 @@ class House:
     n_in_flight: int = 0
     requests: Counter[tuple[str, int]] = field(default_factory=Counter)
     at_work: dict[tuple[str, str], Turn] = field(default_factory=dict)
-    snapshots: dict[str, HealthSnapshot] = field(default_factory=dict)
+    reports: dict[str, HealthReport] = field(default_factory=dict)
     arrivals: Arrivals = field(default_factory=Arrivals)
 
     def loop(self, tenant: str) -> Loop:

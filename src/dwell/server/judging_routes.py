@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -12,12 +12,12 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from dwell.errors import LearnerDown, PromotionRefused, RecordError, StaleParamsError
-from dwell.health import Alert, HealthSnapshot, report_health
+from dwell.errors import PromotionRefused, RecordError, StaleParamsError
 from dwell.loop import Loop
 from dwell.records import Experience
 from dwell.server.caller import caller_of
 from dwell.server.problems import MEDIA_TYPE, problem_of
+from dwell.server.telling_health import told_health
 from dwell.server.wire import (
     EraseBody,
     ErasedReply,
@@ -35,12 +35,6 @@ __all__ = ["erase", "evaluate", "experiences", "health", "history", "params", "p
 
 _JUDGING_S: Final = 50.0  # below the guard's minute, so that the answer says why
 _HEALTH_S: Final = 2.0  # a learner that is learning answers later: its last word is told
-_LEARNER_DOWN: Final = Alert(
-    "learner_down",
-    "warning",
-    "The learner's process does not run; searches are served as before, and nothing is learned.",
-    "It is started anew by itself; where it dies again and again, the log says why.",
-)
 _MOST_DECISIONS: Final = 1_000
 _MOST_EXPERIENCES: Final = 1_000
 
@@ -173,35 +167,9 @@ async def train(request: Request) -> Response:
 async def health(request: Request) -> Response:
     """Tell how the loop is, the learner included."""
     house, caller = caller_of(request, "secret")
-    loop = house.loop(caller.tenant)
-    try:
-        snapshot = await house.link.call("snapshot", caller.tenant, {}, timeout_s=_HEALTH_S)
-        house.snapshots[caller.tenant] = snapshot
-    except LearnerDown:
-        snapshot = house.snapshots.get(caller.tenant)  # it may be learning: its last word is told
-    if snapshot is None:
-        counts = await asyncio.to_thread(loop.event_counts)
-        told: dict[str, Any] = {"status": "empty", "alerts": [], **_figures(counts), **loop.counts}
-    else:
-        told = plain(report_health(_with_counters(snapshot, loop)).to_dict())
-    is_up = house.link.is_up
-    if not is_up:
-        told["alerts"] = [*told["alerts"], dataclasses.asdict(_LEARNER_DOWN)]
-        told["status"] = "critical" if told["status"] == "critical" else "warning"
-    return _answer({**told, "learner": "up" if is_up else "down", "learner_starts": house.link.n_starts})
-
-
-def _figures(counts: Mapping[str, int]) -> dict[str, int]:
-    states = {name: counts.get(name, 0) for name in ("open", "closed", "reopened", "not_shown", "evicted")}
-    return {"n_events": sum(states.values()), "n_signals": counts.get("signals", 0)}
-
-
-def _with_counters(snapshot: HealthSnapshot, loop: Loop) -> HealthSnapshot:
-    """Return what the learner saw with what this process counted: signals join here, events close there."""
-    counters = dict(snapshot.counters)
-    for name, n in loop.counts.items():
-        counters[name] = counters.get(name, 0) + n
-    return dataclasses.replace(snapshot, counters=counters)
+    report = await told_health(house, caller.tenant, patience_s=_HEALTH_S)
+    learner = {"learner": "up" if house.link.is_up else "down", "learner_starts": house.link.n_starts}
+    return _answer({**plain(report.to_dict()), **learner})
 
 
 async def experiences(request: Request) -> Response:

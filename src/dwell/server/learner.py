@@ -85,8 +85,8 @@ class _Learner:
         of = self.tenant(tenant)
         if name == "train":
             return plain(self.train(of, **arguments))
-        if name == "snapshot":
-            return of.loop.health_snapshot()
+        if name == "health":
+            return of.loop.health()
         if name == "evaluate":
             return plain(of.loop.evaluate(_params(of.loop, arguments)))
         if name == "promote":

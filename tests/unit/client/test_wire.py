@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from dwell.client import wire
 from dwell.errors import ServiceError
-from dwell.health.report import Alert, HealthReport
+from dwell.health.report import Alert, Check, Distribution, HealthReport, Section, Share, Timeline
 from dwell.loop import TrainReport
 from dwell.records import Estimate, Experience, GateDecision, Params, RawScore, Served, Transform
 
@@ -158,6 +158,20 @@ def test_a_report_of_training(decision: GateDecision, live: Params, curve: list[
 )
 def test_a_report_of_health(status: Any, alerts: list[Alert], figures: dict[str, float | int | str]) -> None:
     report = HealthReport(status, alerts, figures)
+    assert same(wire.read_health(sent(report.to_dict())), report)
+
+
+def test_a_report_of_health_with_all_that_it_may_have() -> None:
+    report = HealthReport(
+        "warning",
+        [Alert("fill_ratio", "warning", "full", "empty it")],
+        {"n_events": 3},
+        sections=(Section("buffer", "Buffer", (Check("fill_ratio", "Fill", None, "ratio", "", "unknown", "?"),)),),
+        shares={"user": (Share("0f", 2, 0.5),)},
+        distributions={"reward": Distribution("reward", "reward", (0.0, 1.0, 2.0), (3, 4))},
+        timeline=Timeline((0.0, 1.0, 2.0), (3, 0), (0.5, None), (1.0, None)),
+        at=7.0,
+    )
     assert same(wire.read_health(sent(report.to_dict())), report)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dwell.health import ExaminationSeen, HealthReport, HealthSnapshot, report_health
-from dwell.health.report import effective_number
+from dwell.health.shares import effective_number
 
 NOW = 1_000_000.0
 

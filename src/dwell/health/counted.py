@@ -1,0 +1,74 @@
+"""Checks of what processes count while they run; another process's counts can be added to a report later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import cast
+
+from dwell.health.report import Alert, Check, HealthReport, Section, Severity, Status
+from dwell.health.thresholds import RULES, SECTIONS, judged
+
+__all__ = ["counted_checks", "counted_figures", "made", "with_alert", "with_counters"]
+
+
+def counted_checks(counters: Mapping[str, int]) -> list[Check]:
+    """Return the checks that stand on counters alone."""
+    dropped, failed = counters.get("dropped_impressions", 0), counters.get("failed_impressions", 0)
+    served, fallbacks = counters.get("impressions", 0), counters.get("fallback", 0)
+    n_calls = served + fallbacks
+    lost = "served lists were not recorded"
+    return [
+        judged("dropped", dropped, f"{dropped} {lost}: the queue of writes was full" if dropped else "none was lost"),
+        judged("failed", failed, f"{failed} {lost}: the store refused them" if failed else "none was refused"),
+        judged(
+            "fallback",
+            fallbacks / n_calls if n_calls else None,
+            f"{fallbacks} of {n_calls} calls were served the caller's order" if n_calls else "no call was counted",
+        ),
+    ]
+
+
+def counted_figures(counters: Mapping[str, int]) -> dict[str, float | int | str]:
+    """Return what is told of counters: all but those that only size what was looked at."""
+    return {name: count for name, count in sorted(counters.items()) if not name.endswith("_seen")}
+
+
+def made(checks: Iterable[Check], report: HealthReport) -> HealthReport:
+    """Return a report with these checks in their sections, and the status and alerts that follow from them."""
+    found = list(checks)
+    sections = tuple(
+        Section(name, title, tuple(check for check in found if RULES[check.name].section == name))
+        for name, title in SECTIONS.items()
+    )
+    failed = [check for check in found if check.severity in {"warning", "critical"}]
+    alerts = [Alert(c.name, cast("Severity", c.severity), c.sentence, c.remedy) for c in failed]
+    return _with_alerts(replace(report, sections=sections), alerts)
+
+
+def _with_alerts(report: HealthReport, alerts: Iterable[Alert]) -> HealthReport:
+    found = sorted(alerts, key=lambda alert: alert.severity != "critical")
+    # what was never measured is not called healthy
+    status: Status = "healthy" if report.figures.get("n_events") and report.at else "empty"
+    # first the alerts: a loop that keeps nothing because every call fails is not merely empty
+    return replace(report, alerts=found, status=found[0].severity if found else status)
+
+
+def with_alert(report: HealthReport, alert: Alert) -> HealthReport:
+    """Return a report with one alert more."""
+    return _with_alerts(report, [*report.alerts, alert])
+
+
+def with_counters(report: HealthReport, counters: Mapping[str, int]) -> HealthReport:
+    """Return a report to whose counts those of another process of the same loop are added.
+
+    Args:
+        report: As `report_health` made it: with the counts of the process that measured.
+        counters: What the other process counted, by name.
+    """
+    counted = dict(report.counters)
+    for name, n in counters.items():
+        counted[name] = counted.get(name, 0) + n
+    again = {check.name: check for check in counted_checks(counted)}
+    others = [check for section in report.sections for check in section.checks if check.name not in again]
+    return made([*again.values(), *others], replace(report, figures=report.figures | counted_figures(counted)))

@@ -304,6 +304,8 @@ class ServeSettings:
         requests_per_minute_per_address: Requests with a public key from one address, >= 1.
         requests_per_minute_per_subject: Requests with a public key for one user, >= 1.
         is_example_served: Whether /example shows a search page over the documentation of Python.
+        query_text_for: Whose dashboard shows what was asked: that of keys of kind "admin", of "secret" as well, or
+            "nobody" at all.
     """
 
     host: str = "127.0.0.1"
@@ -322,6 +324,7 @@ class ServeSettings:
     requests_per_minute_per_address: int = 600  # a household or an office behind one address
     requests_per_minute_per_subject: int = 120  # two a second: more than a person reads
     is_example_served: bool = False
+    query_text_for: str = "admin"
 
     def __post_init__(self) -> None:
         _check("serve.port", self.port, 0, 65_535)
@@ -335,6 +338,7 @@ class ServeSettings:
                 )
         for proxy in self.trusted_proxies:
             _check_network("serve.trusted_proxies", proxy)
+        _choice("serve.query_text_for", self.query_text_for, ("admin", "secret", "nobody"))
         _check("serve.token_lifetime_s", self.token_lifetime_s, 1.0, 604_800.0)
         _check("serve.train_every_s", self.train_every_s, 0.05, 1e7)
         _check("serve.max_body_bytes", self.max_body_bytes, 1_000, 100_000_000)

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,8 +42,9 @@ from dwell.loop.state import LoopState
 from dwell.loop.train import TrainReport
 from dwell.loop.warm_up import recall_warm_up
 from dwell.records import Experience, Feedback, GateDecision, Params, Served, Signal, checks
+from dwell.records.impression import Mode
 from dwell.reward.presets import RewardPreset
-from dwell.storage import Answer, pseudonym
+from dwell.storage import Answer, Reader, pseudonym
 
 __all__ = ["Loop"]
 
@@ -444,6 +446,15 @@ class Loop:
         """Activation of the items: explain, pin, forget; None where the store keeps none (`learner`)."""
         activity = self._state.activity
         return None if activity is None else ItemActivation(self._state, activity)
+
+    @property
+    def mode(self) -> Mode:
+        """What users are served: "log-only", "shadow", "canary" or "live"."""
+        return self._state.mode
+
+    def facts(self) -> AbstractContextManager[Reader]:
+        """Return one committed state of the store to read from, as a context; what is queued still is not in it."""
+        return self._state.store.snapshot()
 
     @property
     def feature_columns(self) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ from starlette.routing import BaseRoute, Route
 from dwell.errors import RequestError
 from dwell.server.admission import busy
 from dwell.server.caller import caller_of, house_of
+from dwell.server.dashboard.routes import dashboard_routes
 from dwell.server.endpoints import ENDPOINTS, Endpoint
-from dwell.server.front import front_page
 from dwell.server.guard import App, Guard, GuardLimits, Receive, Scope, Send
 from dwell.server.headers import check_headers
 from dwell.server.house import House
@@ -46,15 +46,14 @@ def build_app(house: House, *, more: Sequence[BaseRoute] = ()) -> App:
     """
     document = openapi_document(ENDPOINTS)
     encoded, page = msgspec.json.encode(document), docs_page(document)
-    front = front_page(has_example=any(getattr(route, "path", "") == "/example" for route in more))
     handlers: dict[tuple[str, str], Handler] = {}
     for endpoint in ENDPOINTS:
         handlers[endpoint.method, endpoint.path] = _counted(house, endpoint)
     routes: list[BaseRoute] = [Route(path, handler, methods=[method]) for (method, path), handler in handlers.items()]
     routes += [
-        Route("/", partial(_fixed, body=front.encode(), media_type="text/html; charset=utf-8")),
         Route("/openapi.json", partial(_fixed, body=encoded, media_type="application/json")),
         Route("/docs", partial(_fixed, body=page.encode(), media_type="text/html; charset=utf-8")),
+        *dashboard_routes(),
         *more,
     ]
     inner = Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})

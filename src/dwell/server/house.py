@@ -17,8 +17,9 @@ from dwell.loop import Loop, open_loop
 from dwell.records import Served
 from dwell.server.admission import Admission
 from dwell.server.arrivals import Arrivals
+from dwell.server.dashboard.sessions import Sessions
 from dwell.server.guard import SECURITY_HEADERS
-from dwell.server.keys import Key, Keyring, authenticated, read_keyring
+from dwell.server.keys import Key, Keyring, authenticated, is_active, read_keyring
 from dwell.server.learner import Plan
 from dwell.server.learner_link import LearnerLink
 from dwell.server.rate_limits import Limiter, RateLimits
@@ -63,6 +64,7 @@ class House:
         reports: What the learner last said of each tenant's loop.
         admission: How many requests are worked on, and who is refused before anything is spent on him.
         arrivals: What the writers have done, for those who wait in the event loop.
+        sessions: Who is signed in to the dashboard.
     """
 
     where: str
@@ -85,6 +87,7 @@ class House:
     at_work: dict[tuple[str, str], Turn] = field(default_factory=dict)
     reports: dict[str, HealthReport] = field(default_factory=dict)
     arrivals: Arrivals = field(default_factory=Arrivals)
+    sessions: Sessions = field(default_factory=Sessions)
 
     def loop(self, tenant: str) -> Loop:
         """Return a tenant's loop, opened at its first use.
@@ -120,6 +123,12 @@ class House:
             return None
         self._refresh()
         return authenticated(self._keyring, presented, time.time())
+
+    def key_by_id(self, key_id: str) -> Key | None:
+        """Return a key that is good now by its identity, or None."""
+        self._refresh()
+        found = self._keyring.get(key_id)
+        return found if found is not None and is_active(found, time.time()) else None
 
     def token_for(self, served: Served, user: str | None, tenant: str) -> str:
         """Return the signed token of a list that is about to be shown to a user."""

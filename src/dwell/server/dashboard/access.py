@@ -1,0 +1,73 @@
+"""Signing in: a key is shown once and exchanged for a session, so that no page and no address ever holds it."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from dwell.server.caller import house_of
+from dwell.server.dashboard.rendering import PAGE_HEADERS, rendered
+from dwell.server.dashboard.sessions import COOKIE, LIFETIME_S
+
+__all__ = ["login", "logout", "sign_in"]
+
+_MOST_BYTES = 4_000  # a key has 80 characters
+
+
+def login(request: Request, *, message: str = "", status: int = 200) -> Response:
+    """Show where a key is due."""
+    base = str(request.scope.get("root_path", "")).rstrip("/")
+    text = rendered("login.html", {"base": base, "message": message, "has_keys": house_of(request).has_keys})
+    return HTMLResponse(text, status, headers=PAGE_HEADERS)
+
+
+async def sign_in(request: Request) -> Response:
+    """Take a key and begin a session.
+
+    How often somebody may try is not counted: nobody guesses 256 bits, and a wrong key costs one hash.
+    """
+    house, now = house_of(request), time.time()
+    body = await request.body()
+    key = house.key_of(_given(body).get("key", "").strip())
+    if key is None or house.is_open:
+        return login(request, message="That is no key, or one that is not good any more.", status=401)
+    if key.kind == "public":
+        return login(request, message="A public key opens no dashboard: it is read by everybody.", status=403)
+    name = house.sessions.begin(key.id, now)
+    base = str(request.scope.get("root_path", "")).rstrip("/")
+    answer = RedirectResponse(f"{base}/", status_code=303, headers=PAGE_HEADERS)
+    answer.set_cookie(
+        COOKIE, name, max_age=int(LIFETIME_S), path=base or "/", httponly=True, samesite="strict",
+        secure=_is_encrypted(request),
+    )  # fmt: skip
+    return answer
+
+
+def _given(body: bytes) -> dict[str, str]:
+    """Return the fields of the form; none where it is no form of ours."""
+    if len(body) > _MOST_BYTES:
+        return {}
+    try:
+        return dict(parse_qsl(body.decode("ascii"), max_num_fields=5))
+    except ValueError:
+        return {}
+
+
+def _is_encrypted(request: Request) -> bool:
+    """Return whether the browser came by https: to us, or to a proxy before us that says so.
+
+    Whoever claims it falsely gets a cookie that his browser does not send back: that harms only himself.
+    """
+    return request.url.scheme == "https" or request.headers.get("x-forwarded-proto", "") == "https"
+
+
+def logout(request: Request) -> Response:
+    """End the session and show where a key is due."""
+    base = str(request.scope.get("root_path", "")).rstrip("/")
+    house_of(request).sessions.end(request.cookies.get(COOKIE, ""))
+    answer = RedirectResponse(f"{base}/dashboard/login", status_code=303, headers=PAGE_HEADERS)
+    answer.delete_cookie(COOKIE, path=base or "/", httponly=True, samesite="strict")
+    return answer

@@ -1,0 +1,77 @@
+"""Overview: is it better than before, by how much, since when; does it learn; what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+from starlette.responses import Response
+
+from dwell.health import HealthReport, Timeline
+from dwell.records import GateDecision
+from dwell.server.dashboard.answers import is_it_better, is_it_learning
+from dwell.server.dashboard.charts import Chart, Line, Mark, whisker
+from dwell.server.dashboard.ledger import moves, standing_of
+from dwell.server.dashboard.visit import Visit
+from dwell.server.telling_health import told_health
+
+__all__ = ["reward_chart", "show"]
+
+
+async def show(visit: Visit) -> Response:
+    """Show the overview."""
+    report = await told_health(visit.house, visit.tenant)
+    seen = [(alert.code, alert.severity, alert.message) for alert in report.alerts]
+    return await visit.show("overview.html", partial(_context, visit, report), stamp=repr((seen, report.status)))
+
+
+def _context(visit: Visit, report: HealthReport) -> Mapping[str, Any]:
+    loop = visit.loop
+    loop.refresh()
+    history, live = loop.history(), loop.params
+    standing = standing_of(live.version, history)
+    decision = standing.decision
+    difference = None if decision is None or not decision.difference.n else decision.difference
+    return {
+        "report": report,
+        "figures": report.figures,
+        "standing": standing,
+        "mode": loop.mode,
+        "better": is_it_better(standing, loop.mode, _earned(report)),
+        "learning": is_it_learning(report, history, loop.mode, has_features=bool(loop.features)),
+        "interval": None
+        if difference is None
+        else whisker(difference.value, difference.low, difference.high, max(abs(difference.low), abs(difference.high))),
+        "difference": difference,
+        "chart": None if report.timeline is None else reward_chart(report.timeline, history),
+        "proposed": loop.proposed,
+    }
+
+
+def _earned(report: HealthReport) -> float | None:
+    found = report.figures.get("avg_reward")
+    return float(found) if isinstance(found, int | float) else None
+
+
+def reward_chart(timeline: Timeline, history: Sequence[GateDecision]) -> Chart:
+    """Return what lists earned over time, with the moves of the live params marked."""
+    edges = timeline.edges_s
+    middles = [(a + b) / 2.0 for a, b in pairwise(edges)]
+    marks = []
+    for decision in moves(history)[-30:]:
+        kind = {"forced": "forced", "rollback": "rollback", "initial": "start"}.get(decision.kind, "promote")
+        if edges and edges[0] <= decision.decided_at <= edges[-1]:
+            marks.append(Mark(decision.decided_at, kind, f"v{decision.proposed_version}"))  # type: ignore[arg-type]
+    known = [(n, r) for n, r in zip(timeline.n_lists, timeline.mean_reward, strict=True) if r is not None]
+    says = "No list is over yet."
+    if known:
+        total = sum(n for n, _ in known)
+        mean = sum(n * r for n, r in known) / total if total else 0.0
+        says = (
+            f"{total:,} closed lists earned {mean:.3f} on average; the newest {known[-1][0]:,} earned "
+            f"{known[-1][1]:.3f}. A line marks each change of the live params."
+        )
+    lines = [Line("mean reward", timeline.mean_reward), Line("share with any reward", timeline.rewarded_share)]
+    return Chart("What lists earn", says, middles, lines, "reward per list", marks)

@@ -1,0 +1,101 @@
+"""Every page of the dashboard in one table, and what all of them share: who may see it, and what errors look like."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from dwell.errors import DwellError, RequestError
+from dwell.server.dashboard import access, decide, decisions, overview
+from dwell.server.dashboard.rendering import PAGE_HEADERS, rendered, static_file
+from dwell.server.dashboard.visit import Visit, visit_of
+from dwell.server.problems import problem_of
+
+__all__ = ["PAGES", "Page", "dashboard_routes"]
+
+_log = logging.getLogger("dwell.serve")
+_YEAR_S: Final = 31_536_000  # an address with the mark of its content in it never changes
+
+Handler = Callable[[Visit], Awaitable[Response]]
+
+
+class Page(NamedTuple):
+    """One page.
+
+    Attributes:
+        path: Its address.
+        handler: What answers.
+        methods: "GET", or "POST" for what changes something.
+        needs: The least kind of key.
+    """
+
+    path: str
+    handler: Handler
+    methods: tuple[str, ...] = ("GET",)
+    needs: str = "secret"
+
+
+PAGES: Final = (
+    Page("/", overview.show),
+    Page("/dashboard/decisions", decisions.show),
+    Page("/dashboard/decide", decide.confirm, needs="admin"),
+    Page("/dashboard/decide", decide.carry_out, ("POST",), "admin"),
+)
+
+
+def dashboard_routes() -> list[Route]:
+    """Return the routes of all pages, of their files, and of signing in and out."""
+    routes = [Route(page.path, _guarded(page), methods=list(page.methods)) for page in PAGES]
+    return [
+        *routes,
+        Route("/dashboard/login", access.login, methods=["GET"]),
+        Route("/dashboard/login", access.sign_in, methods=["POST"]),
+        Route("/dashboard/logout", access.logout, methods=["POST"]),
+        Route("/dashboard/static/{mark}/{name:path}", _static, methods=["GET"]),
+    ]
+
+
+def _guarded(page: Page) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        visit = visit_of(request)
+        if visit is None:
+            base = str(request.scope.get("root_path", "")).rstrip("/")
+            return RedirectResponse(f"{base}/dashboard/login", status_code=303, headers=PAGE_HEADERS)
+        request.state.tenant = visit.tenant
+        try:
+            _check(page, visit)
+            return await page.handler(visit)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the browser gets a page that says so
+            return _told(visit, error)
+
+    return answer
+
+
+def _check(page: Page, visit: Visit) -> None:
+    if page.needs == "admin" and not visit.may_decide:
+        raise RequestError(
+            "this takes a key of kind admin", code="forbidden", field="key", value=visit.kind,
+            hint="Sign out, and in again with such a key.",
+        )  # fmt: skip
+
+
+def _told(visit: Visit, error: Exception) -> Response:
+    request_id = str(getattr(visit.request.state, "request_id", ""))
+    problem = problem_of(error, request_id=request_id)
+    if not isinstance(error, DwellError):
+        _log.error("page %s: %s", request_id, type(error).__name__, exc_info=error)
+    context = {"visit": visit, "problem": problem, "here": visit.request.url.path, "stamp": ""}
+    return HTMLResponse(rendered("problem.html", context), problem.status, headers=PAGE_HEADERS)
+
+
+def _static(request: Request) -> Response:
+    found = static_file(request.path_params["name"])
+    if found is None or request.path_params["mark"] != found.mark:
+        return Response("there is nothing here", status_code=404, media_type="text/plain", headers=PAGE_HEADERS)
+    headers = {"cache-control": f"public, max-age={_YEAR_S}, immutable", "x-content-type-options": "nosniff"}
+    return Response(found.content, media_type=found.media_type, headers=headers)

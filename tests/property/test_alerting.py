@@ -1,32 +1,12 @@
 """Whatever reports say, in whatever rhythm: an alert never flaps faster than stated."""
 
-import dataclasses
 from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dwell.health import Alert, AlertSettings, AlertState, Change, step
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    name: str
-    value: float | None
-    severity: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Room:
-    checks: tuple[Figure, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    alerts: list[Alert]
-    sections: tuple[Room, ...]
-
+from dwell.health import Alert, AlertSettings, AlertState, Change, Check, HealthReport, Section, step
 
 figures = st.one_of(st.none(), st.floats(-1e6, 1e6))
 severities = st.sampled_from(["ok", "unknown", "warning", "critical"])
@@ -42,9 +22,10 @@ rules = st.builds(
 )
 
 
-def reported(severity: str, value: float | None) -> Any:
+def reported(severity: Any, value: float | None) -> HealthReport:
     alerts = [Alert("x", severity, "m", "r")] if severity in {"warning", "critical"} else []
-    return Report(alerts, (Room((Figure("x", value, severity),)),))
+    check = Check("x", "Title", value, "", "", severity, "m")
+    return HealthReport("healthy", alerts, {}, sections=(Section("buffer", "Buffer", (check,)),))
 
 
 @given(rules, st.lists(seen, max_size=60))

@@ -114,7 +114,16 @@ def _run(where: str, arguments: dict[str, Any], config: Config, *, no_auth: bool
         from dwell.demo.example import python_library
 
         library = python_library
-    run_service(where, arguments, config.serve, is_open=no_auth, say=say, advise=_advise, open_library=library)
+    run_service(
+        where,
+        arguments,
+        config.serve,
+        is_open=no_auth,
+        say=say,
+        advise=_advise,
+        open_library=library,
+        alerts=config.alerts,
+    )
 
 
 def _advise(line: str) -> None:

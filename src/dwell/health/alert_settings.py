@@ -11,7 +11,7 @@ from dwell.errors import ConfigError
 __all__ = ["MIN_SECRET_CHARACTERS", "AlertSettings"]
 
 MIN_SECRET_CHARACTERS: Final = 32  # RFC 2104, section 3: a key of HMAC is no shorter than its digest
-_URL: Final = re.compile(r"https://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?(?:/[!-~]*)?")
+_URL: Final = re.compile(r"https://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?(?:/[!-\x22$-~]*)?")
 _MOST_URL: Final = 2_000  # characters; longer ones are cut somewhere on their way
 
 

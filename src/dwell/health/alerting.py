@@ -135,7 +135,7 @@ def step(states: Mapping[str, AlertState], report: HealthReport, now: float, rul
 
 
 def _figures_of(report: HealthReport) -> _Figures:
-    checks = [check for section in getattr(report, "sections", ()) for check in section.checks]
+    checks = [check for section in report.sections for check in section.checks]
     values = {c.name: float(c.value) for c in checks if c.value is not None and math.isfinite(c.value)}
     return _Figures(values, frozenset(c.name for c in checks if c.severity == "unknown"))
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from dwell.config import ServeSettings
 from dwell.errors import DwellError, StorageError
-from dwell.health import HealthReport
+from dwell.health import AlertState, HealthReport
 from dwell.loop import Loop, open_loop
 from dwell.records import Served
 from dwell.server.admission import Admission
@@ -65,6 +65,7 @@ class House:
         admission: How many requests are worked on, and who is refused before anything is spent on him.
         arrivals: What the writers have done, for those who wait in the event loop.
         sessions: Who is signed in to the dashboard.
+        alerts: Where each tenant's alerts stand, by their codes, once they were looked at.
     """
 
     where: str
@@ -88,6 +89,7 @@ class House:
     reports: dict[str, HealthReport] = field(default_factory=dict)
     arrivals: Arrivals = field(default_factory=Arrivals)
     sessions: Sessions = field(default_factory=Sessions)
+    alerts: dict[str, dict[str, AlertState]] = field(default_factory=dict)
 
     def loop(self, tenant: str) -> Loop:
         """Return a tenant's loop, opened at its first use.

@@ -34,7 +34,7 @@ def redacted(text: str) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """A formatter that makes one line of each record: time, level, logger, message, and the traceback if any.
+    """A formatter that makes one line of each record: time, level, logger, message, the alert and the traceback if any.
 
     The whole text is masked after it was put together, traceback included, so that it plays no part how a secret got
     into it. JSON escapes line ends and control characters.
@@ -42,7 +42,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        line = {
+        line: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
@@ -51,6 +51,9 @@ class JsonLines(logging.Formatter):
         request_id = getattr(record, "request_id", None)
         if request_id is not None:
             line["request_id"] = redacted(str(request_id))
+        alert = getattr(record, "alert", None)
+        if alert is not None:
+            line["alert"] = {name: redacted(v) if isinstance(v, str) else v for name, v in alert.items()}
         if record.exc_info:
             line["traceback"] = redacted(self.formatException(record.exc_info))
         return json.dumps(line)

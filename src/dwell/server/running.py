@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import shlex
 from collections.abc import Callable, Mapping
@@ -13,11 +14,15 @@ from starlette.routing import BaseRoute
 
 from dwell.config import ServeSettings
 from dwell.errors import ConfigError
+from dwell.health import AlertSettings
+from dwell.server.alert_watch import AlertWatch
 from dwell.server.app import build_app
 from dwell.server.house import House, open_house
 from dwell.server.listen import ListenSettings, server
 from dwell.server.page_routes import Library, page_routes
 from dwell.server.redaction import log_as_lines
+from dwell.server.telling_health import told_health
+from dwell.server.webhook import Webhook
 
 __all__ = ["run_service"]
 
@@ -33,6 +38,7 @@ def run_service(
     say: Callable[[str], None],
     advise: Callable[[str], None],
     open_library: Callable[[], Library] | None = None,
+    alerts: AlertSettings | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM: then no new request is taken, those at work are answered, and all is written.
 
@@ -44,12 +50,15 @@ def run_service(
         say: Prints a line: where it listens.
         advise: Prints a line for people: what is still to be done before it is of use.
         open_library: What the search page at /example searches; without it there is none.
+        alerts: When an alert fires, and who is told; the defaults where not given.
 
     Raises:
         StorageError: The store can not be opened.
         ConfigError: An argument is out of range, or the example does not fit the store.
     """
     log_as_lines()
+    rules = alerts or AlertSettings()
+    webhook = Webhook(rules.webhook_url, rules.webhook_secret) if rules.webhook_url else None
     house = open_house(where, arguments, settings, is_open=is_open)
     try:
         app = build_app(house, more=_pages(house, open_library))
@@ -59,7 +68,8 @@ def run_service(
             for line in _next_steps(house):
                 advise(line)
 
-        asyncio.run(_serve(app, house, say, then))
+        watch = AlertWatch(house, rules, told_health, webhook)
+        asyncio.run(_serve(app, house, watch, say=say, then=then))
     except SystemExit as error:  # uvicorn has logged why, and would end the process without a word of ours
         raise ConfigError(
             "the address can not be listened on",
@@ -101,6 +111,8 @@ def _next_steps(house: House) -> list[str]:
 async def _serve(
     app: Any,  # noqa: ANN401 - an ASGI application
     house: House,
+    watch: AlertWatch,
+    *,
     say: Callable[[str], None],
     then: Callable[[], None],
 ) -> None:
@@ -118,7 +130,11 @@ async def _serve(
             + ("; no keys are asked for" if house.is_open else "")
         )
         then()
+    watching = asyncio.create_task(watch.run())
     await serving
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
 
 
 def _pages(house: House, open_library: Callable[[], Library] | None) -> list[BaseRoute]:

@@ -1,39 +1,24 @@
-import dataclasses
 from typing import Any
 
 import pytest
 
 from dwell.errors import ConfigError
-from dwell.health import Alert, AlertSettings, AlertState, Change, HealthReport, step
+from dwell.health import Alert, AlertSettings, AlertState, Change, Check, HealthReport, Section, step
 
 RULES = AlertSettings(raise_after_reports=3, raise_after_s=120.0, clear_after_reports=3, clear_after_s=600.0)
 SECRET = "s" * 32
 
 
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    name: str
-    value: float | None
-    severity: str = "ok"
-
-
-@dataclasses.dataclass(frozen=True)
-class Room:
-    checks: tuple[Figure, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    alerts: list[Alert]
-    sections: tuple[Room, ...] = ()
+def figure(name: str, value: float | None, severity: Any = "ok") -> Check:
+    return Check(name, "Title", value, "ratio", "at most 1", severity, "seen")
 
 
 def bad(severity: str = "warning", code: str = "dominant_user", message: str = "seen") -> Alert:
     return Alert(code, severity, message, "do this")
 
 
-def told(*alerts: Alert, checks: tuple[Figure, ...] = ()) -> Any:
-    return Report(list(alerts), (Room(checks),))
+def told(*alerts: Alert, checks: tuple[Check, ...] = ()) -> HealthReport:
+    return HealthReport("warning", list(alerts), {}, sections=(Section("buffer", "Buffer", checks),))
 
 
 class Watched:
@@ -44,10 +29,10 @@ class Watched:
         self.states: dict[str, AlertState] = {}
         self.now = 1_000_000.0
 
-    def see(self, report: Any, after_s: float = 60.0) -> list[str]:
+    def see(self, report: HealthReport, after_s: float = 60.0) -> list[str]:
         return [change.kind for change in self.changes(report, after_s)]
 
-    def changes(self, report: Any, after_s: float = 60.0) -> tuple[Change, ...]:
+    def changes(self, report: HealthReport, after_s: float = 60.0) -> tuple[Change, ...]:
         self.now += after_s
         self.states, changes = step(self.states, report, self.now, self.rules)
         return changes
@@ -57,7 +42,7 @@ class Watched:
         found = self.states.get("dominant_user")
         return "ok" if found is None else found.phase
 
-    def fire(self, report: Any = None) -> None:
+    def fire(self, report: HealthReport | None = None) -> None:
         for _ in range(self.rules.raise_after_reports):
             self.see(report or told(bad()))
         assert self.phase == "firing"
@@ -117,26 +102,26 @@ def test_one_bad_report_while_it_resolves_begins_the_wait_anew_and_tells_nothing
 def test_a_figure_must_be_clearly_good_again(worst: float, nearly: float, clearly: float) -> None:
     """With a margin of a twentieth: of 0.52 it is 0.026, of 10 it is 0.5, of -2 it is 0.1."""
     watched = Watched()
-    watched.fire(told(bad(), checks=(Figure("dominant_user", worst, "warning"),)))
+    watched.fire(told(bad(), checks=(figure("dominant_user", worst, "warning"),)))
     for _ in range(10):
-        assert watched.see(told(checks=(Figure("dominant_user", nearly),)), after_s=700.0) == []
+        assert watched.see(told(checks=(figure("dominant_user", nearly),)), after_s=700.0) == []
         assert watched.phase == "firing"
-    seen = [watched.see(told(checks=(Figure("dominant_user", clearly),)), after_s=700.0) for _ in range(3)]
+    seen = [watched.see(told(checks=(figure("dominant_user", clearly),)), after_s=700.0) for _ in range(3)]
     assert seen == [[], [], ["resolved"]]
 
 
 def test_the_nearest_bad_value_counts_not_the_worst() -> None:
     watched = Watched()
-    watched.fire(told(bad(), checks=(Figure("dominant_user", 0.9, "warning"),)))
-    watched.see(told(bad(), checks=(Figure("dominant_user", 0.51, "warning"),)))
-    watched.see(told(checks=(Figure("dominant_user", 0.49),)))
+    watched.fire(told(bad(), checks=(figure("dominant_user", 0.9, "warning"),)))
+    watched.see(told(bad(), checks=(figure("dominant_user", 0.51, "warning"),)))
+    watched.see(told(checks=(figure("dominant_user", 0.49),)))
     assert watched.phase == "firing"
-    watched.see(told(checks=(Figure("dominant_user", 0.40),)))
+    watched.see(told(checks=(figure("dominant_user", 0.40),)))
     assert watched.phase == "resolving"
 
 
 def test_what_can_not_be_measured_is_neither_good_nor_bad() -> None:
-    unknown = told(checks=(Figure("dominant_user", None, "unknown"),))
+    unknown = told(checks=(figure("dominant_user", None, "unknown"),))
     watched = Watched()
     watched.see(told(bad()))
     before = watched.states

@@ -19,8 +19,10 @@ _MOST_BYTES = 4_000  # a key has 80 characters
 
 def login(request: Request, *, message: str = "", status: int = 200) -> Response:
     """Show where a key is due."""
-    base = str(request.scope.get("root_path", "")).rstrip("/")
-    text = rendered("login.html", {"base": base, "message": message, "has_keys": house_of(request).has_keys})
+    base, house = str(request.scope.get("root_path", "")).rstrip("/"), house_of(request)
+    if house.is_open:
+        return RedirectResponse(f"{base}/", status_code=303, headers=PAGE_HEADERS)
+    text = rendered("login.html", {"base": base, "message": message, "has_keys": house.has_keys})
     return HTMLResponse(text, status, headers=PAGE_HEADERS)
 
 
@@ -32,7 +34,7 @@ async def sign_in(request: Request) -> Response:
     house, now = house_of(request), time.time()
     body = await request.body()
     key = house.key_of(_given(body).get("key", "").strip())
-    if key is None or house.is_open:
+    if key is None:
         return login(request, message="That is no key, or one that is not good any more.", status=401)
     if key.kind == "public":
         return login(request, message="A public key opens no dashboard: it is read by everybody.", status=403)

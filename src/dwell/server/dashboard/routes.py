@@ -64,8 +64,7 @@ def _guarded(page: Page) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         visit = visit_of(request)
         if visit is None:
-            base = str(request.scope.get("root_path", "")).rstrip("/")
-            return RedirectResponse(f"{base}/dashboard/login", status_code=303, headers=PAGE_HEADERS)
+            return _to_login(request)
         request.state.tenant = visit.tenant
         try:
             _check(page, visit)
@@ -74,6 +73,14 @@ def _guarded(page: Page) -> Callable[[Request], Awaitable[Response]]:
             return _told(visit, error)
 
     return answer
+
+
+def _to_login(request: Request) -> Response:
+    """Return the answer that leads to where a key is due: of the whole page, also where only a part was asked for."""
+    login = f"{str(request.scope.get('root_path', '')).rstrip('/')}/dashboard/login"
+    if "hx-request" in request.headers:
+        return Response(status_code=401, headers={**PAGE_HEADERS, "hx-redirect": login})
+    return RedirectResponse(login, status_code=303, headers=PAGE_HEADERS)
 
 
 def _check(page: Page, visit: Visit) -> None:

@@ -1,5 +1,6 @@
 """Score documents, draw a ranking, and say how likely it was."""
 
+from dwell.ranking.explaining import contributions, kendall_tau, order_of, standardised_contributions
 from dwell.ranking.exposure import (
     Exposure,
     deterministic_exposure,
@@ -14,12 +15,16 @@ __all__ = [
     "Drawn",
     "Exposure",
     "conditional_propensities",
+    "contributions",
     "deterministic_exposure",
     "draw_ranking",
     "expected_exposure",
+    "kendall_tau",
     "named_generator",
+    "order_of",
     "policy_scores",
     "rank_marginals",
     "sampled_rankings",
     "score_spread",
+    "standardised_contributions",
 ]

@@ -19,8 +19,9 @@ from dwell.cli.stores import owner_loop
 from dwell.errors import RecordError, StoreOwnedError
 
 if TYPE_CHECKING:
+    from dwell.integrations.otel import OtelReport
     from dwell.integrations.personalizer import PersonalizerReport
-    from dwell.integrations.ubi import UbiReport
+    from dwell.integrations.ubi import Refusal, UbiReport
     from dwell.loop import Loop
 
 __all__ = ["importing"]
@@ -29,6 +30,10 @@ _SHOWN: Final = 10  # refusals that people are shown; the document has a thousan
 _WITHOUT_FEATURES: Final = (
     "These lists have no features. They are counted, joined and exported (relevance judgments: `dwell export STORE\n"
     "FILE --format quepid`), and nothing is learned from them. docs/ubi.md says how a program gives them theirs."
+)
+_WITHOUT_NUMBERS: Final = (
+    "These lists have not all of the store's features. They are counted, joined and exported, and nothing is learned\n"
+    "from them. docs/otel.md says where features are looked for."
 )
 _STEP: Final = 1_000  # items between two words on progress
 
@@ -144,6 +149,53 @@ def personalizer(
     _check_read(report.n_lines - report.n_refused, report.n_refused, [one.reason for one in report.refused])
 
 
+@importing.command()
+@click.argument("store")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--signals", callback=_actions, metavar="JSON", help="{evaluation: signal}, null to ignore it, where names differ."
+)
+@click.option("--id-key", metavar="KEY", help="Key of a document's metadata that is its id, where it has none.")
+@click.option("--create", is_flag=True, help="Make the store where there is none.")
+@rewards_option
+@tenant_option
+@json_option
+@examples(
+    "dwell import otel search.dwell traces.jsonl",
+    'dwell import otel search.dwell traces.jsonl --signals \'{"user_feedback": "thumbs", "toxicity": null}\'',
+)
+def otel(
+    store: str,
+    files: tuple[str, ...],
+    *,
+    signals: dict[str, str | None] | None,
+    id_key: str | None,
+    rewards: object,
+    tenant: str,
+    create: bool,
+    as_json: bool,
+) -> None:
+    """Bring in retrievals and evaluations that OpenTelemetry traced.
+
+    Files hold OTLP in JSON, a request a line, as the collector's file exporter writes them. Doing it again changes
+    nothing.
+    """
+    from dwell.integrations.otel import import_otel_files
+
+    with closing(_loop(store, tenant, rewards, may_create=create)) as loop:
+        report = import_otel_files(
+            loop, [Path(file) for file in files], signals=signals, id_key=id_key, on_progress=_progress()
+        )
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    if as_json:
+        document(report)
+    else:
+        _say_of_otel(report)
+    n_used = report.n_lists + report.n_lists_known + sum(report.feedback.values())
+    _check_read(n_used, report.n_quarantined, [one.reason for one in report.quarantined])
+
+
 def _check_read(n_read: int, n_refused: int, reasons: Sequence[str]) -> None:
     """Refuse a log of which nothing could be read: most likely it is something else. An empty one is a quiet night.
 
@@ -172,6 +224,31 @@ def _say_of_personalizer(report: PersonalizerReport) -> None:
         table(("line", "reason"), [(r.line, plain(r.reason)) for r in report.refused[:_SHOWN]], right=("line",))
 
 
+def _say_of_otel(report: OtelReport) -> None:
+    fact_lines(
+        [
+            ("read", f"{report.n_spans} spans and log records, {report.n_quarantined} could not be used"),
+            ("lists", f"{report.n_lists} recorded, {report.n_lists_known} known"),
+            ("evaluations", _words(report.feedback)),
+            ("unknown evaluations", _words(report.unknown_evaluations)),
+            ("left out", _words(report.left_out)),
+            ("noted", _words(report.noted)),
+            *([("refused lists", _words(report.refused_lists))] if report.refused_lists else []),
+        ]
+    )
+    if report.n_lists_without_features:
+        say()
+        say(_WITHOUT_NUMBERS)
+    _say_refusals(report.quarantined)
+
+
+def _say_refusals(quarantined: Sequence[Refusal]) -> None:
+    if quarantined:
+        say()
+        rows = [(one.source, one.index, plain(one.pointer), plain(one.reason)) for one in quarantined[:_SHOWN]]
+        table(("where", "item", "field", "reason"), rows, right=("item",))
+
+
 def _from_files(loop: Loop, files: tuple[str, ...], how: dict[str, Any]) -> UbiReport:
     from dwell.integrations.ubi import import_ubi_files
 
@@ -198,7 +275,7 @@ def _loop(store: str, tenant: str, rewards: object, *, may_create: bool) -> Loop
         return owner_loop(store, tenant, {"rewards": rewards})
     except StoreOwnedError as error:
         raise StoreOwnedError(
-            error.message, hint="Stop that process, or call dwell.integrations.ubi.import_ubi in it."
+            error.message, hint="Stop that process, or call dwell.integrations.ubi.import_ubi, or its like, in it."
         ) from error
 
 
@@ -241,10 +318,7 @@ def _say(report: UbiReport) -> None:
     if report.n_lists_without_features:
         say()
         say(_WITHOUT_FEATURES)
-    if report.quarantined:
-        say()
-        rows = [(one.source, one.index, plain(one.pointer), plain(one.reason)) for one in report.quarantined[:_SHOWN]]
-        table(("where", "item", "field", "reason"), rows, right=("item",))
+    _say_refusals(report.quarantined)
 
 
 def _words(counts: Any) -> str:  # noqa: ANN401 - {name: number}

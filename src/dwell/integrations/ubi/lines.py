@@ -79,20 +79,21 @@ def _found(item: object, kind: Kind | None, index: int) -> Found:
     return Found(kind_of(item) or kind if kind is None else kind, item, index)
 
 
-def items_of_lines(file: BinaryIO) -> Iterator[Found]:
+def items_of_lines(file: BinaryIO, *, most_bytes: int = MAX_ITEM_BYTES) -> Iterator[Found]:
     """Yield the items of NDJSON or of OpenSearch bulk lines, one at a time; never raises on what they hold.
 
     Args:
-        file: Open for reading bytes; a line longer than 4 MB is refused without being held.
+        file: Open for reading bytes.
+        most_bytes: A longer line is refused without being held.
     """
     index = 0
     announced: Mapping[str, Any] | None = None
-    while line := file.readline(MAX_ITEM_BYTES + 1):
-        is_long = len(line) > MAX_ITEM_BYTES
-        while is_long and not line.endswith(b"\n") and (line := file.readline(MAX_ITEM_BYTES)):
+    while line := file.readline(most_bytes + 1):
+        is_long = len(line) > most_bytes
+        while is_long and not line.endswith(b"\n") and (line := file.readline(most_bytes)):
             pass
         if is_long:
-            yield Found(None, Refusal(index, "", f"too_long: a line has at most {MAX_ITEM_BYTES} bytes"), index)
+            yield Found(None, Refusal(index, "", f"too_long: a line has at most {most_bytes} bytes"), index)
             index, announced = index + 1, None
             continue
         if not line.strip():
@@ -110,7 +111,7 @@ def items_of_lines(file: BinaryIO) -> Iterator[Found]:
         if action is not None:
             reason = f"not_applied: facts are never changed, so no {action[0]} is"
             if action[0] == "update":
-                file.readline(MAX_ITEM_BYTES)  # the change itself
+                file.readline(most_bytes)  # the change itself
             yield Found(None, Refusal(index, f"/{action[0]}", reason), index)
         else:
             yield _found(item, None if announced is None else _kind_of_index(announced.get("_index")), index)
@@ -192,8 +193,12 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
 
 
-def read_file(path: Path) -> Iterator[Found]:
+def read_file(path: Path, *, most_bytes: int = MAX_ITEM_BYTES) -> Iterator[Found]:
     """Yield the items of a file, one at a time, an array where it begins with a bracket, lines otherwise.
+
+    Args:
+        path: A plain file.
+        most_bytes: A longer line is refused.
 
     Raises:
         ConfigError: It can not be read, or is no plain file, or no text by its first bytes, whatever its name.
@@ -209,7 +214,7 @@ def read_file(path: Path) -> Iterator[Found]:
             )
         file.seek(0)
         is_array = head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
-        yield from items_of_array(file) if is_array else items_of_lines(file)
+        yield from items_of_array(file) if is_array else items_of_lines(file, most_bytes=most_bytes)
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -13,6 +13,7 @@ import click
 from dwell import __version__
 from dwell.cli.activation import activation
 from dwell.cli.demo import demo
+from dwell.cli.doctor import db, doctor
 from dwell.cli.health import health
 from dwell.cli.importing import importing
 from dwell.cli.inspection import inspect
@@ -61,7 +62,8 @@ WRONG_USAGE: Final = 2
     "dwell demo                        see it learn",
     "dwell serve search.dwell --no-auth   the loop behind HTTP",
     "dwell inspect search.dwell        what is in the file",
-    "dwell health search.dwell         is it learning, and if not, why",
+    "dwell health search.dwell         how it is, in figures",
+    "dwell doctor search.dwell         is it learning, and if not, why",
     "dwell rollback search.dwell       back to the params before",
 )
 def program() -> None:
@@ -80,6 +82,7 @@ for _command in (
     params,
     history,
     health,
+    doctor,
     train,
     evaluate,
     promote,
@@ -90,6 +93,7 @@ for _command in (
     importing,
     keys,
     config,
+    db,
 ):
     program.add_command(_command)
 

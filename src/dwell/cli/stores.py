@@ -19,6 +19,7 @@ __all__ = [
     "admin_loop",
     "admin_store",
     "as_served",
+    "check_place",
     "facts",
     "owner_loop",
     "reader_loop",
@@ -50,7 +51,7 @@ class AsServed(NamedTuple):
     n_learnable: int
 
 
-def _check_place(store: str) -> None:
+def check_place(store: str) -> None:
     """Refuse what opening would make, or would take for a new store.
 
     Raises:
@@ -87,7 +88,7 @@ def facts(store: str, tenant: str) -> Iterator[Reader]:
     """
     from dwell.storage import check_pepper, open_store, resolve_pepper
 
-    _check_place(store)
+    check_place(store)
     opened = open_store(store, tenant=tenant, role="reader")
     try:
         with opened.snapshot() as reader:
@@ -229,7 +230,7 @@ def admin_store(store: str, tenant: str = "") -> Iterator[Store]:
     """
     from dwell.storage import open_store
 
-    _check_place(store)
+    check_place(store)
     try:
         opened = open_store(store, tenant=tenant, role="owner")
     except StoreOwnedError:
@@ -249,7 +250,7 @@ def store_settings(store: str) -> Iterator[Reader]:
     """
     from dwell.storage import open_store
 
-    _check_place(store)
+    check_place(store)
     opened = open_store(store, role="reader")
     try:
         with opened.snapshot() as reader:

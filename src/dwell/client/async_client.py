@@ -16,6 +16,7 @@ from dwell.client.asking import feedback_item
 from dwell.client.buffering import PATIENCE, Buffer, Waiting, checked_capacity
 from dwell.client.core import Answer, Core, Failure, Flow, Send, positive_s
 from dwell.client.transport import answer_of, failure_of, new_async_http
+from dwell.health.doctor import Diagnosis
 from dwell.health.report import HealthReport
 from dwell.records import Experience, Feedback, GateDecision, Params, Served
 
@@ -297,6 +298,10 @@ class AsyncClient:
         """Yield experiences in the order served; arguments as `Loop.experiences`, and at most 1,000."""
         for one in await self._run(calls.experiences(self._core, since=since, limit=limit)):
             yield one
+
+    async def doctor(self) -> Diagnosis:
+        """Return what is wrong with the loop, most harmful first, each with its remedy, and whether it is learning."""
+        return await self._run(calls.doctor(self._core))
 
     async def health(self) -> HealthReport:
         """Return how the loop is, with alerts in plain words and what to do about each."""

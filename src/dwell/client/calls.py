@@ -22,6 +22,7 @@ from dwell.client.core import Call, Core, Flow, circuit_open, exchange, new_id
 from dwell.client.retrying import Patience
 from dwell.client.wire import (
     read_decision,
+    read_diagnosis,
     read_experiences,
     read_feedback,
     read_health,
@@ -34,6 +35,7 @@ from dwell.client.wire import (
     read_training,
 )
 from dwell.errors import DwellError, RecordError, ServiceError, StorageError
+from dwell.health.doctor import Diagnosis
 from dwell.health.report import HealthReport
 from dwell.records import Experience, Feedback, GateDecision, Params, Served, checks
 from dwell.records.readable import readable_ids
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_EXPERIENCES",
     "activate",
+    "doctor",
     "erase",
     "evaluate",
     "experiences",
@@ -313,6 +316,12 @@ def health(core: Core) -> Flow[HealthReport]:
     """Return how the loop is."""
     answer = yield from exchange(core, Call(Request("GET", "/v1/health"), core.patience))
     return read_health(answer.body)
+
+
+def doctor(core: Core) -> Flow[Diagnosis]:
+    """Return what is wrong with the loop."""
+    answer = yield from exchange(core, Call(Request("GET", "/v1/doctor"), core.patience))
+    return read_diagnosis(answer.body)
 
 
 def experiences(core: Core, *, since: float | None, limit: int | None) -> Flow[list[Experience]]:

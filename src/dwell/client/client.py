@@ -20,6 +20,7 @@ from dwell.client.asking import feedback_item
 from dwell.client.buffering import PATIENCE, Buffer, Waiting, checked_capacity
 from dwell.client.core import Answer, Core, Failure, Flow, Send, positive_s
 from dwell.client.transport import MAX_CONNECTIONS, answer_of, failure_of, new_http
+from dwell.health.doctor import Diagnosis
 from dwell.health.report import HealthReport
 from dwell.records import Experience, Feedback, GateDecision, Params, Served
 
@@ -340,6 +341,10 @@ class Client:
     def experiences(self, *, since: float | None = None, limit: int | None = None) -> Iterator[Experience]:
         """Yield experiences in the order served; arguments as `Loop.experiences`, and at most 1,000."""
         yield from self._run(calls.experiences(self._core, since=since, limit=limit))
+
+    def doctor(self) -> Diagnosis:
+        """Return what is wrong with the loop, most harmful first, each with its remedy, and whether it is learning."""
+        return self._run(calls.doctor(self._core))
 
     def health(self) -> HealthReport:
         """Return how the loop is, with alerts in plain words and what to do about each."""

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from dwell.errors import DwellError, ServiceError
+from dwell.health.doctor import Diagnosis, Finding, Looked
 from dwell.health.report import Alert, Distribution, HealthReport, Section, Share, Status, Timeline
 from dwell.records import Estimate, Experience, Feedback, GateDecision, Params, RawScore, Served, Transform
 from dwell.records.decision import DecisionKind, Verdict
@@ -27,6 +28,7 @@ __all__ = [
     "DecisionOnWire",
     "decision_of",
     "read_decision",
+    "read_diagnosis",
     "read_experiences",
     "read_feedback",
     "read_health",
@@ -130,6 +132,14 @@ class _Training(msgspec.Struct, frozen=True):
     n_learned_from: int = 0
     step_norm: float | None = 0.0
     n_replayed: int = 0
+
+
+class _Diagnosis(msgspec.Struct, frozen=True):
+    findings: tuple[Finding, ...]
+    looked_at: tuple[Looked, ...]
+    answer: str
+    n_events: int
+    at: float
 
 
 class _Health(msgspec.Struct, frozen=True):
@@ -356,6 +366,16 @@ def read_health(body: bytes) -> HealthReport:
         timeline=told.timeline,
         at=told.at,
     )
+
+
+def read_diagnosis(body: bytes) -> Diagnosis:
+    """Return what is wrong with a loop.
+
+    Raises:
+        ServiceError: code `bad_answer`.
+    """
+    told = _decoded(body, _Diagnosis)
+    return Diagnosis(told.findings, told.looked_at, told.answer, told.n_events, told.at)
 
 
 def read_experiences(body: bytes) -> list[Experience]:

@@ -13,10 +13,12 @@ from typing import Any, Self
 
 from dwell.errors import DwellError, ForkedError, RecordError, StorageError
 from dwell.health import HealthReport, HealthSnapshot, report_health
+from dwell.health.doctor import Diagnosis
 from dwell.learning.trees import TreeKind, TreeSettings
 from dwell.loop.activate import activate
 from dwell.loop.activity import flush, flushed
 from dwell.loop.challenge import Challenge, challenge
+from dwell.loop.examine_store import examined
 from dwell.loop.experiences import read_experience
 from dwell.loop.export import export_experiences
 from dwell.loop.follow import follow
@@ -507,6 +509,11 @@ class Loop:
     def health(self, now: float | None = None) -> HealthReport:
         """Return how the loop is, with alerts in plain words and what to do about each."""
         return report_health(self.health_snapshot(now))
+
+    def doctor(self, now: float | None = None) -> Diagnosis:
+        """Return what is wrong with the loop, most harmful first, each with its remedy, and whether it is learning."""
+        self._state.check_may_wait()
+        return examined(self._state, self._now(now))
 
     def health_snapshot(self, now: float | None = None) -> HealthSnapshot:
         """Return what `health` is judged from."""

@@ -24,7 +24,7 @@ from dwell.storage import EventState, Outcome, PairStatistics, Reader, Transacti
 from dwell.storage.instants import micros
 from dwell.storage.protocol import chunks
 
-__all__ = ["checkpoint", "close_events", "ensure_rebuilt", "erase", "evict", "take_in"]
+__all__ = ["RING_NOTES", "checkpoint", "close_events", "ensure_rebuilt", "erase", "evict", "take_in"]
 
 _log = logging.getLogger("dwell")
 
@@ -32,7 +32,7 @@ _AT_ONCE: Final = 200  # events per commit: the writer must come back to feedbac
 MAX_PAIRS: Final = 1_000_000  # design, section 4: statistics of evicted events are bounded
 _STATISTICS_HALF_LIFE_S: Final = 2_592_000.0  # 30 days: longer than learning looks back, shorter than content lives
 _SIZE_BATCH: Final = 1_000
-_RING_NOTES: Final = "ring"  # setting of the tenant that says with what the ring's file agrees
+RING_NOTES: Final = "ring"  # setting of the tenant that says with what the ring's file agrees
 _CHECKPOINT_ATTEMPTS: Final = 5  # feedback that comes in at the same moment sets the store one step ahead
 _SCRUB_ATTEMPTS: Final = 6  # each waits 5 s for the lock: half a minute in all
 
@@ -181,7 +181,7 @@ def _start_over(state: LoopState) -> None:
 
 def _reopened(state: LoopState, reader: Reader) -> bool:
     """Return whether the ring's file holds what these facts say; if not, why not stands in the log."""
-    body = reader.setting(_RING_NOTES)
+    body = reader.setting(RING_NOTES)
     if body is None or state.store.role != "owner" or state.store.where == ":memory:":
         return False
     try:
@@ -226,7 +226,7 @@ def _checkpointed(state: LoopState) -> bool:
     def job(tx: Transaction) -> bool:
         is_still = tx.epoch() == epoch
         if is_still:
-            tx.put_setting(_RING_NOTES, msgspec.msgpack.encode(notes))
+            tx.put_setting(RING_NOTES, msgspec.msgpack.encode(notes))
         return is_still
 
     is_noted = state.write(job)

@@ -14,9 +14,9 @@ from dwell.loop.position_health import examination_seen
 from dwell.loop.state import LoopState
 from dwell.replay.meter import RateMeter
 
-__all__ = ["health_snapshot"]
+__all__ = ["STATES", "health_snapshot"]
 
-_STATES = ("open", "closed", "reopened", "not_shown", "evicted")
+STATES = ("open", "closed", "reopened", "not_shown", "evicted")
 
 
 def health_snapshot(state: LoopState, now: float) -> HealthSnapshot:
@@ -35,7 +35,7 @@ def health_snapshot(state: LoopState, now: float) -> HealthSnapshot:
     return HealthSnapshot(
         now=now,
         capacity=state.limits.capacity,
-        states={name: counts[name] for name in _STATES if counts.get(name)},
+        states={name: counts[name] for name in STATES if counts.get(name)},
         served_at=rows["served_at"][order],
         rewards=rows["row_reward"][order],
         user_counts=_counted(rows["user_hash"][rows["has_user"]], n_unknown=int(np.count_nonzero(~rows["has_user"]))),

@@ -115,6 +115,7 @@ ENDPOINTS: Final = (
     ),
     Endpoint("POST", "/v1/train", judging_routes.train, "admin", "Learn now.", (TrainBody,), may_be_empty=True),
     Endpoint("GET", "/v1/health", judging_routes.health, "secret", "How the loop is."),
+    Endpoint("GET", "/v1/doctor", judging_routes.doctor, "secret", "What is wrong, and what to do."),
     Endpoint(
         "GET", "/v1/experiences", judging_routes.experiences, "admin", "What was served.", (), (),
         {"since": (0.0, 1e11), "limit": (1, 1_000)}, _LINES,

@@ -17,6 +17,7 @@ from dwell.loop import Loop
 from dwell.records import Experience
 from dwell.server.caller import caller_of
 from dwell.server.problems import MEDIA_TYPE, problem_of
+from dwell.server.telling_diagnosis import told_diagnosis
 from dwell.server.telling_health import told_health
 from dwell.server.wire import (
     EraseBody,
@@ -31,7 +32,7 @@ from dwell.server.wire import (
     read_body,
 )
 
-__all__ = ["erase", "evaluate", "experiences", "health", "history", "params", "promote", "rollback", "train"]
+__all__ = ["doctor", "erase", "evaluate", "experiences", "health", "history", "params", "promote", "rollback", "train"]
 
 _JUDGING_S: Final = 50.0  # below the guard's minute, so that the answer says why
 _HEALTH_S: Final = 2.0  # a learner that is learning answers later: its last word is told
@@ -170,6 +171,12 @@ async def health(request: Request) -> Response:
     report = await told_health(house, caller.tenant, patience_s=_HEALTH_S)
     learner = {"learner": "up" if house.link.is_up else "down", "learner_starts": house.link.n_starts}
     return _answer({**plain(report.to_dict()), **learner})
+
+
+async def doctor(request: Request) -> Response:
+    """Tell what is wrong, most harmful first, each with its remedy, and whether it is learning."""
+    house, caller = caller_of(request, "secret")
+    return _answer(plain((await told_diagnosis(house, caller.tenant)).to_dict()))
 
 
 async def experiences(request: Request) -> Response:

@@ -85,6 +85,8 @@ class _Learner:
         of = self.tenant(tenant)
         if name == "train":
             return plain(self.train(of, **arguments))
+        if name == "doctor":
+            return of.loop.doctor()
         if name == "health":
             return of.loop.health()
         if name == "evaluate":

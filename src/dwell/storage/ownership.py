@@ -12,7 +12,7 @@ from typing import Final
 
 from dwell.errors import StorageError, StoreOwnedError
 
-__all__ = ["Ownership"]
+__all__ = ["Ownership", "holder"]
 
 
 @dataclass(slots=True)
@@ -61,6 +61,30 @@ class Ownership:
     def release(self) -> None:
         """Give the right back; doing so twice is legal."""
         self._gives_back()
+
+
+def holder(path: str, *, suffix: str = ".lock") -> int | None:
+    """Return the process that holds a store, None where nobody does; the lock is not touched.
+
+    What stands in the side file is believed as long as such a process is alive: one that was killed leaves its number
+    there, and another process may have got it since.
+
+    Args:
+        path: The store's file.
+        suffix: As `Ownership`.
+    """
+    try:
+        with open(f"{os.path.realpath(path)}{suffix}", "rb") as side_file:  # noqa: PTH123 - a plain path
+            pid = int(side_file.read(32))
+    except (OSError, ValueError):
+        return None
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return pid  # it is alive, and somebody else's
+    except (OSError, OverflowError):
+        return None
+    return pid if pid > 0 else None
 
 
 def _locked(side_file: str, path: str) -> int:

@@ -26,7 +26,7 @@ from dwell.errors import RingUnusable, StorageError
 from dwell.storage.ring_checks import INDEX_SHIFT, SegmentChecks, segment_shift
 from dwell.storage.ring_schema import RingSchema
 
-__all__ = ["FORMAT_VERSION", "Header", "RingFile"]
+__all__ = ["FORMAT_VERSION", "Header", "RingFile", "read_header"]
 
 FORMAT_VERSION: Final = 1
 _MAGIC: Final = b"dwelring"
@@ -71,6 +71,22 @@ class Header(NamedTuple):
         if version != FORMAT_VERSION:
             raise unusable("ring_format", f"{where} has layout {version}, this dwell knows {FORMAT_VERSION}")
         return cls(*fields)
+
+
+def read_header(path: str) -> Header:
+    """Return what a ring's file says of itself; nothing is mapped, and nothing written.
+
+    Raises:
+        RingUnusable: code `ring_missing`, `ring_truncated`, `ring_format` or `ring_damaged`.
+        StorageError: code `cannot_open` or `io`.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - a plain path, as the store takes it
+            return Header.read(file.read(_HEADER_BYTES), path)
+    except FileNotFoundError as error:
+        raise unusable("ring_missing", f"there is no ring at {path}") from error
+    except OSError as error:
+        raise failed(error, path) from error
 
 
 def unusable(code: str, message: str) -> RingUnusable:

@@ -1,0 +1,113 @@
+"""Ask what is wrong with a store, and bring an older one up to date."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from dwell.cli.options import store_argument, tenant_option
+from dwell.cli.printing import document, examples, json_option, plain, say, styled
+from dwell.cli.stores import check_place, reader_loop
+from dwell.errors import RecordError, StorageError, StoreBusyError
+
+if TYPE_CHECKING:
+    from dwell.health.doctor import Diagnosis
+
+__all__ = ["db", "doctor"]
+
+_COLORS: Final[Mapping[str, str]] = {"critical": "red", "warning": "yellow", "notice": "cyan"}
+_NOT_THERE: Final = frozenset({"no_store", "no_tenant"})  # a wrong path or name is no sick store
+
+
+@click.command()
+@store_argument
+@tenant_option
+@json_option
+@examples(
+    "dwell doctor search.dwell",
+    "dwell doctor search.dwell --json",
+)
+def doctor(store: str, tenant: str, *, as_json: bool) -> int:
+    """Say what is wrong, most harmful first, and what to do.
+
+    It reads the newest 5,000 events, beside whoever has the store open, also where the store can not be opened as a
+    loop. Exit code 1 if anything is wrong that costs learning, so that a monitor can watch it; 0 where all is well, or
+    nothing was served yet.
+    """
+    found = _diagnosis(store, tenant)
+    if as_json:
+        document({"store": store, **found.to_dict()})
+    else:
+        _say(found, store)
+    return 0 if found.is_healthy else 1
+
+
+def _diagnosis(store: str, tenant: str) -> Diagnosis:
+    """Return what is wrong with a store.
+
+    Raises:
+        StorageError: There is no such store or tenant, or a writer held it too long.
+    """
+    from dwell.loop.examine_store import why_unopened
+
+    try:
+        with reader_loop(store, tenant) as loop:
+            return loop.doctor()
+    except (StorageError, RecordError) as error:
+        if error.code in _NOT_THERE or isinstance(error, StoreBusyError):
+            raise
+        return _named(why_unopened(error, store, time.time()), store)
+
+
+def _named(found: Diagnosis, store: str) -> Diagnosis:
+    """Return a diagnosis whose remedies are commands on this store."""
+    from dataclasses import replace
+
+    findings = tuple(replace(one, remedy=one.remedy.replace("STORE", store)) for one in found.findings)
+    return replace(found, findings=findings)
+
+
+def _say(found: Diagnosis, store: str) -> None:
+    n_wrong = len(found.findings)
+    head = "WELL" if found.is_healthy and not n_wrong else f"{n_wrong} FINDING{'S' if n_wrong > 1 else ''}"
+    say(f"{styled(head, 'green' if found.is_healthy else 'yellow')}  {plain(store)}")
+    say(f"  {plain(found.answer)}")
+    for i, one in enumerate(found.findings, start=1):
+        say()
+        say(f"  {i}. {styled(one.severity, _COLORS[one.severity])}  {one.code}: {plain(one.message)}")
+        say(f"     {plain(one.remedy)}")
+    if found.n_events:
+        say()
+        say(f"looked at, over the newest {found.n_events} events:")
+        for look in found.looked_at:
+            say(f"  {plain(look.title)} {plain(look.sentence)}")
+
+
+@click.group()
+@examples("dwell db upgrade search.dwell")
+def db() -> None:
+    """Keep the store's file."""
+
+
+@db.command()
+@click.argument("store")
+@json_option
+@examples("dwell db upgrade search.dwell")
+def upgrade(store: str, *, as_json: bool) -> None:
+    """Bring a store of an older version up to date.
+
+    One transaction: it is done, or nothing has happened. Whoever opens a store to write to it does the same.
+    """
+    from dwell.storage.upgrading import upgrade as upgraded
+
+    check_place(store)
+    done = upgraded(store)
+    if as_json:
+        document({"store": store, "schema_version_before": done.before, "schema_version": done.after})
+    elif done.before == done.after:
+        say(f"{plain(store)} has schema version {done.after}: nothing is to be done")
+    else:
+        say(f"{plain(store)}: schema version {done.before} -> {done.after}")

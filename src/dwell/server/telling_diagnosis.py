@@ -1,0 +1,38 @@
+"""What is wrong with a tenant's loop, as the service tells it: the learner looks, so that no search waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from dwell.health.doctor import Diagnosis, finding, with_finding
+from dwell.server.house import House
+
+__all__ = ["told_diagnosis"]
+
+_PATIENCE_S: Final = 50.0  # below the guard's minute: a learner that is learning looks when it is done
+_LEARNER_DOWN: Final = finding(
+    "learner_down",
+    "warning",
+    "the learner's process does not run; searches are served as before, and nothing is learned",
+    "It is started anew by itself; where it dies again and again, the log of `dwell serve` says why.",
+)
+
+
+async def told_diagnosis(house: House, tenant: str) -> Diagnosis:
+    """Return what is wrong with a loop, from its newest events.
+
+    Args:
+        house: The service.
+        tenant: Whose loop.
+
+    Raises:
+        LearnerDown: The learner is busy for longer than a caller waits.
+        StorageError: The loop can not be opened or read.
+    """
+    loop = house.loop(tenant)
+    if house.link.is_up:
+        await house.arrivals.of(loop.when_recorded("nothing"))  # what was served before this call is looked at
+        found: Diagnosis = await house.link.call("doctor", tenant, {}, timeout_s=_PATIENCE_S)
+        return found
+    return with_finding(await asyncio.to_thread(loop.doctor), _LEARNER_DOWN)

@@ -8,7 +8,8 @@ from typing import Any, Final, Literal, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dwell.server import judging_routes, personalizer_routes, serving_routes, ubi_routes, watching_routes
+from dwell.server import judging_routes, otel_routes, personalizer_routes, serving_routes, ubi_routes, watching_routes
+from dwell.server.otel_routes import OtlpLogs, OtlpReply, OtlpSpans, OtlpSpansReply
 from dwell.server.personalizer_routes import PersonalizerRank, PersonalizerRanked, PersonalizerReward
 from dwell.server.wire import (
     ActivateBody,
@@ -129,6 +130,13 @@ ENDPOINTS: Final = (
     *(
         Endpoint("POST", f"{base}events", ubi_routes.events, "public", "Take events.", (), (UbiReply,), lines=True)
         for base in _UBI
+    ),
+    Endpoint(
+        "POST", "/v1/traces", otel_routes.traces, "secret", "Take traced retrievals (OTLP).",
+        (OtlpSpans,), (OtlpSpansReply,),
+    ),
+    Endpoint(
+        "POST", "/v1/logs", otel_routes.logs, "secret", "Take logged evaluations (OTLP).", (OtlpLogs,), (OtlpReply,),
     ),
     Endpoint(
         "POST", "/personalizer/v1.0/rank", personalizer_routes.rank, "secret", "Choose an action.",

@@ -50,7 +50,7 @@ FORCE:
 demo: $(VENV)/.has-demo ## Run the demo: a real corpus, simulated readers, the loop learning
 	@$(BIN)/dwell demo $(ARGS)
 
-test: $(VENV)/.has-test ## Run all tests (as root it installs a browser first)
+test: $(VENV)/.has-test ## Run all tests (as root it gets a browser and promtool first)
 	@sh scripts/system_packages.sh
 	$(SAY) "test"
 	@$(BIN)/pytest -n 2 $(ARGS)

@@ -198,7 +198,7 @@ def test_it_says_what_it_is(served: Service) -> None:
     assert b'href="#RankBody"' in page
     assert b'id="RankBody"' in page
     text = served.call("GET", "/metrics")[1].decode()
-    assert 'dwell_feedback_total{outcome="joined"}' in text
+    assert 'dwell_feedback_total{outcome="joined",signal="click"}' in text
     assert 'dwell_events{state="orphans"}' in text
     assert served.call("GET", "/nowhere")[0] == 404
     assert served.call("GET", "/v1/rank")[0] == 405

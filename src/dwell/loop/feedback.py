@@ -38,12 +38,16 @@ class Joined(NamedTuple):
         reopened: Seq of the closed event whose reward changes, or None.
         is_skewed: Whether its clock ran before the served time.
         is_future: Whether its clock ran ahead of the receiver's.
+        signal: Its name, "" where the request was answered before.
+        delay_s: From when the list was served to what it is credited at, >= 0; None where it found no list.
     """
 
     feedback: Feedback
     reopened: int | None = None
     is_skewed: bool = False
     is_future: bool = False
+    signal: str = ""
+    delay_s: float | None = None
 
 
 def join_all(tx: Transaction, signals: Sequence[Signal], rules: Rules, watch: Watch | None = None) -> list[Joined]:
@@ -61,7 +65,7 @@ def join_all(tx: Transaction, signals: Sequence[Signal], rules: Rules, watch: Wa
     if watch is not None:
         for known in _known(tx, [signal.event_id for signal in signals]):
             watch.expect(tx, known)
-    joined = [_join(tx, signal, rules) for signal in signals]
+    joined = [_join(tx, signal, rules)._replace(signal=signal.name) for signal in signals]
     if watch is not None:
         taken = [s.event_id for s, one in zip(signals, joined, strict=True) if one.feedback.status in _TAKEN]
         for changed in _known(tx, taken):
@@ -95,7 +99,8 @@ def _join(tx: Transaction, signal: Signal, rules: Rules) -> Joined:
     if status != "added":
         return Joined(_not_new(status))
     reopened = event.seq if answer.status == "late" else None
-    return Joined(answer, reopened, credited.is_skewed, credited.is_future)
+    delay_s = max(credited.at - event.served_at, 0.0)
+    return Joined(answer, reopened, credited.is_skewed, credited.is_future, delay_s=delay_s)
 
 
 def _park(tx: Transaction, signal: Signal) -> Feedback:

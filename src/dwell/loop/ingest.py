@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
@@ -74,6 +74,7 @@ def submit_impression(state: LoopState, impression: Impression) -> bool:
         state.counters["dropped_impressions"] += 1
         return False
     state.counters["impressions"] += 1
+    state.tally.retrievals[impression.policy, state.mode] += 1
     return True
 
 
@@ -117,10 +118,17 @@ def _note_failure(state: LoopState, done: Future[Any]) -> None:
 
 def _count(state: LoopState, joined: Joined) -> None:
     state.counters[f"feedback_{joined.feedback.status}"] += 1
+    if joined.signal:  # a retry was counted the first time
+        state.tally.reacted(joined.signal, joined.feedback.status, joined.delay_s)
     state.counters["feedback_skewed"] += joined.is_skewed
     state.counters["feedback_future"] += joined.is_future
     if joined.reopened is not None:
         state.reopened.add(joined.reopened)
+
+
+def _count_refused(state: LoopState, names: Iterable[str]) -> None:
+    for name in names:
+        state.tally.reacted(name, "rejected")
 
 
 def checked_signal(
@@ -252,6 +260,7 @@ def submit_signals(
             refused as a whole.
     """
     wanted = [signal for signal in signals if isinstance(signal, Signal)]
+    _count_refused(state, ("" for signal in signals if isinstance(signal, Feedback)))
 
     job, settle = with_activation(
         state.activity, state.store, lambda tx, watch: _joined_once(tx, wanted, request, state, watch)
@@ -269,6 +278,7 @@ def submit_signals(
         error = written.exception()
         if error is not None:
             state.counters["feedback_failed"] += len(wanted)
+            _count_refused(state, (signal.name for signal in wanted))
             resolve(lambda _: Feedback("rejected", f"storage: {error}"))
             return
         joined = written.result()
@@ -294,6 +304,7 @@ def submit_signals(
             "rejected", "overloaded: try again" if error.code == "overloaded" else f"{error.code}: {error}"
         )
         state.counters["feedback_rejected"] += len(wanted)
+        _count_refused(state, (signal.name for signal in wanted))
         resolve(lambda _: refusal)
     return answer
 

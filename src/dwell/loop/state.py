@@ -20,6 +20,7 @@ from dwell.loop.expected import Expected
 from dwell.loop.judge import Band
 from dwell.loop.replayed import Replayed
 from dwell.loop.serve import Serving
+from dwell.loop.tally import Tally
 from dwell.loop.train import Standing
 from dwell.records import Params, Served
 from dwell.records.arrays import Float32Array, FloatArray
@@ -121,6 +122,7 @@ class LoopState:
     n_metered: int = 0
     warm_up: list[Float32Array] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
+    tally: Tally = field(init=False)
     training: threading.RLock = field(default_factory=threading.RLock)
     serving: threading.Lock = field(default_factory=threading.Lock)
     swapping: threading.Lock = field(default_factory=threading.Lock)
@@ -130,6 +132,9 @@ class LoopState:
     is_closed: bool = False
     _seen_version: int = -1
     _polled_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.tally = Tally(frozenset(self.rules.preset.signals))
 
     def write(self, job: Callable[[Transaction], T], *, then: Callable[[Future[T]], None] | None = None) -> T:
         """Return what a job returns once its commit is durable.

@@ -8,7 +8,15 @@ from typing import Any, Final, Literal, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dwell.server import judging_routes, otel_routes, personalizer_routes, serving_routes, ubi_routes, watching_routes
+from dwell.server import (
+    judging_routes,
+    metrics,
+    otel_routes,
+    personalizer_routes,
+    serving_routes,
+    ubi_routes,
+    watching_routes,
+)
 from dwell.server.otel_routes import OtlpLogs, OtlpReply, OtlpSpans, OtlpSpansReply
 from dwell.server.personalizer_routes import PersonalizerRank, PersonalizerRanked, PersonalizerReward
 from dwell.server.wire import (
@@ -150,7 +158,7 @@ ENDPOINTS: Final = (
         "POST", f"{_EVENT}/activate", personalizer_routes.activate, "secret", "Tell that a deferred action was shown.",
         may_be_empty=True, status=204,
     ),
-    Endpoint("GET", "/metrics", watching_routes.metrics, "admin", "Figures for Prometheus.", other="text/plain"),
+    Endpoint("GET", "/metrics", metrics.metrics, "admin", "Figures for Prometheus.", other="text/plain"),
     Endpoint("GET", "/livez", watching_routes.live, "nobody", "Whether the process answers."),
     Endpoint("GET", "/readyz", watching_routes.ready, "nobody", "Whether requests can be served."),
 )  # fmt: skip

@@ -14,6 +14,7 @@ from dwell.config import ServeSettings
 from dwell.errors import DwellError, StorageError
 from dwell.health import AlertState, HealthReport
 from dwell.loop import Loop, open_loop
+from dwell.loop.tally import Histogram
 from dwell.records import Served
 from dwell.server.admission import Admission
 from dwell.server.arrivals import Arrivals
@@ -22,12 +23,15 @@ from dwell.server.guard import SECURITY_HEADERS
 from dwell.server.keys import Key, Keyring, authenticated, is_active, read_keyring
 from dwell.server.learner import Plan
 from dwell.server.learner_link import LearnerLink
+from dwell.server.ledgers import Ledgers
 from dwell.server.rate_limits import Limiter, RateLimits
 from dwell.server.tokens import SigningKey, mint, read_signing_keys, signing_keys, verify
 
-__all__ = ["House", "Turn", "open_house"]
+__all__ = ["RANK_EDGES_S", "House", "Turn", "open_house"]
 
 _POLL_S: Final = 0.5  # a revoked key is refused within a second
+# From the quickest list to what a searcher takes for broken; most take one to ten milliseconds
+RANK_EDGES_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 _ALWAYS: Final = frozenset({b"/livez", b"/readyz"})
 _NOBODY: Final = Key(id="no-auth", kind="admin", tenant="", name="everybody on this machine", created_at=0.0)
 
@@ -66,6 +70,8 @@ class House:
         arrivals: What the writers have done, for those who wait in the event loop.
         sessions: Who is signed in to the dashboard.
         alerts: Where each tenant's alerts stand, by their codes, once they were looked at.
+        ledgers: What each tenant's ledger holds in sum.
+        rank_duration_s: How long lists took to order.
     """
 
     where: str
@@ -90,6 +96,8 @@ class House:
     arrivals: Arrivals = field(default_factory=Arrivals)
     sessions: Sessions = field(default_factory=Sessions)
     alerts: dict[str, dict[str, AlertState]] = field(default_factory=dict)
+    ledgers: Ledgers = field(default_factory=Ledgers)
+    rank_duration_s: Histogram = field(default_factory=lambda: Histogram(RANK_EDGES_S))
 
     def loop(self, tenant: str) -> Loop:
         """Return a tenant's loop, opened at its first use.

@@ -53,10 +53,9 @@ def is_public(text: str) -> bool:
         address: IPv4Address | IPv6Address = ip_address(text.split("%", 1)[0])
     except ValueError:
         return False
+    # ::ffff:0:0/96 (mapped), 64:ff9b::/96 (NAT64), fc00::/7, fe80::/10, fec0::/10 and ff00::/8 lie outside of it
     if isinstance(address, IPv6Address) and ("%" in text or address not in _GLOBAL_UNICAST):
-        return (
-            False  # ::ffff:0:0/96 (mapped), 64:ff9b::/96 (NAT64), fc00::/7, fe80::/10, fec0::/10, ff00::/8 are outside
-        )
+        return False
     if any(address.version == network.version and address in network for network in _REFUSED):
         return False
     return address.is_global and not address.is_multicast

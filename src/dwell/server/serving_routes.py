@@ -54,7 +54,9 @@ async def rank(request: Request) -> Response:
     """Order candidates and record what was served."""
     house, caller = caller_of(request, "secret")
     body = await request.body()
+    began = time.perf_counter()
     asked, served = _ranked(house.loop(caller.tenant), body, derived=_derived(caller, request))
+    house.rank_duration_s.observe(time.perf_counter() - began)
     recorded = "dropped" if served.fallback else "queued"
     if asked.wait and not served.fallback:
         recorded = "durable" if await _recorded(house, caller, served.event_id) else "dropped"

@@ -304,6 +304,8 @@ class ServeSettings:
         requests_per_minute_per_address: Requests with a public key from one address, >= 1.
         requests_per_minute_per_subject: Requests with a public key for one user, >= 1.
         is_example_served: Whether /example shows a search page over the documentation of Python.
+        is_traced: Whether OpenTelemetry is told of rankings, reactions and rounds of learning (extra `otel`); where its
+            spans go is the configuration of its SDK.
         query_text_for: Whose dashboard shows what was asked: that of keys of kind "admin", of "secret" as well, or
             "nobody" at all.
     """
@@ -324,6 +326,7 @@ class ServeSettings:
     requests_per_minute_per_address: int = 600  # a household or an office behind one address
     requests_per_minute_per_subject: int = 120  # two a second: more than a person reads
     is_example_served: bool = False
+    is_traced: bool = False
     query_text_for: str = "admin"
 
     def __post_init__(self) -> None:

@@ -120,13 +120,16 @@ def test_each_way_to_give_feedback_says_what_became_of_it(loop: dwell.Loop, tell
     items = [{"event_id": served.event_id, "signal": "click", "doc": "zzz"}, {"signal": "click"}, 7]
     answers = told.feedback_many(items, now=AT + 2.0)  # type: ignore[list-item]
     assert [one.status for one in answers] == ["rejected", "rejected", "rejected"]
+    later = told.submit_feedback_many([{"event_id": served.event_id, "signal": "thumbs"}], now=AT + 3.0)
+    assert [one.status for one in later.result()] == ["joined"]
+    with pytest.raises(RecordError):
+        told.feedback_many(7)  # type: ignore[arg-type]
     assert loop.recorded([served.event_id])
     telling.provider.force_flush()
     found = [dict(event.attributes or {}) for span in telling.named("dwell feedback") for event in span.events]
-    assert [one["dwell.feedback.status"] for one in found] == ["joined", "rejected"]
+    assert [one["dwell.feedback.status"] for one in found] == ["joined", "rejected", "joined"]
     assert found[1]["dwell.feedback.reason"] == "not_served"
     assert "zzz" not in telling.text()
-    assert attributes(telling.named("dwell feedback_many")[0]) == {"dwell.n_items": 3}
 
 
 def test_learning_tells_the_gates_verdict(loop: dwell.Loop, telling: Telling) -> None:

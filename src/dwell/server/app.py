@@ -26,6 +26,7 @@ from dwell.server.house import House
 from dwell.server.openapi import docs_page, openapi_document
 from dwell.server.problems import MEDIA_TYPE, problem_of, retry_after_of
 from dwell.server.retries import once
+from dwell.server.tracing import TraceContext
 from dwell.server.wording import pointer_in_body
 
 __all__ = ["build_app"]
@@ -67,7 +68,8 @@ def build_app(house: House, *, more: Sequence[BaseRoute] = ()) -> App:
         origins=frozenset(settings.origins),
         is_local=house.is_open,
     )
-    return Guard(_Straight(inner, handlers), limits, house.admission.leave)
+    straight = _Straight(inner, handlers)
+    return Guard(TraceContext(straight) if settings.is_traced else straight, limits, house.admission.leave)
 
 
 class _Straight:

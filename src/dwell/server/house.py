@@ -26,6 +26,7 @@ from dwell.server.learner_link import LearnerLink
 from dwell.server.ledgers import Ledgers
 from dwell.server.rate_limits import Limiter, RateLimits
 from dwell.server.tokens import SigningKey, mint, read_signing_keys, signing_keys, verify
+from dwell.server.tracing import where_traced
 
 __all__ = ["RANK_EDGES_S", "House", "Turn", "open_house"]
 
@@ -111,7 +112,8 @@ class House:
         with self._lock:
             found = self._loops.get(tenant)
             if found is None:
-                found = open_loop(self.where, **self.arguments, tenant=tenant, strict=True, _role="server")
+                opened = open_loop(self.where, **self.arguments, tenant=tenant, strict=True, _role="server")
+                found = where_traced(opened, tenant, is_traced=self.settings.is_traced)
                 self._loops[tenant] = found
         self.link.follow(tenant)
         return found
@@ -217,7 +219,9 @@ def open_house(where: str, arguments: Mapping[str, Any], settings: ServeSettings
             "a store in memory has no room for the learner's process", code="in_memory", hint="Give a file's path."
         )
     learner_arguments = dict(arguments)
-    plan = Plan(where, learner_arguments, settings.train_every_s, settings.train_after_events)
+    plan = Plan(
+        where, learner_arguments, settings.train_every_s, settings.train_after_events, is_traced=settings.is_traced
+    )
     limits = RateLimits(
         per_key=settings.requests_per_minute_per_key,
         per_address=settings.requests_per_minute_per_address,

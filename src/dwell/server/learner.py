@@ -19,6 +19,7 @@ from dwell.errors import DwellError, StorageError
 from dwell.loop import Loop, TrainReport, open_loop
 from dwell.records import Params
 from dwell.server.redaction import log_as_lines
+from dwell.server.tracing import where_traced
 from dwell.server.wire import plain
 
 __all__ = ["Plan", "run_learner"]
@@ -38,12 +39,14 @@ class Plan:
         arguments: Of `dwell.open`, the same ones that the serving process has.
         train_every_s: Longest time between two rounds of a tenant that got events, > 0.
         train_after_events: Events after which a round begins earlier, >= 1.
+        is_traced: Whether OpenTelemetry is told of rounds of learning.
     """
 
     where: str
     arguments: Mapping[str, Any]
     train_every_s: float
     train_after_events: int
+    is_traced: bool = False
 
 
 @dataclass(slots=True)
@@ -69,7 +72,8 @@ class _Learner:
         """
         found = self._tenants.get(name)
         if found is None:
-            loop = open_loop(self._plan.where, **self._plan.arguments, tenant=name, _role="learner")
+            opened = open_loop(self._plan.where, **self._plan.arguments, tenant=name, _role="learner")
+            loop = where_traced(opened, name, is_traced=self._plan.is_traced)
             found = self._tenants[name] = _Tenant(loop, trained_at=time.monotonic())
         return found
 

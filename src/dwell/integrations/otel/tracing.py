@@ -239,14 +239,26 @@ class TracedLoop:
         Raises:
             RecordError: As `Loop.feedback_many`.
         """
-        told = self._tracer.started("dwell feedback_many", {})
-        with self._failing(told):
+        begun = self._begun(items)
+        with self._failing(*(told for told, _, _ in begun)):
             answers = self._loop.feedback_many(items, now=now)
-        for item, answer in zip(items, answers, strict=True):
-            with contextlib.suppress(Exception):  # an item may be anything; its answer says so
-                what = (item.get("signal"), item.get("doc"), item.get("value", 1.0))
-                self._end_evaluation(self._evaluation(item["event_id"]), item["event_id"], what, answer)
-        self._tracer.ended(told, lambda: {"dwell.n_items": len(answers)})
+        self._end_all(begun, answers)
+        return answers
+
+    def submit_feedback_many(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        **how: Any,  # noqa: ANN401 - what else the loop takes
+    ) -> Future[list[Feedback]]:
+        """Return what `Loop.submit_feedback_many` does; the spans end with the answers.
+
+        Raises:
+            RecordError: As `Loop.submit_feedback_many`.
+        """
+        begun = self._begun(items)
+        with self._failing(*(told for told, _, _ in begun)):
+            answers = self._loop.submit_feedback_many(items, **how)
+        answers.add_done_callback(lambda done: self._end_all(begun, done.result()))
         return answers
 
     # ---- learn and judge
@@ -316,11 +328,12 @@ class TracedLoop:
     # ---- what is told
 
     @contextlib.contextmanager
-    def _failing(self, told: _Told) -> Iterator[None]:
+    def _failing(self, *told: _Told) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            self._tracer.ended(told, error=error)
+            for one in told:
+                self._tracer.ended(one, error=error)
             raise
 
     def _retrieval(self, query: object, k: object) -> _Told:
@@ -357,6 +370,20 @@ class TracedLoop:
         if not isinstance(event_id, str):
             return _Told(None)  # the loop refuses it, and no span is about it
         return self._tracer.started("dwell feedback", {names.DWELL_EVENT_ID: event_id}, about=event_id)
+
+    def _begun(self, items: object) -> list[tuple[_Told, Any, tuple[Any, Any, Any]]]:
+        """Return a span for each item, its list, and what is said; an item may be anything, and is answered anyway."""
+        begun: list[tuple[_Told, Any, tuple[Any, Any, Any]]] = []
+        with contextlib.suppress(Exception):
+            for item in items:  # type: ignore[attr-defined]
+                told: Mapping[str, Any] = item if isinstance(item, Mapping) else {}
+                what = (told.get("signal"), told.get("doc"), told.get("value", 1.0))
+                begun.append((self._evaluation(told.get("event_id")), told.get("event_id"), what))
+        return begun
+
+    def _end_all(self, begun: Sequence[tuple[_Told, Any, tuple[Any, Any, Any]]], answers: Sequence[Feedback]) -> None:
+        for (told, event_id, what), answer in zip(begun, answers, strict=False):
+            self._end_evaluation(told, event_id, what, answer)
 
     def _end_evaluation(self, told: _Told, event_id: str, what: tuple[Any, str | None, Any], answer: Feedback) -> None:
         def attributes() -> _Attributes:

@@ -19,6 +19,7 @@ import pytest
 import dwell
 from dwell.errors import DwellError, NothingToRollBackError, UnknownEventError
 from dwell.health import HealthReport
+from dwell.health.doctor import Diagnosis, Finding
 
 from ..e2e.serving import service  # noqa: TID252 - tests are no installed package
 
@@ -53,6 +54,7 @@ def answering(loop: dwell.Loop, stage: Any) -> Callable[[Any], Any]:
         "/v1/params": lambda _: loop.params,
         "/v1/history": lambda _: {"decisions": loop.history()},
         "/v1/health": lambda _: loop.health().to_dict(),
+        "/v1/doctor": lambda _: loop.doctor().to_dict(),
         "/v1/train": lambda body: loop.train(**body),
         "/v1/evaluate": lambda body: loop.evaluate(params_of(body)),
         "/v1/promote": lambda body: {"params": loop.promote(params_of(body), force=body["force"])},
@@ -155,6 +157,16 @@ def candidates(rng: np.random.Generator) -> list[dict[str, Any]]:
     return [{"id": f"d{i}", "good": float(rng.random()), "noise": float(rng.random())} for i in range(6)]
 
 
+def check_diagnosis(found: Diagnosis) -> None:
+    """Fail unless it is one, with all that a diagnosis has."""
+    assert isinstance(found, Diagnosis)
+    assert found.n_events == N_EVENTS + 3
+    assert {one.name for one in found.looked_at} >= {"rewards", "clocks", "ring"}
+    assert found.answer.startswith("Is it learning?")
+    assert all(isinstance(one, Finding) for one in found.findings)
+    assert [one.harm for one in found.findings] == sorted(one.harm for one in found.findings)
+
+
 def test_a_program_sees_no_difference(loop: Any) -> None:
     rng = np.random.default_rng(1)
     for i in range(N_EVENTS):
@@ -206,4 +218,5 @@ def test_a_program_sees_no_difference(loop: Any) -> None:
     health = loop.health()
     assert isinstance(health, HealthReport)
     assert health.figures["n_events"] == N_EVENTS + 3
+    check_diagnosis(loop.doctor())
     assert loop.erase("u3") == len([i for i in range(N_EVENTS) if i % 7 == 3])

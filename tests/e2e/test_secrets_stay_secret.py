@@ -48,7 +48,15 @@ def test_secrets_that_are_sent_come_out_nowhere(tmp_path: Path) -> None:
         until = time.monotonic() + 10.0
         while found.call("GET", "/v1/params", key=public)[0] != 403 and time.monotonic() < until:
             time.sleep(0.05)  # 401 until the service has seen it
-        for path in ("/v1/health", "/v1/history", "/v1/params", "/v1/experiences", "/metrics", "/openapi.json"):
+        for path in (
+            "/v1/health",
+            "/v1/doctor",
+            "/v1/history",
+            "/v1/params",
+            "/v1/experiences",
+            "/metrics",
+            "/openapi.json",
+        ):
             status, _, _ = found.call("GET", path, key=admin)
             assert status == 200
         assert found.call("GET", "/v1/params", key=public)[0] == 403

@@ -142,6 +142,11 @@ def test_the_learner_learns_and_what_it_says_arrives(served: Service) -> None:
     health = served.call("GET", "/v1/health")[1]
     assert health["learner"] == "up"
     assert health["feedback_joined"] >= 60
+    told = served.call("GET", "/v1/doctor")[1]
+    assert told["answer"].startswith("Is it learning?")
+    assert told["n_events"] >= 60
+    assert [one["harm"] for one in told["findings"]] == sorted(one["harm"] for one in told["findings"])
+    assert "rewards_missing" not in {one["code"] for one in told["findings"]}
     decision = served.call("POST", "/v1/evaluate", {"weights": {"good": 1.0, "noise": 0.0}})[1]
     assert decision["kind"] == "evaluated"
     status, refused, _ = served.call("POST", "/v1/promote", {"weights": {"good": 1.0, "noise": 0.0}})

@@ -67,7 +67,7 @@ def world() -> World:
     return World()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_world() -> type[World]:
     return World
 

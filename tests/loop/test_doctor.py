@@ -369,3 +369,94 @@ def test_a_planted_fault_is_named_first(code: str, plant: Plant, remedy: str, op
     assert not found.is_healthy
     assert [one.harm for one in found.findings] == sorted(one.harm for one in found.findings)
     assert {one.code for one in found.findings} <= set(BY_HARM)
+
+
+# ---- the same without the plant
+
+
+def places_from_1(opened: Open, world: Any) -> Diagnosis:
+    loop = with_feature(opened, "place")
+    return lived(loop, world, visit=visit_with(world, lambda _n, _d, i: float(i + 1), "place"))
+
+
+def scores_from_1(opened: Open, world: Any) -> Diagnosis:
+    return lived(opened(temperature=1.0), world, visit=logged(world, score=lambda _, i: float(i + 1)))
+
+
+def a_feature_that_varies(opened: Open, world: Any) -> Diagnosis:
+    loop = with_feature(opened, "more")
+    return lived(loop, world, visit=visit_with(world, lambda *_: float(world.rng.random()), "more"))
+
+
+def a_sorted_feature(opened: Open, world: Any) -> Diagnosis:
+    """Give candidates sorted by a feature, as search engines do: its value says more than the place."""
+    loop = with_feature(opened, "bm25")
+    return lived(loop, world, visit=visit_with(world, lambda n, _, i: 20.0 - i * (1.0 + n % 7), "bm25"))
+
+
+def serving_does_not_count(opened: Open, world: Any) -> Diagnosis:
+    return serving_counts(opened, world, counts=False)
+
+
+def activation_is_served(opened: Open, world: Any) -> Diagnosis:
+    """Ask everything twice where activation is among the features and orders: serving alone is no use."""
+    loop = opened(temperature=1.0, features=[*START, "shown"], weights={**START, "shown": 1.0}, learner="both")
+    lived(loop, world, visit=Repeats(world, counts=False))
+    weights = {**dict.fromkeys(loop.features, 0.0), "act.activation": 1.0}
+    loop.promote(dwell.Params(version=0, weights=weights, temperature=1.0), force=True, now=world.now)
+    return lived(loop, world, visit=Repeats(world, counts=False))
+
+
+def a_keen_reader(opened: Open, world: Any) -> Diagnosis:
+    """Let one user praise as often as the robot, over an hour, whatever is good."""
+    loop = opened(temperature=1.0)
+    lived(loop, world)
+    for _ in range(40):
+        found = world.candidates()
+        served = loop.rank(f"query {world.n % 11}", found, k=5, user="keen", now=world.now)
+        good = {c["id"]: c["good"] for c in found}
+        loop.submit_feedback(served.event_id, "click", doc=max(served.ids, key=good.__getitem__), now=world.now + 1.0)
+        world.n, world.now = world.n + 1, world.now + 90.0
+    return lived(loop, world, rounds=1)
+
+
+def silence_with_a_price_and_clicks(opened: Open, world: Any) -> Diagnosis:
+    return lived(opened(temperature=1.0, rewards=custom({"click": 1.0}, default_reward=-0.1)), world)
+
+
+def three_segments(opened: Open, world: Any) -> Diagnosis:
+    def visit(loop: dwell.Loop) -> None:
+        segment = ("news", "docs", "shop")[world.n % 3]
+        visit_with(world, lambda *_: float(world.rng.random()), "noise", segment=segment)(loop)
+
+    return lived(opened(temperature=1.0), world, visit=visit)
+
+
+def just_stopped(opened: Open, world: Any) -> Diagnosis:
+    """Stop an application in the middle of its windows, and look a day later."""
+    loop = opened(temperature=1.0)
+    lived(loop, world)
+    for _ in range(80):
+        world.visit(loop)
+    return loop.doctor(now=world.now + 86_400.0)
+
+
+CONTROLS: list[tuple[str, Plant]] = [
+    ("positions_mixed", places_from_1),
+    ("positions_mixed", scores_from_1),
+    ("feature_constant", a_feature_that_varies),
+    ("feature_leaks", a_feature_that_varies),
+    ("feature_is_rank", a_sorted_feature),
+    ("order_moves_by_serving", serving_does_not_count),
+    ("order_moves_by_serving", activation_is_served),
+    ("suspicious_users", a_keen_reader),
+    ("rewards_all_default", silence_with_a_price_and_clicks),
+    ("dominant_segment", three_segments),
+    ("learner_idle", just_stopped),
+]
+
+
+@pytest.mark.parametrize(("code", "control"), CONTROLS, ids=[f"{code}-{one.__name__}" for code, one in CONTROLS])
+def test_without_the_plant_it_is_not_named(code: str, control: Plant, opened: Open, world: Any) -> None:
+    found = control(opened, world)
+    assert code not in codes(found), found.findings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -55,7 +56,7 @@ def _diagnosis(store: str, tenant: str) -> Diagnosis:
 
     try:
         with reader_loop(store, tenant) as loop:
-            return loop.doctor()
+            return _named(loop.doctor(), store)
     except (StorageError, RecordError) as error:
         if error.code in _NOT_THERE or isinstance(error, StoreBusyError):
             raise
@@ -66,7 +67,7 @@ def _named(found: Diagnosis, store: str) -> Diagnosis:
     """Return a diagnosis whose remedies are commands on this store."""
     from dataclasses import replace
 
-    findings = tuple(replace(one, remedy=one.remedy.replace("STORE", store)) for one in found.findings)
+    findings = tuple(replace(one, remedy=one.remedy.replace("STORE", shlex.quote(store))) for one in found.findings)
     return replace(found, findings=findings)
 
 

@@ -266,11 +266,25 @@ def span_id(span: Any) -> str:
     return f"{context.trace_id:032x}:{context.span_id:016x}"
 
 
-@pytest.mark.parametrize("dialect", [GENAI, OPENINFERENCE], ids=["genai", "openinference"])
+# As openinference-instrumentation-langchain tells a retriever: no ids, the texts once more, in the output
+LANGCHAIN = {
+    "openinference.span.kind": "RETRIEVER",
+    "input.value": "reset 2fa",
+    "output.value": '{"documents": [{"id": "d1", "page_content": "Text of one"}]}',
+    "output.mime_type": "application/json",
+    "retrieval.documents.0.document.content": "Text of one",
+    "retrieval.documents.0.document.metadata": '{"source": "kb-1", "score": 0.9, "x": 2.0}',
+    "retrieval.documents.1.document.content": "Text of two",
+    "retrieval.documents.1.document.metadata": '{"source": "kb-2", "score": 0.4, "x": 1.0}',
+    "metadata": '{"ls_retriever_name": "r"}',
+}
+
+
+@pytest.mark.parametrize("dialect", [GENAI, OPENINFERENCE, LANGCHAIN], ids=["genai", "openinference", "langchain"])
 def test_a_traced_retriever_becomes_an_experience_with_a_reward(
     loop: dwell.Loop, captured: Capture, dialect: dict[str, Any]
 ) -> None:
-    capture, telling = captured()
+    capture, telling = captured(id_key="source")
     tracer = telling.provider.get_tracer("application")
     with tracer.start_as_current_span("answer"), tracer.start_as_current_span("retrieve") as span:
         span.set_attributes(dialect)
@@ -328,6 +342,22 @@ def test_evaluations_come_as_annotations_children_links_and_log_records(loop: dw
     assert report.unknown_evaluations == {"groundedness": 1}
     assert report.left_out == {"ignored": 1, "no_score": 1}
     logs.shutdown()
+
+
+def test_an_evaluation_waits_for_the_span_of_its_list_to_end(loop: dwell.Loop, captured: Capture) -> None:
+    capture, telling = captured()
+    tracer = telling.provider.get_tracer("application")
+    with tracer.start_as_current_span("retrieve") as span:
+        span.set_attributes(GENAI)
+        with tracer.start_as_current_span("judge") as child:
+            child.add_event("gen_ai.evaluation.result", {
+                "gen_ai.evaluation.name": "helpful", "gen_ai.evaluation.score.value": 1.0
+            })  # fmt: skip
+        assert capture.force_flush()
+        assert capture.report.feedback == {}
+    assert capture.force_flush()
+    assert capture.report.feedback == {"joined": 1}
+    assert [s.name for s in loop.signals(span_id(span))] == ["helpful"]
 
 
 def test_an_evaluation_of_another_span_is_nobodys(loop: dwell.Loop, captured: Capture) -> None:
@@ -463,8 +493,8 @@ def test_ids_and_features_may_stand_elsewhere(loop: dwell.Loop, captured: Captur
 
 
 def test_texts_of_documents_are_not_in_the_store(loop: dwell.Loop, captured: Capture) -> None:
-    capture, telling = captured()
-    for dialect in (GENAI, OPENINFERENCE):
+    capture, telling = captured(id_key="source")
+    for dialect in (GENAI, OPENINFERENCE, LANGCHAIN):
         with telling.provider.get_tracer("application").start_as_current_span("retrieve") as span:
             span.set_attributes(dialect)
     assert capture.force_flush()

@@ -22,6 +22,7 @@ MAX_DOCUMENTS: Final = 10_000  # as for User Behavior Insights: what a search en
 _DOCUMENT: Final = re.compile(r"retrieval\.documents\.(\d{1,9})\.document\.(id|score|metadata)")
 _OPINION: Final = re.compile(r"(?:annotations|evaluations)\.(\d{1,9})\.(?:annotation|evaluation)\.(\w+)")
 _OPINIONS: Final = ("annotations.", "evaluations.")
+_MANY: Final = (*_OPINIONS, "retrieval.documents.")
 _READ: Final = frozenset(
     {
         names.OPERATION,
@@ -41,7 +42,9 @@ _READ: Final = frozenset(
 
 def concerns(name: str) -> bool:
     """Return whether an attribute of this name is looked at; texts of OpenInference's documents are not."""
-    return name in _READ or name.startswith(_OPINIONS) or _DOCUMENT.fullmatch(name) is not None
+    if name in _READ:
+        return True
+    return name.startswith(_MANY) and (name.startswith(_OPINIONS) or _DOCUMENT.fullmatch(name) is not None)
 
 
 def is_retrieval(span: Span) -> bool:

@@ -53,7 +53,10 @@ def test_documents_are_read_however_a_tracer_can_tell_them(documents: list[Any])
 def test_what_is_missing_is_counted() -> None:
     noted: Counter[str] = Counter()
     found = retrieval_of(genai([{"id": "a"}, {"id": 7}, {"id": "a", "score": 1.0}]), noted)
-    assert [one.id for one in found.documents] == ["a", "7"]
+    assert [(one.id, one.score) for one in found.documents] == [
+        ("a", None),
+        ("7", None),
+    ]  # the first "a", not the second
     assert (found.query, found.user, found.at, found.event_id) == ("", None, AT, ID)
     assert noted == {"repeated_document": 1, "no_query": 1, "no_score": 1, "number:object_id": 1}
 

@@ -21,6 +21,7 @@ from dwell.evaluation import GateSettings
 from dwell.health import AlertSettings
 from dwell.learning.learner import LearnerSettings
 from dwell.records import checks
+from dwell.replay.bounds import checked_quotas
 from dwell.reward.presets import custom, resolve_rewards
 
 __all__ = [
@@ -65,6 +66,8 @@ class ReplaySettings:
         embeddings: How query embeddings stand in the column ring: "float32", "float16" or "none".
         max_ratio: Most replayed lists per event taken in, > 0: above it a call of `train` draws fewer. Feedback is
             never held up.
+        segment_quotas: Who stays when the buffer is full: "none" (the oldest leaves), "equal" (each segment is sure of
+            the same share) or {segment: share of the buffer that it is sure of}. Held-out events leave oldest first.
     """
 
     strategy: Strategy = "recency"
@@ -73,8 +76,14 @@ class ReplaySettings:
     embeddings: EmbeddingKind = "float32"  # as they were given
     max_ratio: float = 1_000.0  # beyond what the default plan reaches: who wants a limit sets one
     beta: float = 1.0  # replay study: an offline expectation is estimated, so the correction is full
+    segment_quotas: Mapping[str, float] | str = "none"
 
     def __post_init__(self) -> None:
+        if isinstance(self.segment_quotas, str):
+            _choice("replay.segment_quotas", self.segment_quotas, ("none", "equal"))
+        else:
+            with _named("replay."):
+                checked_quotas(self.segment_quotas)
         if self.strategy not in {"uniform", "priority", "rank", "recency", "stratified"}:
             raise ConfigError(
                 "unknown sampling strategy",
@@ -545,6 +554,8 @@ def _check_type(name: str, value: object, default: object) -> None:
         due = "a table of numbers"
     elif name == "store.rewards":
         fits, due = isinstance(value, str | Mapping), "a preset's name, or a table of weights,"
+    elif name == "replay.segment_quotas":
+        fits, due = isinstance(value, str | Mapping), '"none", "equal", or a table of shares,'
     elif isinstance(default, str):
         fits, due = isinstance(value, str), "a text"
     elif isinstance(default, bool):

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import cast
+from typing import Final, cast
 
 from dwell.health.report import Alert, Check, HealthReport, Section, Severity, Status
-from dwell.health.thresholds import RULES, SECTIONS, judged
+from dwell.health.thresholds import MIN_JUDGED, SECTIONS, judged, section_of, shown
 
 __all__ = ["counted_checks", "counted_figures", "made", "with_alert", "with_counters"]
+
+
+_NO_SIGNAL: Final = "no signal was counted since the start"
+_OUTCOMES: Final = {
+    "late": "{} of {} signals came after their list was closed",
+    "orphan": "{} of {} signals were for lists that nobody knows, yet",
+    "duplicate": "{} of {} signals had been told before",
+    "rejected": "{} of {} signals were refused",
+}
 
 
 def counted_checks(counters: Mapping[str, int]) -> list[Check]:
@@ -18,7 +27,17 @@ def counted_checks(counters: Mapping[str, int]) -> list[Check]:
     served, fallbacks = counters.get("impressions", 0), counters.get("fallback", 0)
     n_calls = served + fallbacks
     lost = "served lists were not recorded"
+    signals = {name: counters.get(f"feedback_{name}", 0) for name in ("joined", *_OUTCOMES)}
+    n_signals = sum(signals.values())
     return [
+        *(
+            judged(
+                f"{name}_ratio",
+                signals[name] / n_signals if n_signals >= MIN_JUDGED else None,
+                words.format(shown(signals[name] / n_signals, "ratio"), f"{n_signals:,}") if n_signals else _NO_SIGNAL,
+            )
+            for name, words in _OUTCOMES.items()
+        ),
         judged("dropped", dropped, f"{dropped} {lost}: the queue of writes was full" if dropped else "none was lost"),
         judged("failed", failed, f"{failed} {lost}: the store refused them" if failed else "none was refused"),
         judged(
@@ -38,7 +57,7 @@ def made(checks: Iterable[Check], report: HealthReport) -> HealthReport:
     """Return a report with these checks in their sections, and the status and alerts that follow from them."""
     found = list(checks)
     sections = tuple(
-        Section(name, title, tuple(check for check in found if RULES[check.name].section == name))
+        Section(name, title, tuple(check for check in found if section_of(check.name) == name))
         for name, title in SECTIONS.items()
     )
     failed = [check for check in found if check.severity in {"warning", "critical"}]

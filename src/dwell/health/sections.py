@@ -1,37 +1,55 @@
-"""The report on one loop, section by section."""
+"""The report on one loop, section by section: one pass over the columns of what is in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
+import numpy as np
+
+from dwell.health.batches import batch_checks
+from dwell.health.buffer import buffer_checks
 from dwell.health.counted import counted_checks, counted_figures, made
-from dwell.health.report import Check, HealthReport
-from dwell.health.shares import effective_number, largest_share
+from dwell.health.features import feature_checks
+from dwell.health.feedback import feedback_checks
+from dwell.health.learning import learning_checks
+from dwell.health.ranking import ranking_checks
+from dwell.health.report import HealthReport
+from dwell.health.shares import Groups, effective_number, named_shares, shares_of
 from dwell.health.snapshot import HealthSnapshot
-from dwell.health.thresholds import MIN_JUDGED, judged, shown
+from dwell.health.spread import distributions_of, timeline_of
 
 __all__ = ["report_health"]
 
 
 def report_health(snapshot: HealthSnapshot) -> HealthReport:
-    """Return the report on one loop at one instant."""
-    n = int(snapshot.rewards.size)
-    n_events = sum(snapshot.states.values())
+    """Return the report on one loop at one instant; what there is too little of is `unknown`, never an alarm."""
+    groups = shares_of(snapshot)
     report = HealthReport(
         "empty",
         [],
-        _figures(snapshot, n, n_events),
+        _figures(snapshot, groups),
         snapshot.examination,
+        shares=named_shares(groups, snapshot.segments),
+        distributions=distributions_of(snapshot),
+        timeline=timeline_of(snapshot),
         at=snapshot.now,
         counters=dict(snapshot.counters),
     )
-    return made([*counted_checks(snapshot.counters), *_checks(snapshot, n)], report)
+    checks = (
+        *buffer_checks(snapshot, groups),
+        *batch_checks(snapshot),
+        *feedback_checks(snapshot),
+        *learning_checks(snapshot),
+        *ranking_checks(snapshot),
+        *feature_checks(snapshot),
+    )
+    return made([*counted_checks(snapshot.counters), *checks], report)
 
 
-def _figures(snapshot: HealthSnapshot, n: int, n_events: int) -> dict[str, float | int | str]:
-    ages = snapshot.now - snapshot.served_at
+def _figures(snapshot: HealthSnapshot, groups: Mapping[str, Groups]) -> dict[str, float | int | str]:
+    n = int(snapshot.rewards.size)
     figures: dict[str, float | int | str] = {
-        "n_events": n_events,
+        "n_events": sum(snapshot.states.values()),
         "size": n,
         "capacity": snapshot.capacity,
         "capacity_pct": n / snapshot.capacity,
@@ -49,50 +67,16 @@ def _figures(snapshot: HealthSnapshot, n: int, n_events: int) -> dict[str, float
         figures["examination_source"] = snapshot.examination.source
         figures["examinations_measured"] = snapshot.counters.get("examinations_measured", 0)
     if n:
+        ages = snapshot.now - snapshot.served_at
         figures |= {
             "avg_reward": float(snapshot.rewards.mean()),
             "reward_std": float(snapshot.rewards.std(ddof=1)) if n > 1 else 0.0,
-            "rewarded_share": float((snapshot.rewards != 0.0).mean()),
+            "rewarded_share": float(np.count_nonzero(snapshot.rewards) / n),
             "avg_age_hours": float(ages.mean()) / 3600.0,
             "oldest_hours": float(ages.max()) / 3600.0,
             "newest_hours": float(ages.min()) / 3600.0,
-            "unique_contexts": len([user for user in snapshot.user_counts if user is not None]),
-            "effective_users": effective_number({u: c for u, c in snapshot.user_counts.items() if u is not None}),
-            "effective_queries": effective_number(snapshot.query_counts),
+            "unique_contexts": int(groups["user"].counts.size),
+            "effective_users": effective_number(groups["user"].counts),
+            "effective_queries": effective_number(groups["query"].counts),
         }
     return figures
-
-
-def _checks(snapshot: HealthSnapshot, n: int) -> Iterator[Check]:
-    fill = n / snapshot.capacity
-    yield judged("fill_ratio", fill, f"{n:,} of {snapshot.capacity:,} closed events are kept")
-    is_enough = n >= MIN_JUDGED
-    for what, counts in (
-        ("segment", snapshot.segment_counts),
-        ("query", snapshot.query_counts),
-        ("user", snapshot.user_counts),
-    ):
-        name, share = largest_share(counts)
-        is_known = is_enough and name is not None and len(counts) > 1  # a group alone has nothing to be compared with
-        words = f"{what} {str(name)[:40]!r} makes up {share:.0%} of the experience"
-        yield judged(f"dominant_{what}", share if is_known else None, words if is_known else _few(n))
-    n_known = sum(count for user, count in snapshot.user_counts.items() if user is not None)
-    unknown = 1.0 - n_known / n if is_enough else None
-    words = "no event names a user" if unknown == 1.0 else f"{n - n_known:,} of {n:,} events name no user"
-    yield judged("users_unknown", unknown, words if is_enough else _few(n))
-    rewarded = float((snapshot.rewards != 0.0).mean()) if is_enough else None
-    words = "no closed event has a reward: nothing can be learned"
-    if rewarded:
-        words = f"only {rewarded:.1%} of closed events have a reward"
-        words = words if rewarded < 0.01 else f"{shown(rewarded, 'ratio')} of closed events have a reward"
-    yield judged("no_feedback", rewarded, words if is_enough else _few(n))
-    yield judged("little_feedback", rewarded or None, words if is_enough else _few(n))
-    seen = snapshot.examination
-    if seen is not None:
-        more = f", and {len(seen.rises) - 1} more" if len(seen.rises) > 1 else ""
-        words = seen.rises[0] + more if seen.rises else "no position is looked at more than the one above it"
-        yield judged("examination_rises", len(seen.rises), words, remedy=seen.remedy)
-
-
-def _few(n: int) -> str:
-    return f"{n} closed events: too few to tell, {MIN_JUDGED} are"

@@ -214,6 +214,7 @@ def _learn(
             meter,
             n_live=len(state.replayed.buffer),
             oldest_params_version=None if ages is None else ages.oldest,
+            batches=learning.batches,
         )
         for start in range(0, len(seqs), _PRIORITIES_AT_ONCE):
             tx.set_priorities(seqs[start : start + _PRIORITIES_AT_ONCE], values[start : start + _PRIORITIES_AT_ONCE])

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from dwell.errors import ReplayError
+from dwell.health.snapshot import BatchesSeen
 from dwell.loop.state import LoopState
 from dwell.replay.meter import RateMeter
 from dwell.storage import Reader, Transaction
@@ -23,11 +24,13 @@ class Metered(msgspec.Struct, frozen=True):
         meter: `RateMeter.to_state`.
         n_live: Events that could be replayed then: those beyond it at the next opening came in since.
         oldest_params_version: Oldest version among the events that were learned from, or None.
+        batches: What the last learning drew, or None.
     """
 
     meter: dict[str, Any]
     n_live: int
     oldest_params_version: int | None = None
+    batches: BatchesSeen | None = None
 
 
 def stored_meter(reader: Reader) -> Metered | None:
@@ -62,6 +65,13 @@ def taken_up(state: LoopState, reader: Reader) -> RateMeter:
     return state.meter
 
 
-def put_metered(tx: Transaction, meter: RateMeter, *, n_live: int, oldest_params_version: int | None) -> None:
-    """Keep the meter in the store."""
-    tx.put_setting(_KEY, msgspec.msgpack.encode(Metered(meter.to_state(), n_live, oldest_params_version)))
+def put_metered(
+    tx: Transaction,
+    meter: RateMeter,
+    *,
+    n_live: int,
+    oldest_params_version: int | None,
+    batches: BatchesSeen | None = None,
+) -> None:
+    """Keep the meter, and what was drawn, in the store."""
+    tx.put_setting(_KEY, msgspec.msgpack.encode(Metered(meter.to_state(), n_live, oldest_params_version, batches)))

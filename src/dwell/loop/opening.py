@@ -32,6 +32,7 @@ from dwell.loop.replayed import Replayed
 from dwell.loop.state import Identity, Limits, LoopState
 from dwell.records import Estimate, Experience, GateDecision, LowRank, Params, Transform, checks
 from dwell.records.impression import Mode
+from dwell.replay.bounds import Quotas
 from dwell.reward.examination import PositionBased
 from dwell.reward.presets import resolve_rewards
 from dwell.storage import (
@@ -283,7 +284,15 @@ def _replayed(
         is_owner=store.role == "owner",
         snapshot=store.snapshot,
         examination=rules.examination,
+        segment_quotas=_quotas(settings),
     )
+
+
+def _quotas(settings: ReplaySettings) -> Quotas | None:
+    given = settings.segment_quotas
+    if isinstance(given, str):
+        return "equal" if given == "equal" else None
+    return {name: share for name, share in given.items()}  # noqa: C416 - a dict of str is none of str | None to mypy
 
 
 def ring_path(where: str, tenant: str) -> str:

@@ -23,6 +23,7 @@ from dwell.loop.rows import event_row
 from dwell.records import Experience, Impression
 from dwell.records.rows import EventRow
 from dwell.replay import ReplayBuffer
+from dwell.replay.bounds import Quotas
 from dwell.replay.index_rows import SourceIndex
 from dwell.reward.examination import Examination
 from dwell.storage import Outcome, Reader
@@ -87,6 +88,7 @@ class Replayed:
         snapshot: Opens the facts for reading, to make a damaged ring again.
         examination: What exposures stand on; those computed under another one are computed anew. None takes them as
             they are.
+        segment_quotas: Of the buffer, see `ReplayBuffer`; held-out events leave oldest first all the same.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Replayed:
         is_owner: bool = True,
         snapshot: Callable[[], AbstractContextManager[Reader]] | None = None,
         examination: Examination | None = None,
+        segment_quotas: Quotas | None = None,
     ) -> None:
         key = f"{feature_names!r}|{holdout!r}|{salt.hex()}"
         self.rows = EventRows(
@@ -118,7 +121,12 @@ class Replayed:
         self.rows.recover = self._recover
         held = round(capacity * holdout)
         self.buffer = ReplayBuffer(
-            max(capacity - held, 1), alpha=alpha, half_life_s=half_life_s, seed=0, columns=self.rows
+            max(capacity - held, 1),
+            alpha=alpha,
+            half_life_s=half_life_s,
+            seed=0,
+            columns=self.rows,
+            segment_quotas=segment_quotas,
         )
         self._held_out = ReplayBuffer(max(held, 1), seed=0, columns=self.rows)
         self._holdout = holdout

@@ -13,6 +13,8 @@ import msgspec
 import numpy as np
 
 from dwell.config import Config
+from dwell.health.batches import batches_seen
+from dwell.health.snapshot import BatchesSeen
 from dwell.learning.learner import Learned, LearnerSettings, Lists
 from dwell.learning.predictor import Predictor, PredictorSums, fit_predictor
 from dwell.learning.protocol import learner_of
@@ -154,6 +156,7 @@ class Learning(NamedTuple):
         version_counts: Number of events learned from by the params version that served them.
         left_out: Events that could not be learned from, by reason.
         folds: Predictors fitted to queries of fold 0 and of fold 1.
+        batches: What the steps were made of, or None where nothing was drawn.
     """
 
     params: Params
@@ -165,6 +168,7 @@ class Learning(NamedTuple):
     version_counts: Counter[int]
     left_out: dict[str, int]
     folds: tuple[Predictor, Predictor]
+    batches: BatchesSeen | None = None
 
 
 def plan_steps(n_unseen: int, config: Config, *, steps: int | None) -> Plan:
@@ -361,6 +365,7 @@ def propose(
     ended, budget = _Ended(clock, begun + (most_s / 2.0 if is_split else most_s)), Budget(most_replayed)
     seen: dict[int, EventRow] = {}
     steps: list[Drawn] = []
+    batches: list[Sequence[EventRow]] = []
 
     def lists() -> Iterator[Lists]:
         for drawn, drawn_weights in _samples(unseen, replayed, plan, config, rng, budget=budget, caps=caps):
@@ -368,6 +373,7 @@ def propose(
                 return
             step = Drawn(*((drawn, drawn_weights) if channels is None else channels.known(drawn, drawn_weights)))
             if step.rows:
+                batches.append(step.rows)
                 seen.update((row.seq, row) for row in step.rows)
                 steps.extend([step] if is_split else [])
                 yield lister.lists(*step, is_global=True)
@@ -383,8 +389,13 @@ def propose(
     served_by = Counter(row.params_version for row in rows)
     left_out = {} if channels is None else channels.left_out
     ended_by = "time" if ended.has_been_over else "steps"
-    folds = lessons.predictors
-    return Learning(params, learned, both, ended_by, priorities, budget.n_spent, served_by, left_out, folds)
+    folds, drawn = lessons.predictors, _drawn(batches, learned, live, now)
+    return Learning(params, learned, both, ended_by, priorities, budget.n_spent, served_by, left_out, folds, drawn)
+
+
+def _drawn(batches: Sequence[Sequence[EventRow]], learned: Learned, live: Params, now: float) -> BatchesSeen | None:
+    curve, norm = learned.curves.get("objective", ()), learned.step_norm
+    return batches_seen(batches, learned_at=now, live_version=live.version, objective=curve, step_norm=norm)
 
 
 def _learned(

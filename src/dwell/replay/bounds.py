@@ -12,7 +12,7 @@ from dwell.records import checks
 from dwell.replay.arguments import MAX_CAPACITY, real, whole
 from dwell.replay.ring import GONE, Ring
 
-__all__ = ["Bounds", "Deadlines", "checked_bounds", "victim"]
+__all__ = ["Bounds", "Deadlines", "checked_bounds", "checked_quotas", "victim"]
 
 _SPARE_DEADLINES: Final = 1024  # of those that left by other ways; beyond it, and as many as live, they are cleared out
 
@@ -52,11 +52,16 @@ def checked_bounds(capacity: object, max_bytes: object, max_age_s: object, segme
         whole(capacity, "capacity", 1, MAX_CAPACITY, error=ConfigError),
         None if max_bytes is None else whole(max_bytes, "max_bytes", 1, 2**63, error=ConfigError),
         None if max_age_s is None else real(max_age_s, "max_age_s", 0.0, checks.MAX_TIMESTAMP_S, error=ConfigError),
-        _checked_quotas(segment_quotas),
+        checked_quotas(segment_quotas),
     )
 
 
-def _checked_quotas(quotas: object) -> Quotas | None:
+def checked_quotas(quotas: object) -> Quotas | None:
+    """Return quotas as they were given.
+
+    Raises:
+        ConfigError: They are no shares by segment, or sum to more than 1; names the segment.
+    """
     if quotas is None or quotas == "equal":
         return None if quotas is None else "equal"
     if not isinstance(quotas, Mapping):

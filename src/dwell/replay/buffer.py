@@ -371,7 +371,7 @@ class ReplayBuffer:
         That ids and seqs are all different is taken on trust.
 
         Raises:
-            ReplayError: The buffer is not empty, keeps its own rows, or has other bounds than a capacity that suffices.
+            ReplayError: The buffer is not empty, keeps its own rows, has no room for it, or is bounded by bytes or age.
         """
         with self._lock:
             self._in.adopt(index)

@@ -125,10 +125,10 @@ class Contents:
         """Take over a whole index into contents that are empty.
 
         Raises:
-            ReplayError: They are not empty, keep their own rows, or have other bounds than a capacity that suffices.
+            ReplayError: They are not empty, keep their own rows, have no room for it, or are bounded by bytes or age.
         """
-        n = len(index.seqs)
-        is_fit = self.is_external and self.bounds.is_by_count_alone and n <= self.bounds.capacity
+        n, bounds = len(index.seqs), self.bounds
+        is_fit = self.is_external and n <= bounds.capacity and bounds.max_bytes is None and bounds.max_age_s is None
         if len(self.ring) or not is_fit:
             raise ReplayError(
                 "an index is taken over by an empty buffer with room for it, whose rows are kept elsewhere",

@@ -13,9 +13,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from dwell.errors import DwellError, StorageError
+from dwell.health import HealthReport
 from dwell.loop import Loop, TrainReport, open_loop
 from dwell.records import Params
 from dwell.server.redaction import log_as_lines
@@ -28,6 +29,8 @@ _log = logging.getLogger("dwell.learner")
 
 _NICE: Final = 10  # a search comes before learning from it
 _LOOK_S: Final = 1.0  # how often the volume is looked at
+_UNCHANGED_S: Final = 10.0  # ages grow: a page that shows them is never further behind
+_REST: Final = 10.0  # of the learner's time at most a tenth goes to who asks how it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,23 @@ class _Tenant:
     trained_at: float
     last_seq: int = 0
     failures: int = 0
+    health: _Told | None = None
+
+
+class _Told(NamedTuple):
+    """A report, and what it was made of.
+
+    Attributes:
+        report: The report.
+        state: What has changed whenever the report would.
+        made_at: Monotonic seconds.
+        cost_s: How long it took.
+    """
+
+    report: HealthReport
+    state: tuple[int, ...]
+    made_at: float
+    cost_s: float
 
 
 class _Learner:
@@ -92,12 +112,13 @@ class _Learner:
         if name == "doctor":
             return of.loop.doctor()
         if name == "health":
-            return of.loop.health()
+            return _told_again(of)
         if name == "evaluate":
             return plain(of.loop.evaluate(_params(of.loop, arguments)))
         if name == "promote":
             force = bool(arguments["force"])
             of.loop.promote(_params(of.loop, arguments), force=force)
+            of.health = None
             return plain(of.loop.params), plain(of.loop.history()[-1])
         raise StorageError(f"the learner knows no call {name!r}", code="internal")
 
@@ -105,6 +126,7 @@ class _Learner:
         """Return the report of one round."""
         of.trained_at = time.monotonic()
         of.last_seq = of.loop.last_seq()
+        of.health = None  # what a store's own writer has changed is no change to it
         return of.loop.train(steps=steps)
 
     def rounds(self) -> None:
@@ -130,6 +152,20 @@ class _Learner:
     def close(self) -> None:
         for of in self._tenants.values():
             of.loop.close()
+
+
+def _told_again(of: _Tenant) -> HealthReport:
+    """Return how a loop is: the last report while nothing has changed, or while it has cost too much to make anew."""
+    began = time.monotonic()
+    state = of.loop.changed()
+    last = of.health
+    if last is not None:
+        age_s = began - last.made_at
+        if age_s < (_UNCHANGED_S if state == last.state else min(_REST * last.cost_s, _UNCHANGED_S)):
+            return last.report
+    report = of.loop.health()
+    of.health = _Told(report, state, began, time.monotonic() - began)
+    return report
 
 
 def _params(loop: Loop, asked: Mapping[str, Any]) -> Params:

@@ -7,21 +7,26 @@ import numpy as np
 import pytest
 
 from dwell.health import ExaminationSeen, HealthReport, HealthSnapshot, report_health
-from dwell.health.shares import effective_number
+from dwell.health.shares import effective_by_largest, effective_number
 
 NOW = 1_000_000.0
 
 
 def snapshot(n: int = 100, **changed: object) -> HealthSnapshot:
+    """Return a sound loop: n closed events of as many users and queries, half of them with a reward."""
     fields: dict[str, Any] = {
         "now": NOW,
         "capacity": 400,
         "states": {"closed": n} if n else {},
         "served_at": NOW - 3_600.0 * np.arange(n, 0.0, -1.0),
         "rewards": np.tile([0.0, 0.5], n // 2 + 1)[:n],
-        "user_counts": {f"u{i}": 1 for i in range(n)},
-        "segment_counts": {"a": n // 2, "b": n - n // 2},
-        "query_counts": dict.fromkeys(range(n), 1),
+        "user_hashes": np.arange(n, dtype=np.uint64),
+        "has_user": np.ones(n, dtype=bool),
+        "query_hashes": np.arange(n, dtype=np.uint64),
+        "segment_codes": np.arange(n) % 2,
+        "segments": {0: "a", 1: "b"},
+        "is_held_out": np.zeros(n, dtype=bool),
+        "priorities": np.ones(n),
         "counters": {"impressions": n},
         "n_signals": n,
         "live_version": 3,
@@ -58,10 +63,12 @@ def test_figures_by_hand() -> None:
 
 
 def test_the_effective_number_is_the_exponential_of_the_entropy() -> None:
-    assert effective_number({}) == 0.0
-    assert effective_number({"a": 0, "b": 7}) == pytest.approx(1.0)
-    assert effective_number(dict.fromkeys("abcd", 5)) == pytest.approx(4.0)
-    assert effective_number({"a": 3, "b": 1}) == pytest.approx(math.exp(0.75 * math.log(4 / 3) + 0.25 * math.log(4)))
+    assert effective_number([]) == 0.0
+    assert effective_number([0, 7]) == pytest.approx(1.0)
+    assert effective_number([5, 5, 5, 5]) == pytest.approx(4.0)
+    assert effective_number([3, 1]) == pytest.approx(math.exp(0.75 * math.log(4 / 3) + 0.25 * math.log(4)))
+    assert effective_by_largest([]) == 0.0
+    assert effective_by_largest([3, 1]) == pytest.approx(4 / 3)
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -111,28 +118,31 @@ def test_below_fifty_events_shares_are_chance() -> None:
     assert codes(report_health(snapshot(50, rewards=np.zeros(50)))) == ["no_feedback"]
 
 
-@pytest.mark.parametrize("what", ["segment", "query", "user"])
-def test_a_group_that_outweighs_all_others_is_a_warning(what: str) -> None:
-    half: dict[object, int] = {"x": 50, "y": 50}
-    more: dict[object, int] = {"x": 51, "y": 49}
-    alone: dict[object, int] = {"x": 100}
-    assert codes(report_health(snapshot(**{f"{what}_counts": half}))) == []
-    report = report_health(snapshot(**{f"{what}_counts": more}))
-    assert codes(report) == [f"dominant_{what}"]
-    assert "'x'" in report.alerts[0].message
+@pytest.mark.parametrize(
+    ("kind", "column", "name"),
+    [("segment", "segment_codes", "'a'"), ("query", "query_hashes", "0000"), ("user", "user_hashes", "0000")],
+)
+def test_a_group_that_outweighs_all_others_is_a_warning(kind: str, column: str, name: str) -> None:
+    half, more, alone = (np.repeat([0, 1], [n, 100 - n]).astype(np.uint64) for n in (50, 51, 100))
+    assert codes(report_health(snapshot(**{column: half}))) == []
+    report = report_health(snapshot(**{column: more}))
+    assert codes(report) == [f"dominant_{kind}"]
+    assert name in report.alerts[0].message
     assert "51%" in report.alerts[0].message
-    assert codes(report_health(snapshot(**{f"{what}_counts": alone}))) == []  # nothing to be compared with
+    assert codes(report_health(snapshot(**{column: alone}))) == []  # nothing to be compared with
 
 
 def test_unknown_users_are_a_warning() -> None:
-    report = report_health(snapshot(user_counts={None: 100}))
+    report = report_health(snapshot(has_user=np.zeros(100, dtype=bool)))
     assert codes(report) == ["users_unknown"]
     assert report.figures["unique_contexts"] == 0
 
 
 def test_the_worst_alert_comes_first_and_is_the_status() -> None:
     report = report_health(
-        snapshot(user_counts={None: 100}, counters={"impressions": 10, "dropped_impressions": 2, "fallback": 90})
+        snapshot(
+            has_user=np.zeros(100, dtype=bool), counters={"impressions": 10, "dropped_impressions": 2, "fallback": 90}
+        )
     )
     assert report.status == "critical"
     assert codes(report) == ["dropped", "fallback", "users_unknown"]
@@ -140,7 +150,7 @@ def test_the_worst_alert_comes_first_and_is_the_status() -> None:
 
 
 def test_it_leaves_as_json() -> None:
-    report = report_health(snapshot(user_counts={None: 100}))
+    report = report_health(snapshot(has_user=np.zeros(100, dtype=bool)))
     told = json.loads(json.dumps(report.to_dict()))
     assert told["status"] == "warning"
     assert told["alerts"][0]["code"] == "users_unknown"

@@ -521,13 +521,6 @@ class Loop:
             self._state.check_may_wait()
         return health_snapshot(self._state, self._now(now))
 
-    def changed(self) -> tuple[int, ...]:
-        """Return numbers of which one differs whenever `health` may tell something else, its ages apart."""
-        store, counters = self._state.store, self._state.counters
-        with store.snapshot() as reader:
-            facts = (store.data_version(), reader.epoch(), reader.last_seq(), reader.live_version() or 0)
-        return (*facts, sum(counters.values()), len(self._state.replayed))
-
     def export(self, path: str | Path, format: str = "jsonl") -> int:  # noqa: A002 - the name is public surface
         """Write every experience to a new file and return how many.
 

@@ -15,7 +15,7 @@ from dwell.health.doctor import MOST_EVENTS, Diagnosis, Evidence, RingSeen, Seen
 from dwell.loop.keep import RING_NOTES
 from dwell.loop.opening import ring_path
 from dwell.loop.replayed import Notes
-from dwell.loop.rows import query_digest
+from dwell.loop.rows import query_hash, user_hash
 from dwell.loop.snapshot import STATES, health_snapshot
 from dwell.loop.state import LoopState
 from dwell.records import Params
@@ -158,15 +158,20 @@ def _snapshot(state: LoopState, evidence: Evidence) -> HealthSnapshot:
     shown = [event.impression for event in finished]
     promoted = [d for d in evidence.decisions if d.verdict == "promote" and d.kind in {"judged", "requested", "forced"}]
     last = evidence.decisions[-1] if evidence.decisions else None
+    names = list(dict.fromkeys(one.segment for one in shown))
     return HealthSnapshot(
         now=evidence.now,
         capacity=state.limits.capacity,
         states={name: n for name, n in evidence.counts.items() if name in STATES and n},
         served_at=np.array([one.served_at for one in shown]),
         rewards=np.array([event.reward for event in finished], dtype=np.float64),
-        user_counts=Counter(one.user for one in shown),
-        segment_counts=Counter(one.segment for one in shown if one.segment is not None),
-        query_counts=Counter(query_digest(one.query).hex() for one in shown),
+        user_hashes=np.array([0 if one.user is None else user_hash(one.user) for one in shown], dtype=np.uint64),
+        has_user=np.array([one.user is not None for one in shown], dtype=bool),
+        query_hashes=np.array([query_hash(one.query) for one in shown], dtype=np.uint64),
+        segment_codes=np.array([names.index(one.segment) for one in shown], dtype=np.int64),
+        segments=dict(enumerate(names)),
+        is_held_out=np.zeros(len(shown), dtype=bool),
+        priorities=np.ones(len(shown)),
         counters=dict(state.counters),
         n_signals=evidence.counts.get("signals", 0),
         live_version=state.live.version,

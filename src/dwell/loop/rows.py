@@ -21,6 +21,7 @@ __all__ = [
     "late_us",
     "normalised_query",
     "query_digest",
+    "query_hash",
     "user_hash",
 ]
 
@@ -41,7 +42,8 @@ def _hash64(text: bytes, salt: bytes = b"") -> int:
 
 # queries and users come again: a rebuild asks for the same hashes many times over
 @lru_cache(maxsize=65_536)
-def _query_hash(query: str) -> int:
+def query_hash(query: str) -> int:
+    """Return a 64-bit hash of the normalised query."""
     return _hash64(query_digest(query))
 
 
@@ -95,7 +97,7 @@ def event_row(
     return EventRow(
         seq=outcome.seq,
         event_id=impression.event_id,
-        query_hash=_query_hash(impression.query),
+        query_hash=query_hash(impression.query),
         user_hash=None if impression.user is None else user_hash(impression.user),
         served_at=impression.served_at,
         features=aligned_features(impression, feature_names),

@@ -20,7 +20,7 @@ from dwell.records.arrays import FloatArray, IntArray
 from dwell.replay.meter import RateMeter
 from dwell.storage import Reader
 
-__all__ = ["STATES", "health_snapshot"]
+__all__ = ["STATES", "health_snapshot", "health_stamp"]
 
 STATES: Final = ("open", "closed", "reopened", "not_shown", "evicted")
 _INDEX: Final = (
@@ -90,6 +90,13 @@ def health_snapshot(state: LoopState, now: float) -> HealthSnapshot:
         reference=_lists(state, before),
         drawn=drawn,
     )
+
+
+def health_stamp(state: LoopState) -> tuple[int, ...]:
+    """Return numbers of which one differs whenever health may tell something else, its ages apart."""
+    with state.store.snapshot() as reader:
+        facts = (state.store.data_version(), reader.epoch(), reader.last_seq(), reader.live_version() or 0)
+    return (*facts, sum(state.counters.values()), len(state.replayed))
 
 
 def _windows(seqs: IntArray) -> tuple[IntArray, IntArray]:

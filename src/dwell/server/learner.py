@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 from dwell.errors import DwellError, StorageError
 from dwell.health import HealthReport
 from dwell.loop import Loop, TrainReport, open_loop
+from dwell.loop.snapshot import health_stamp
 from dwell.records import Params
 from dwell.server.redaction import log_as_lines
 from dwell.server.tracing import where_traced
@@ -157,7 +158,7 @@ class _Learner:
 def _told_again(of: _Tenant) -> HealthReport:
     """Return how a loop is: the last report while nothing has changed, or while it has cost too much to make anew."""
     began = time.monotonic()
-    state = of.loop.changed()
+    state = health_stamp(of.loop._state)  # noqa: SLF001 - who learns for a loop may look at all of it
     last = of.health
     if last is not None:
         age_s = began - last.made_at

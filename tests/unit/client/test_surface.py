@@ -12,7 +12,6 @@ from dwell.loop import Loop
 NOT_THERE = {
     "activation": "items are explained, pinned and forgotten beside the store",
     "challenge": "grows trees on the events: it runs where they are",
-    "changed": "the server's learner asks it before it makes a report anew",
     "close_events": "the server's learner closes events on its own schedule",
     "counts": "`counters` counts what the client saw; the server's own are in /metrics",
     "event_counts": "/metrics tells it",

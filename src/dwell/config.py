@@ -537,8 +537,9 @@ def _section(section: str, given: object, overrides: Mapping[str, Any]) -> Any: 
     }
     for name, value in merged.items():
         if name not in defaults:
+            shown = NOT_SHOWN if section == "alerts" else value  # a secret whose name was mistyped is one
             raise ConfigError(
-                "unknown setting", field=f"{section}.{name}", value=value, hint=_nearest(name, list(defaults))
+                "unknown setting", field=f"{section}.{name}", value=shown, hint=_nearest(name, list(defaults))
             )
         _check_type(f"{section}.{name}", value, defaults[name])
     return cls(**{name: tuple(v) if isinstance(defaults[name], tuple) else v for name, v in merged.items()})

@@ -14,22 +14,25 @@ import pytest
 
 import dwell
 from dwell.config import ServeSettings
+from dwell.errors import ConfigError
 from dwell.health import Alert, AlertSettings, Change, HealthReport
 from dwell.loop.alert_states import alert_states
 from dwell.server.alert_watch import AlertWatch, message_of
 from dwell.server.house import House, open_house
 from dwell.server.outbox import waiting
 from dwell.server.redaction import JsonLines
+from dwell.server.running import run_service
 from dwell.server.webhook import Webhook
 
 from ..canary import CANARY, kept  # noqa: TID252 - tests are no installed package
+from .prometheus import promtool
 from .receiving import OK, Receiver, receiver
 from .serving import service
 
 SECRET = CANARY + "-of-a-webhook"
 TOLD = "looks-like-a-token-and-is-none"
 PEPPER = CANARY + "-pepper"
-QUICK = AlertSettings(raise_after_reports=1, raise_after_s=0.0, clear_after_reports=1, clear_after_s=0.0)
+QUICK = AlertSettings(every_s=1.0, raise_after_reports=1, raise_after_s=0.0, clear_after_reports=1, clear_after_s=0.0)
 WELL = HealthReport("healthy", [], {})
 ILL = HealthReport("critical", [Alert("dropped", "critical", "3 lists lost", f"never say token={TOLD}")], {})
 
@@ -203,6 +206,14 @@ def test_searches_do_not_wait_for_a_receiver(shared: House) -> None:
         assert asyncio.run(served()) < 2.0  # a fifth of what the receiver is waited for
 
 
+def test_a_service_that_would_call_into_its_own_network_does_not_start(tmp_path: Path) -> None:
+    store = tmp_path / "never.dwell"
+    alerts = AlertSettings(webhook_url="https://169.254.169.254/latest/meta-data/", webhook_secret=SECRET)
+    with pytest.raises(ConfigError, match="public address"):
+        run_service(str(store), {}, ServeSettings(), is_open=True, say=print, advise=print, alerts=alerts)
+    assert not store.exists()
+
+
 def test_ids_of_tenants_are_apart() -> None:
     change = Change("x-1-fired", "fired", "x", "warning", "m" * 5_000, "r", 1.0, 1.0)
     one, other = message_of(change, "one"), message_of(change, "other")
@@ -242,6 +253,7 @@ def test_dwell_serve_says_it_once_over_restarts_and_remembers_since(tmp_path: Pa
         while "no_feedback" not in found.log() and time.monotonic() < until:
             time.sleep(0.1)
         first = found.log()
+        told = found.call("GET", "/metrics")[1]
     with service(store, "--no-auth", environment=environment) as again:
         time.sleep(2.5)
         second = again.log()
@@ -249,5 +261,8 @@ def test_dwell_serve_says_it_once_over_restarts_and_remembers_since(tmp_path: Pa
     said = [line["alert"] for line in lines if line.get("alert", {}).get("code") == "no_feedback"]
     assert [(alert["kind"], alert["severity"]) for alert in said] == [("fired", "critical")]
     assert '"code": "no_feedback"' not in second
+    assert b'dwell_alerts_firing{code="no_feedback",severity="critical",tenant=""} 1.0' in told
+    assert b'dwell_buffer_items{tenant=""} 120.0' in told
+    assert promtool("check", "metrics", read=told) == (0, "")
     with dwell.open(store, pepper=PEPPER) as loop, loop._state.store.snapshot() as reader:
         assert alert_states(reader)["no_feedback"].since == said[0]["since"]

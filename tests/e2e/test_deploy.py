@@ -164,3 +164,14 @@ def test_prometheus_can_read_every_question(board: Any, tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": records}]}), encoding="utf-8")
     code, said = promtool("check", "rules", str(path))
     assert (code, f"{len(asked)} rules found" in said) == (0, True), said
+
+
+def test_without_promtool_it_is_skipped_and_where_gates_are_required_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("DWELL_GATES", raising=False)
+    with pytest.raises(pytest.skip.Exception, match=r"system_packages\.sh"):
+        promtool("--version")
+    monkeypatch.setenv("DWELL_GATES", "required")
+    with pytest.raises(pytest.fail.Exception, match="need promtool"):
+        promtool("--version")

@@ -242,3 +242,6 @@ def test_the_secret_of_the_webhook_is_a_text_and_is_never_shown(tmp_path: Path) 
     with pytest.raises(ConfigError, match="a text is due here") as caught:
         read_config({"alerts": {"webhook_secret": int(secret)}})
     assert secret not in str(caught.value)
+    with pytest.raises(ConfigError, match="webhook_secret") as caught:  # it offers the right name
+        read_config({"alerts": {"webhook_secrets": secret}})
+    assert secret not in str(caught.value)

@@ -31,6 +31,7 @@ Tell = Callable[[House, str], Awaitable[HealthReport]]
 
 _log = logging.getLogger("dwell.alerts")
 
+_SETTLING_S: Final = 10.0  # a learner takes seconds to start: that it is not there yet is nothing to tell
 _LONGEST_WAIT_S: Final = 60.0  # between two looks into the outbox: what another process left there is found
 _JOIN_S: Final = 5.0  # at the end; what is under way then is sent again, under its id, after the next start
 _MOST_WORDS: Final = 1_000  # characters of a text that is sent: receivers show a line or two
@@ -60,6 +61,7 @@ class AlertWatch:
         if self._webhook is not None:
             self._sender.start()
         try:
+            await asyncio.sleep(min(self._rules.every_s, _SETTLING_S))
             while True:
                 for tenant in self._house.loops():
                     await self.look(tenant, time.time())

@@ -23,11 +23,9 @@ from dwell.cli.printing import (
     when,
 )
 from dwell.cli.stores import facts
-from dwell.errors import UnknownEventError
 
 if TYPE_CHECKING:
-    from dwell.records import Impression, Signal
-    from dwell.storage import Outcome, Reader
+    from dwell.storage import Reader
 
 __all__ = ["inspect"]
 
@@ -53,7 +51,7 @@ def inspect(store: str, event_id: str | None, limit: int, tenant: str, *, as_jso
     list as it was served, with scores, propensities, features, reactions and rewards.
     """
     with facts(store, tenant) as reader:
-        found = _summary(reader, store, tenant, limit) if event_id is None else _event(reader, event_id)
+        found = _summary(reader, store, tenant, limit) if event_id is None else _story(reader, event_id)
     if as_json:
         document(found)
     elif event_id is None:
@@ -193,119 +191,10 @@ def _line(event: Mapping[str, Any]) -> tuple[str, ...]:
 # ---- one event
 
 
-def _event(reader: Reader, event_id: str) -> dict[str, Any]:
-    state = reader.event(event_id)
-    impressions = [] if state is None else reader.impressions([state.seq])
-    outcomes = [] if state is None else reader.outcomes([state.seq])
-    if not impressions or not outcomes:
-        return _not_served(reader, event_id)
-    impression, outcome = impressions[0], outcomes[0]
-    signals = reader.signals([impression.seq])[impression.seq]
-    documents = _documents(impression, outcome, signals)
-    n_served = len(impression.served)
-    return {
-        "event_id": impression.event_id,
-        "seq": impression.seq,
-        "state": outcome.state,
-        "served_at": impression.served_at,
-        "closed_at": outcome.closed_at,
-        "query": impression.query,
-        "user": impression.user,
-        "segment": impression.segment,
-        "mode": impression.mode,
-        "policy": impression.policy,
-        "arm": impression.arm,
-        "params_version": impression.params_version,
-        "own_weights": _own_weights(reader, impression),
-        "temperature": impression.temperature,
-        "is_deterministic": impression.is_deterministic,
-        "is_shown": impression.is_shown,
-        "is_altered": impression.is_altered,
-        "teams": list(impression.teams),
-        "swap_pair": impression.swap_pair or None,
-        "is_swapped": impression.is_swapped,
-        "n_candidates": impression.n_candidates,
-        "features": list(impression.feature_names) if impression.has_features else [],
-        "served": documents[:n_served],
-        "unserved": documents[n_served:],
-        "list_signals": [_signal(signal) for signal in signals if signal.doc is None],
-        "reward": outcome.reward,
-        "reward_version": outcome.reward_version or None,
-        "examination_version": outcome.examination_version or None,
-        "priority": outcome.priority,
-        "version": outcome.version,
-    }
+def _story(reader: Reader, event_id: str) -> dict[str, Any]:
+    from dwell.loop.event_story import event_story
 
-
-def _own_weights(reader: Reader, impression: Impression) -> dict[str, float] | None:
-    """Return the weights by which the event was scored, or None where they were those of every query."""
-    params = reader.params(impression.params_version) if impression.policy == "params" else None
-    if params is None:
-        return None
-    where: dict[str, Any] = {"segment": impression.segment, "query_embedding": impression.query_embedding}
-    return None if params.shift(**where) is None else dict(params.weights_for(**where))
-
-
-def _documents(impression: Impression, outcome: Outcome, signals: Sequence[Signal]) -> list[dict[str, Any]]:
-    """Return the served documents in the order shown, then those of the others whose features were kept."""
-    kept = {doc: i for i, doc in enumerate(impression.documents)}
-    of_document: dict[str, list[dict[str, Any]]] = {}
-    for signal in signals:
-        if signal.doc is not None:
-            of_document.setdefault(signal.doc, []).append(_signal(signal))
-    found = []
-    others = [doc for doc in impression.documents if doc not in set(impression.served)]
-    for rank, doc in enumerate((*impression.served, *others)):
-        is_served, at = rank < len(impression.served), kept.get(doc)
-        rewards = outcome.document_rewards if is_served else None
-        found.append(
-            {
-                "rank": rank + 1 if is_served else None,
-                "id": doc,
-                "score": None if at is None else float(impression.scores[impression.document_scores[at]]),
-                "propensity": float(impression.propensities[rank])
-                if is_served and rank < len(impression.propensities)
-                else None,
-                "inclusion": None if at is None else float(impression.inclusion[at]),
-                "exposure": None if at is None or outcome.exposure is None else float(outcome.exposure[at]),
-                "reward": None if rewards is None or rank >= len(rewards) else float(rewards[rank]),
-                "features": _features(impression, at),
-                "signals": of_document.get(doc, []),
-            }
-        )
-    return found
-
-
-def _features(impression: Impression, at: int | None) -> dict[str, float]:
-    if at is None or not impression.has_features:
-        return {}
-    return dict(zip(impression.feature_names, impression.features[at].tolist(), strict=True))
-
-
-def _signal(signal: Signal) -> dict[str, Any]:
-    return {"name": signal.name, "value": signal.value, "at": signal.at, "received_at": signal.received_at}
-
-
-def _not_served(reader: Reader, event_id: str) -> dict[str, Any]:
-    """Return what is known of an event that was never recorded.
-
-    Raises:
-        UnknownEventError: Nothing is.
-    """
-    quarantined = reader.quarantined(event_id=event_id)
-    if quarantined:
-        reasons = [{"at": q.at, "reason": q.reason} for q in quarantined]
-        return {"event_id": event_id, "state": "quarantined", "reasons": reasons}
-    orphans = reader.orphans(event_id)
-    if orphans:
-        signals = [_signal(signal) | {"doc": signal.doc} for signal in orphans]
-        return {"event_id": event_id, "state": "orphan", "signals": signals}
-    raise UnknownEventError(
-        "no such event in this store",
-        field="event_id",
-        value=event_id,
-        hint="It may have been erased or removed; `dwell inspect STORE` lists the newest ones.",
-    )
+    return event_story(reader, event_id)
 
 
 def _say_unserved(found: Mapping[str, Any]) -> None:

@@ -43,6 +43,7 @@ from dwell.loop.standing import restore_standing
 from dwell.loop.state import LoopState
 from dwell.loop.train import TrainReport
 from dwell.loop.warm_up import recall_warm_up
+from dwell.loop.why import Inspection, inspected
 from dwell.records import Experience, Feedback, GateDecision, Params, Served, Signal, checks
 from dwell.records.impression import Mode
 from dwell.reward.presets import RewardPreset
@@ -373,6 +374,14 @@ class Loop:
     def signals(self, event_id: str) -> list[Signal]:
         """Return what users did with a list, one by one; `experiences` has them aggregated."""
         return recorded_signals(self._state, event_id)
+
+    def inspect(self, event_id: str) -> Inspection:
+        """Return all that is known of one list: what was served, what came of it, why each document stood where.
+
+        Raises:
+            UnknownEventError: Nothing is known of it.
+        """
+        return inspected(self._state, event_id)
 
     def is_erased(self, user: str) -> bool:
         """Return whether everything of this user was erased.

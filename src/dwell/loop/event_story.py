@@ -67,6 +67,7 @@ def story_of(reader: Reader, impression: Impression, outcome: Outcome, signals: 
         "reward_version": outcome.reward_version or None,
         "examination_version": outcome.examination_version or None,
         "priority": outcome.priority,
+        "predicted_reward": outcome.predicted_reward,
         "version": outcome.version,
     }
 

@@ -14,13 +14,13 @@ from dwell.loop.expected import stored_predictor
 from dwell.loop.list_pull import list_pull
 from dwell.loop.rows import aligned_features, event_row
 from dwell.loop.state import LoopState
-from dwell.ranking import score_parts
+from dwell.ranking import contributions, order_of, standardised_contributions
 from dwell.records import Impression, Params, Signal
 from dwell.records.arrays import FloatArray
 from dwell.reward.parts import RewardParts, reward_parts
 from dwell.storage import Outcome, Reader
 
-__all__ = ["Fate", "Inspection", "RankedDocument", "Scoring", "inspected", "order_places"]
+__all__ = ["Fate", "Inspection", "RankedDocument", "Scoring", "inspected"]
 
 _MOST_VERSIONS: Final = 100  # newest versions that are asked whether they learned from a list
 _OVER: Final = frozenset({"closed", "reopened", "evicted"})
@@ -36,7 +36,8 @@ class RankedDocument:
         callers_place: In the order in which the caller gave the candidates, from 1; None for one without features.
         live_place: By the live params without exploration, among the documents whose features were kept, from 1.
         live_score: Its score by the live params.
-        parts: {feature: what it added to the score} by the params that served it; empty where none did.
+        parts: {feature: by how much it lifted the document above the mean of those kept, in standard deviations of
+            their scores} by the params that served it; empty where none did.
         live_parts: The same by the live params.
     """
 
@@ -57,13 +58,11 @@ class Scoring:
         version: Version of the params.
         weights: {feature: weight for this query}, in the units of the params.
         is_learned: Whether the weights act on standardised features.
-        constant: What every document's score has beside its parts.
     """
 
     version: int
     weights: Mapping[str, float]
     is_learned: bool
-    constant: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,41 +144,27 @@ def inspected(state: LoopState, event_id: str) -> Inspection:
         )
 
 
-def order_places(scores: FloatArray, callers: Sequence[int]) -> list[int]:
-    """Return the place of each document, from 1, by falling score; equal scores stand in the caller's order.
-
-    Args:
-        scores: float64 (n,).
-        callers: (n,) places in the caller's order.
-    """
-    order = np.lexsort((np.asarray(callers), -scores))
-    places = np.empty(len(order), dtype=np.int64)
-    places[order] = np.arange(1, len(order) + 1)
-    return [int(place) for place in places]
-
-
 def _scored(impression: Impression, params: Params | None, *, is_due: bool) -> _Scored:
     if params is None or not is_due or not impression.has_features or not params.weights:
         return _Scored()
-    names = params.feature_names
-    features = aligned_features(impression, names)
-    embedding = impression.query_embedding if params.by_query is not None else None
-    if embedding is not None and params.by_query is not None and len(embedding) != len(params.by_query.v):
-        return _Scored()
-    found = score_parts(params, features, segment=impression.segment, query_embedding=embedding)
-    weights = dict(zip(names, found.weights.tolist(), strict=True))
+    where: dict[str, Any] = {"segment": impression.segment}
+    if params.by_query is not None and impression.query_embedding is not None:
+        if len(impression.query_embedding) != len(params.by_query.v):
+            return _Scored()
+        where["query_embedding"] = impression.query_embedding
+    names, features = params.feature_names, aligned_features(impression, params.feature_names)
+    parts = standardised_contributions(contributions(params, features, **where))
     by_document = {
-        doc: dict(zip(names, row, strict=True))
-        for doc, row in zip(impression.documents, found.parts.tolist(), strict=True)
+        doc: dict(zip(names, row, strict=True)) for doc, row in zip(impression.documents, parts.tolist(), strict=True)
     }
-    scoring = Scoring(params.version, weights, params.transform is not None, found.constant)
-    return _Scored(scoring, found.parts.sum(axis=1) + found.constant, by_document)
+    scoring = Scoring(params.version, dict(params.weights_for(**where)), params.transform is not None)
+    return _Scored(scoring, params.score(features, **where), by_document)
 
 
 def _documents(impression: Impression, served: _Scored, live: _Scored) -> tuple[RankedDocument, ...]:
     callers = [int(i) + 1 for i in impression.document_scores]
     at = {doc: i for i, doc in enumerate(impression.documents)}
-    places = None if live.scores is None else order_places(live.scores, callers)
+    places = {} if live.scores is None else {i: n for n, i in enumerate(order_of(live.scores, np.array(callers)), 1)}
     shown = set(impression.served)
     found = []
     for rank, doc in enumerate((*impression.served, *(doc for doc in impression.documents if doc not in shown))):
@@ -189,7 +174,7 @@ def _documents(impression: Impression, served: _Scored, live: _Scored) -> tuple[
                 doc=doc,
                 place=rank + 1 if rank < len(impression.served) else None,
                 callers_place=None if i is None else callers[i],
-                live_place=None if i is None or places is None else places[i],
+                live_place=None if i is None else places.get(i),
                 live_score=None if i is None or live.scores is None else float(live.scores[i]),
                 parts=served.parts.get(doc, {}),
                 live_parts=live.parts.get(doc, {}),

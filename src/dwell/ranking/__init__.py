@@ -9,13 +9,11 @@ from dwell.ranking.exposure import (
     sampled_rankings,
 )
 from dwell.ranking.policy import Drawn, conditional_propensities, draw_ranking, policy_scores, score_spread
-from dwell.ranking.score_parts import ScoreParts, score_parts
 from dwell.ranking.seeds import named_generator
 
 __all__ = [
     "Drawn",
     "Exposure",
-    "ScoreParts",
     "conditional_propensities",
     "contributions",
     "deterministic_exposure",
@@ -27,7 +25,6 @@ __all__ = [
     "policy_scores",
     "rank_marginals",
     "sampled_rankings",
-    "score_parts",
     "score_spread",
     "standardised_contributions",
 ]

@@ -32,6 +32,7 @@ PAGE_HEADERS: Final = {
 NAV: Final = (
     ("/", "Overview"),
     ("/dashboard/decisions", "Decisions"),
+    ("/dashboard/events", "Events"),
 )
 _MEDIA_TYPES: Final = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "txt": "text/plain"}
 _FILES: Final = (

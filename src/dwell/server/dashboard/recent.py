@@ -1,0 +1,161 @@
+"""The newest lists at a glance: what was asked, by whom, and what came of it; kept between visits, never behind them.
+
+Reading a list from disk takes a quarter of a millisecond, so two thousand are not read for each look. What was read once
+stays until it changes; a first look reads for as long as it may, and the next ones read the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from dwell.loop.rows import query_digest
+from dwell.records import Impression, Signal
+from dwell.reward.presets import RewardPreset
+from dwell.storage import Outcome, Reader
+
+__all__ = ["MOST_LISTS", "Looked", "RecentLists", "Seen", "seen_lists", "seen_of"]
+
+#: Newest lists that are looked at: half a second of reading, and at a list a second the last half hour.
+MOST_LISTS: Final = 2_000
+_AT_ONCE: Final = 100
+_PATIENCE_S: Final = 0.12  # of the 300 ms that a page may take
+_SETTLED: Final = frozenset({"closed", "evicted"})  # states in which a list's reward changes only with its state
+
+
+class Seen(NamedTuple):
+    """One list.
+
+    Attributes:
+        seq: Place in the store's order.
+        event_id: Identity.
+        query: What was asked.
+        digest: Hash of the normalised query, in hex.
+        user: Pseudonym, or None.
+        segment: Group of queries, or None.
+        served_at: UTC epoch seconds.
+        state: "open", "closed", "reopened", "not_shown" or "evicted".
+        policy: What ordered it.
+        version: Params version in force.
+        n_shown: Documents shown.
+        n_candidates: Documents that could have been.
+        signals: {name: how often}.
+        praised: Positions, from 1, of the documents that a reaction of positive weight names.
+        reward: Of the list; None while open.
+        has_features: Whether what documents were scored by was kept.
+    """
+
+    seq: int
+    event_id: str
+    query: str
+    digest: str
+    user: str | None
+    segment: str | None
+    served_at: float
+    state: str
+    policy: str
+    version: int
+    n_shown: int
+    n_candidates: int
+    signals: dict[str, int]
+    praised: tuple[int, ...]
+    reward: float | None
+    has_features: bool
+
+
+class Looked(NamedTuple):
+    """What a look found.
+
+    Attributes:
+        lists: Newest first.
+        n_left: Lists that belong to it and are read at a later look.
+    """
+
+    lists: list[Seen]
+    n_left: int
+
+
+def seen_of(impression: Impression, outcome: Outcome, signals: Sequence[Signal], preset: RewardPreset) -> Seen:
+    """Return a list at a glance."""
+    place = {doc: i for i, doc in enumerate(impression.served, start=1)}
+    liked = {name for name, spec in preset.signals.items() if spec.weight > 0.0}
+    praised = {place[s.doc] for s in signals if s.doc in place and s.name in liked and s.value > 0.0}
+    return Seen(
+        seq=outcome.seq,
+        event_id=impression.event_id,
+        query=impression.query,
+        digest=query_digest(impression.query).hex(),
+        user=impression.user,
+        segment=impression.segment,
+        served_at=impression.served_at,
+        state=outcome.state,
+        policy=impression.policy,
+        version=impression.params_version,
+        n_shown=impression.n_served,
+        n_candidates=impression.n_candidates,
+        signals=dict(Counter(s.name for s in signals)),
+        praised=tuple(sorted(praised)),
+        reward=outcome.reward,
+        has_features=impression.has_features,
+    )
+
+
+@dataclass(slots=True)
+class RecentLists:
+    """The newest lists of one loop; safe from any thread.
+
+    Attributes:
+        known: What was read, by seq.
+    """
+
+    known: dict[int, Seen]
+    _lock: threading.Lock
+
+    @classmethod
+    def empty(cls) -> RecentLists:
+        """Return what nobody has looked at yet."""
+        return cls({}, threading.Lock())
+
+    def look(self, reader: Reader, preset: RewardPreset, *, patience_s: float = _PATIENCE_S) -> Looked:
+        """Return the newest lists, newest first, as far as they could be read in a time.
+
+        Args:
+            reader: The facts.
+            preset: What reactions are worth.
+            patience_s: How long to read, in seconds; at least one portion is.
+        """
+        until = time.monotonic() + patience_s
+        with self._lock:
+            newest = reader.seqs(limit=MOST_LISTS, newest_first=True)
+            self._forget(reader, newest)
+            due = [seq for seq in newest if seq not in self.known]
+            n_read = 0
+            while n_read < len(due) and (n_read == 0 or time.monotonic() < until):
+                part = due[n_read : n_read + _AT_ONCE]
+                self.known |= {seen.seq: seen for seen in seen_lists(reader, part, preset)}
+                n_read += len(part)
+            return Looked([self.known[seq] for seq in newest if seq in self.known], len(due) - min(n_read, len(due)))
+
+    def _forget(self, reader: Reader, newest: Sequence[int]) -> None:
+        """Drop what left the window, was erased, or may have changed since it was read."""
+        after = min(newest, default=1) - 1
+        same = {s: set(reader.seqs(states=(s,), after=after)) for s in _SETTLED}
+        # a late reaction changes the reward of a reopened list, and an open one has none yet
+        self.known = {
+            seq: seen for seq, seen in self.known.items() if seen.state in _SETTLED and seq in same[seen.state]
+        }
+
+
+def seen_lists(reader: Reader, seqs: Sequence[int], preset: RewardPreset) -> list[Seen]:
+    """Return these lists at a glance, in the order asked for; those that are gone are left out."""
+    outcomes = {outcome.seq: outcome for outcome in reader.outcomes(seqs)}
+    signals = reader.signals(seqs)
+    return [
+        seen_of(impression, outcomes[impression.seq], signals.get(impression.seq, []), preset)
+        for impression in reader.impressions(seqs)
+        if impression.seq in outcomes
+    ]

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from dwell.errors import DwellError, ForkedError, RecordError, StorageError
+from dwell.errors import DwellError, ForkedError, StorageError
 from dwell.health import HealthReport, HealthSnapshot, report_health
 from dwell.health.doctor import Diagnosis
 from dwell.learning.trees import TreeKind, TreeSettings
@@ -37,7 +37,7 @@ from dwell.loop.keep import checkpoint, close_events, erase
 from dwell.loop.learn import train
 from dwell.loop.promote import evaluate, promote, rollback
 from dwell.loop.rank import log_external, rank, shown_of
-from dwell.loop.recorded import RecordedList, is_erased, recorded_lists, recorded_signals
+from dwell.loop.recorded import RecordedList, is_erased, recorded_lists, recorded_signals, stored_version
 from dwell.loop.snapshot import health_snapshot
 from dwell.loop.standing import restore_standing
 from dwell.loop.state import LoopState
@@ -397,12 +397,7 @@ class Loop:
         Raises:
             RecordError: code `unknown_version`.
         """
-        found = self._state.params(version)
-        if found is None:
-            raise RecordError(
-                "no such version", code="unknown_version", field="version", value=version, hint="See history()."
-            )
-        return found
+        return stored_version(self._state, version)
 
     def history(self) -> list[GateDecision]:
         """Return every gate decision, oldest first; readable after `close`."""

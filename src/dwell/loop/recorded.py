@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dwell.errors import RecordError
 from dwell.loop.state import LoopState
-from dwell.records import Signal, checks
+from dwell.records import Params, Signal, checks
 from dwell.records.impression import Policy
 from dwell.storage import pseudonym
 
-__all__ = ["RecordedList", "is_erased", "recorded_lists", "recorded_signals"]
+__all__ = ["RecordedList", "is_erased", "recorded_lists", "recorded_signals", "stored_version"]
 
 
 class RecordedList(NamedTuple):
@@ -59,3 +60,17 @@ def is_erased(state: LoopState, user: object) -> bool:
     who = pseudonym(state.identity.pepper, state.identity.tenant, checks.identifier(user, "user"))
     with state.store.snapshot() as reader:
         return reader.is_erased(who)
+
+
+def stored_version(state: LoopState, version: int) -> Params:
+    """Return any version that the store holds.
+
+    Raises:
+        RecordError: code `unknown_version`.
+    """
+    found = state.params(version)
+    if found is None:
+        raise RecordError(
+            "no such version", code="unknown_version", field="version", value=version, hint="See history()."
+        )
+    return found

@@ -205,7 +205,7 @@ def _fate(state: LoopState, reader: Reader, impression: Impression, outcome: Out
     limits = state.limits
     row = event_row(impression, outcome, feature_names=names, salt=state.identity.salt, holdout=limits.holdout)
     if row is None:
-        return Fate(False, _obstacle(impression, outcome), (), (), None)  # noqa: FBT003 - reads by its fields
+        return Fate(False, _obstacle(impression, outcome), (), (), None)
     learned, judged = _versions(reader, outcome)
     counts = reader.counts()
     pull = list_pull(

@@ -18,14 +18,14 @@ from dwell.loop.tally import Histogram
 from dwell.records import Served
 from dwell.server.admission import Admission
 from dwell.server.arrivals import Arrivals
-from dwell.server.dashboard.recent import RecentLists
-from dwell.server.dashboard.sessions import Sessions
 from dwell.server.guard import SECURITY_HEADERS
 from dwell.server.keys import Key, Keyring, authenticated, is_active, read_keyring
 from dwell.server.learner import Plan
 from dwell.server.learner_link import LearnerLink
 from dwell.server.ledgers import Ledgers
 from dwell.server.rate_limits import Limiter, RateLimits
+from dwell.server.recent_lists import RecentLists
+from dwell.server.sessions import Sessions
 from dwell.server.tokens import SigningKey, mint, read_signing_keys, signing_keys, verify
 from dwell.server.tracing import where_traced
 

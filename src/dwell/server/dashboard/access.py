@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from dwell.server.caller import house_of
 from dwell.server.dashboard.rendering import PAGE_HEADERS, rendered
-from dwell.server.dashboard.sessions import COOKIE, LIFETIME_S
+from dwell.server.sessions import COOKIE, LIFETIME_S
 
 __all__ = ["login", "logout", "sign_in"]
 

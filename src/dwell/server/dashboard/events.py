@@ -9,8 +9,8 @@ from urllib.parse import quote, urlencode
 
 from starlette.responses import Response
 
-from dwell.server.dashboard.recent import MOST_LISTS, RecentLists, Seen, seen_lists
 from dwell.server.dashboard.visit import Visit
+from dwell.server.recent_lists import MOST_LISTS, RecentLists, Seen, seen_lists
 from dwell.storage import Reader
 
 __all__ = ["Asked", "chosen", "show"]
@@ -63,7 +63,9 @@ async def show(visit: Visit) -> Response:
         segment=visit.asked("segment"),
     )
     recent = visit.house.recent.setdefault(visit.tenant, RecentLists.empty())
-    return await visit.show("events.html", partial(_context, visit, asked, before, recent), stamp=str(len(recent.known)))
+    return await visit.show(
+        "events.html", partial(_context, visit, asked, before, recent), stamp=str(len(recent.known))
+    )
 
 
 def chosen(lists: Sequence[Seen], asked: Asked) -> list[Seen]:

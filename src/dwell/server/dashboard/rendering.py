@@ -32,6 +32,7 @@ PAGE_HEADERS: Final = {
 NAV: Final = (
     ("/", "Overview"),
     ("/dashboard/decisions", "Decisions"),
+    ("/dashboard/queries", "Queries"),
     ("/dashboard/events", "Events"),
 )
 _MEDIA_TYPES: Final = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "txt": "text/plain"}
@@ -119,7 +120,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 def _signed(value: float | None, digits: int = 3) -> str:
     if value is None or not _is_number(value):
         return _NOTHING
-    return f"{value:+.{digits}g}".replace("-", "\N{MINUS SIGN}")
+    return "0" if value == 0 else f"{value:+.{digits}g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _share(value: float | None) -> str:

@@ -18,8 +18,8 @@ from dwell.errors import RequestError
 from dwell.loop import Loop
 from dwell.server.caller import house_of
 from dwell.server.dashboard.rendering import PAGE_HEADERS, rendered
-from dwell.server.dashboard.sessions import COOKIE
 from dwell.server.house import House
+from dwell.server.sessions import COOKIE
 
 __all__ = ["Visit", "visit_of"]
 

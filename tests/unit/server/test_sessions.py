@@ -1,4 +1,4 @@
-from dwell.server.dashboard.sessions import LIFETIME_S, Sessions
+from dwell.server.sessions import LIFETIME_S, Sessions
 
 
 def test_a_session_is_found_by_its_secret_name_until_it_is_over() -> None:

@@ -1,7 +1,7 @@
 """The newest lists at a glance: what was asked, by whom, and what came of it; kept between visits, never behind them.
 
-Reading a list from disk takes a quarter of a millisecond, so two thousand are not read for each look. What was read once
-stays until it changes; a first look reads for as long as it may, and the next ones read the rest.
+Reading two thousand lists from disk takes longer than a page may. What was read once stays until it changes; a first
+look reads for as long as it may, and the next ones read the rest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dwell.storage import Outcome, Reader
 
 __all__ = ["MOST_LISTS", "Looked", "RecentLists", "Seen", "seen_lists", "seen_of"]
 
-#: Newest lists that are looked at: half a second of reading, and at a list a second the last half hour.
+#: Newest lists that are looked at: at a list a second the last half hour.
 MOST_LISTS: Final = 2_000
 _AT_ONCE: Final = 100
 _PATIENCE_S: Final = 0.12  # of the 300 ms that a page may take

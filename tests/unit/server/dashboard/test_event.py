@@ -1,0 +1,32 @@
+import pytest
+
+from dwell.loop.why import RankedDocument
+from dwell.server.dashboard.event import leans_of, place_of, reasons_of
+
+
+def test_the_strongest_reasons_come_first_and_what_hardly_counts_is_left_out() -> None:
+    found = reasons_of({"a": 0.2, "b": -1.0, "c": 0.04, "d": 0.9, "e": 0.3, "f": 0.4, "g": -0.049})
+    assert found.held_up == [("d", 0.9), ("f", 0.4), ("e", 0.3)]
+    assert found.held_down == [("b", -1.0)]
+
+
+def test_bars_lean_from_the_middle_as_far_as_their_numbers_say() -> None:
+    up, down, none = leans_of({"up": 1.0, "down": -0.5, "none": 0.0}, 2.0)
+    assert (up.start, up.width) == (50.0, 25.0)
+    assert (down.start, down.width) == (37.5, 12.5)
+    assert (none.start, none.width) == (50.0, 0.0)
+    assert leans_of({"far": -7.0}, 2.0)[0][2:] == (0.0, 50.0)  # cut at the end of the axis
+
+
+def test_without_a_span_the_longest_bar_fills_its_half() -> None:
+    assert [bar.width for bar in leans_of({"a": -4.0, "b": 1.0})] == [50.0, 12.5]
+    assert [bar.width for bar in leans_of({"a": 0.0})] == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("place", "live", "move"), [(5, 2, 3), (2, 5, -3), (1, 1, 0), (None, 3, None), (3, None, None)]
+)
+def test_a_move_is_upwards_where_the_place_falls(place: int | None, live: int | None, move: int | None) -> None:
+    ranked = RankedDocument("d", place, 1, live, 0.5, {}, {"x": 1.0})
+    assert place_of(ranked, {}, 1.0).move == move
+    assert [bar.name for bar in place_of(ranked, {}, 1.0).bars] == ["x"]  # no params served it: the live ones tell

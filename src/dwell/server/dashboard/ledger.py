@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from dwell.records import GateDecision
+from dwell.server.dashboard.charts import Mark
 
-__all__ = ["BY_HAND", "Standing", "moves", "relative_gain", "standing_of"]
+__all__ = ["BY_HAND", "Standing", "marks_of", "moves", "relative_gain", "standing_of"]
 
 #: Kinds of decisions that somebody made, not the gate.
 BY_HAND: Final = frozenset({"forced", "requested"})
 _STARTS: Final = frozenset({"initial"})
+_MOST_MARKS: Final = 30  # more would hide what they mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,21 @@ class Standing:
 def moves(history: Sequence[GateDecision]) -> list[GateDecision]:
     """Return the decisions after which other params were live, oldest first."""
     return [d for d in history if d.verdict == "promote" and d.kind != "evaluated"]
+
+
+def marks_of(history: Sequence[GateDecision], begin: float, end: float) -> list[Mark]:
+    """Return the newest moves of the live params between two instants, as a chart marks them."""
+    found = []
+    for decision in moves(history)[-_MOST_MARKS:]:
+        if begin <= decision.decided_at <= end:
+            name = f"v{decision.proposed_version}"
+            if decision.kind == "forced":
+                found.append(Mark(decision.decided_at, "forced", f"{name} forced"))
+            elif decision.kind == "rollback":
+                found.append(Mark(decision.decided_at, "rollback", f"back to {name}"))
+            else:
+                found.append(Mark(decision.decided_at, "start" if decision.kind == "initial" else "promote", name))
+    return found
 
 
 def standing_of(version: int, history: Sequence[GateDecision]) -> Standing:

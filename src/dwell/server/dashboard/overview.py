@@ -12,8 +12,8 @@ from starlette.responses import Response
 from dwell.health import HealthReport, Timeline
 from dwell.records import GateDecision
 from dwell.server.dashboard.answers import is_it_better, is_it_learning
-from dwell.server.dashboard.charts import Chart, Line, Mark, whisker
-from dwell.server.dashboard.ledger import moves, standing_of
+from dwell.server.dashboard.charts import Chart, Line, whisker
+from dwell.server.dashboard.ledger import marks_of, standing_of
 from dwell.server.dashboard.visit import Visit
 from dwell.server.telling_health import told_health
 
@@ -59,11 +59,7 @@ def reward_chart(timeline: Timeline, history: Sequence[GateDecision]) -> Chart:
     """Return what lists earned over time, with the moves of the live params marked."""
     edges = timeline.edges_s
     middles = [(a + b) / 2.0 for a, b in pairwise(edges)]
-    marks = []
-    for decision in moves(history)[-30:]:
-        kind = {"forced": "forced", "rollback": "rollback", "initial": "start"}.get(decision.kind, "promote")
-        if edges and edges[0] <= decision.decided_at <= edges[-1]:
-            marks.append(Mark(decision.decided_at, kind, f"v{decision.proposed_version}"))  # type: ignore[arg-type]
+    marks = marks_of(history, edges[0], edges[-1]) if edges else []
     known = [(n, r) for n, r in zip(timeline.n_lists, timeline.mean_reward, strict=True) if r is not None]
     says = "No list is over yet."
     if known:

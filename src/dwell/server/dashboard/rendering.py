@@ -31,6 +31,7 @@ PAGE_HEADERS: Final = {
 #: The pages that are in the list of pages: address and name.
 NAV: Final = (
     ("/", "Overview"),
+    ("/dashboard/params", "Params"),
     ("/dashboard/decisions", "Decisions"),
     ("/dashboard/queries", "Queries"),
     ("/dashboard/events", "Events"),

@@ -95,6 +95,7 @@
 
     mark(plot, marks) {
       const { ctx, bbox } = plot
+      const named = []
       ctx.save()
       for (const mark of marks) {
         const x = Math.round(plot.valToPos(mark.x, 'x', true))
@@ -106,8 +107,16 @@
         ctx.moveTo(x, bbox.top)
         ctx.lineTo(x, bbox.top + bbox.height)
         ctx.stroke()
+        ctx.textAlign = 'left'
+        ctx.textBaseline = 'alphabetic'
         ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`
-        ctx.fillText(mark.name, x + 3 * devicePixelRatio, bbox.top + 11 * devicePixelRatio)
+        // beside its line, on the side where there is room, below the name of a mark that it would cover
+        const wide = ctx.measureText(mark.name).width + 6 * devicePixelRatio
+        const left = x + wide > bbox.left + bbox.width ? x - wide : x
+        let row = 0
+        while (named.some(one => one.row === row && left < one.right && one.left < left + wide)) row += 1
+        named.push({ row, left, right: left + wide })
+        ctx.fillText(mark.name, left + 3 * devicePixelRatio, bbox.top + (11 + 13 * row) * devicePixelRatio)
       }
       ctx.restore()
     }

@@ -366,7 +366,7 @@ def test_a_planted_fault_is_named_first(code: str, plant: Plant, remedy: str, op
     assert codes(found)[0] == code, [(one.code, one.message) for one in found.findings]
     assert remedy in found.findings[0].remedy
     assert found.findings[0].figures
-    assert not found.is_healthy
+    assert found.is_healthy is (code == "feature_constant")  # a column too many costs space alone
     assert [one.harm for one in found.findings] == sorted(one.harm for one in found.findings)
     assert {one.code for one in found.findings} <= set(BY_HARM)
 

@@ -73,7 +73,8 @@ def _named(found: Diagnosis, store: str) -> Diagnosis:
 
 def _say(found: Diagnosis, store: str) -> None:
     n_wrong = len(found.findings)
-    head = "WELL" if found.is_healthy and not n_wrong else f"{n_wrong} FINDING{'S' if n_wrong > 1 else ''}"
+    named = f"{n_wrong} {'NOTICE' if found.is_healthy else 'FINDING'}{'S' if n_wrong > 1 else ''}"
+    head = named if not found.is_healthy else f"WELL, {named}" if n_wrong else "WELL"
     say(f"{styled(head, 'green' if found.is_healthy else 'yellow')}  {plain(store)}")
     say(f"  {plain(found.answer)}")
     for i, one in enumerate(found.findings, start=1):

@@ -53,29 +53,26 @@ BY_HARM: Final = (
     "dominant_segment",
     "dominant_query",
     "dominant_user",
-    "drifted_features",
-    "reward_drift",
-    "rejected_ratio",
-    "orphan_ratio",
     "ess_low",
-    "feature_is_rank",
-    "feature_constant",
+    "effective_experiences",
     "orphans",
-    "constant_features",
-    "order_tau",
-    "calibration_off",
-    "examination_rises",
-    "little_feedback",
+    "rejected_ratio",
     "late_ratio",
     "join_delay_p90_s",
-    "effective_experiences",
-    "batch_duplicates_ratio",
-    "turnovers_per_day",
+    "feature_is_rank",
+    "drifted_features",
+    "reward_drift",
+    "calibration_off",
+    "examination_rises",
     "rejected_in_a_row",
     "step_cosine",
     "exploration_cost_sd",
-    "duplicate_ratio",
+    "little_feedback",
     "users_unknown",
+    "batch_duplicates_ratio",
+    "turnovers_per_day",
+    "duplicate_ratio",
+    "feature_constant",
     "ring_stale",
 )
 
@@ -93,7 +90,7 @@ class Finding:
         code: Stable identifier; docs/doctor.md has a row for each.
         harm: Place among all codes, 1 for the most harmful.
         severity: "critical" (nothing or something false is learned), "warning" (less is learned than could be) or
-            "notice" (nothing is lost but time).
+            "notice" (nothing is lost but time or space).
         message: What is seen, with its figure.
         remedy: One thing to do: a command or a line of code.
         figures: What was measured, by name, units in the names.
@@ -156,7 +153,7 @@ class Diagnosis:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether nothing is wrong but what costs time alone."""
+        """Whether nothing is wrong but what costs time or space alone."""
         return all(one.severity == "notice" for one in self.findings)
 
     def to_dict(self) -> dict[str, Any]:

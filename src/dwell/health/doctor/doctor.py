@@ -35,7 +35,7 @@ _CHECKS: Final[Sequence[Callable[[Evidence], Checked]]] = (
     ring,
 )
 # What the report says as well, and what is said here with its cause
-_SAID_HERE: Final = frozenset({"no_feedback", "fallback", "orphan_ratio", "constant_features", "order_tau"})
+_SAID_HERE: Final = frozenset({"no_feedback", "fallback", "orphan_ratio", "order_tau", "constant_features"})
 # With one of these nothing comes of what users do
 _IN_THE_WAY: Final = frozenset(
     {

@@ -51,7 +51,7 @@ def exploration(evidence: Evidence) -> Checked:
         return Checked(Looked(name, title, words, is_judged=False))
     drawn = sum(not event.impression.is_deterministic for event in events)
     elsewhere = sum(event.impression.policy == "external" for event in events)
-    ours = sum(event.impression.is_deterministic and event.impression.policy == "params" for event in events)
+    ours = sum(event.impression.is_deterministic and _is_ours(event.impression) for event in events)
     words = f"{drawn} of {len(events)} lists were drawn with known chances ({drawn / len(events):.0%})"
     looked = Looked(name, title, words)
     figures = {"n_drawn": drawn, "n_ordered_elsewhere": elsewhere, "n_sorted": ours}
@@ -70,6 +70,11 @@ def exploration(evidence: Evidence) -> Checked:
         remedy = "Draw a little: dwell.open(..., temperature=0.3), the default."
         return Checked(looked, (finding("no_exploration", "warning", message, remedy, figures),))
     return Checked(looked)
+
+
+def _is_ours(impression: Impression) -> bool:
+    """Return whether the order was ours to explore: in the modes that only look the caller's is served as it is."""
+    return impression.policy == "params" or (impression.policy == "caller" and impression.mode in {"live", "canary"})
 
 
 def equal_chances(evidence: Evidence) -> Checked:

@@ -82,7 +82,7 @@ def _constant(columns: _Columns, evidence: Evidence) -> list[Finding]:
     message = f"{_named(flat)} the same for all candidates of each of {columns.n_lists} lists: no order can come of it"
     remedy = f"Retire what can not differ: dwell.open(..., drop_features={flat!r})."
     figures = {"n_constant": len(flat), "n_lists": columns.n_lists}
-    return [finding("feature_constant", "warning", message, remedy, figures)]
+    return [finding("feature_constant", "notice", message, remedy, figures)]
 
 
 def _ranks(columns: _Columns, evidence: Evidence) -> list[Finding]:
@@ -121,7 +121,8 @@ def auc_of_click(events: list[SeenEvent]) -> FloatArray | None:
         events: Lists with the same features.
 
     Returns:
-        float64 (f,) in [0, 1], ties counting one half; None below 30 lists with both kinds or 100 pairs.
+        float64 (f,) in [0, 1], ties and missing values counting one half; None below 30 lists with both kinds
+        or 100 pairs.
     """
     higher: FloatArray | None = None
     n_pairs = n_lists = 0
@@ -135,7 +136,7 @@ def auc_of_click(events: list[SeenEvent]) -> FloatArray | None:
             continue
         x = event.impression.features[:n]
         apart = x[praised][:, None, :] - x[~praised][None, :, :]
-        won = (apart > 0.0).sum(axis=(0, 1)) + 0.5 * (apart == 0.0).sum(axis=(0, 1))
+        won = (0.5 + 0.5 * np.sign(np.nan_to_num(apart))).sum(axis=(0, 1), dtype=np.float64)
         higher = won if higher is None else higher + won
         n_pairs += int(praised.sum() * (~praised).sum())
         n_lists += 1
@@ -194,6 +195,6 @@ def _mixed(events: list[SeenEvent], names: tuple[str, ...]) -> list[Finding]:
         message = (
             f"{name!r} counts places from 0 in {zeros} lists and from 1 in {ones}: two producers do not mean the same"
         )
-        remedy = f"Number {name!r} from 1 everywhere, as log_retrieval does its ranks; UBI: --ordinal-base 0 or 1."
+        remedy = f"Number {name!r} from 1 everywhere, as log_retrieval does its ranks."
         return [finding("positions_mixed", "warning", message, remedy, {"n_from_0": zeros, "n_from_1": ones})]
     return []

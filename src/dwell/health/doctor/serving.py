@@ -53,7 +53,7 @@ def _differing(first: Impression, second: Impression) -> list[str] | None:
     They did where some feature that tells the candidates apart is what it was, bit for bit, for each of them.
     """
     x, y = first.features, second.features[_as_in(first, second)]
-    is_same = (x == y).all(axis=0)
+    is_same = ((x == y) | (np.isnan(x) & np.isnan(y))).all(axis=0)
     is_telling = (x != x[0]).any(axis=0)
     if not (is_same & is_telling).any():
         return None

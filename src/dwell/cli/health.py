@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
@@ -13,11 +13,18 @@ from dwell.cli.printing import NOTHING, document, examples, fact_lines, json_opt
 from dwell.cli.stores import reader_loop
 
 if TYPE_CHECKING:
-    from dwell.health import ExaminationSeen
+    from dwell.health import ExaminationSeen, Section
 
 __all__ = ["health"]
 
-_COLORS: Final[Mapping[str, str]] = {"healthy": "green", "empty": "cyan", "warning": "yellow", "critical": "red"}
+_COLORS: Final[Mapping[str, str]] = {
+    "healthy": "green",
+    "ok": "green",
+    "empty": "cyan",
+    "unknown": "cyan",
+    "warning": "yellow",
+    "critical": "red",
+}
 
 
 @click.command()
@@ -44,11 +51,26 @@ def health(store: str, capacity: int | None, tenant: str, *, as_json: bool) -> i
         for alert in report.alerts:
             say(f"  {styled(alert.severity, _COLORS[alert.severity])}  {alert.code}: {plain(alert.message)}")
             say(f"    {plain(alert.remedy)}")
+        _say_sections(report.sections)
         say()
         fact_lines([(n, number(v) if isinstance(v, float) else v) for n, v in report.figures.items()])
         if report.examination is not None:
             _say_examination(report.examination)
     return 1 if report.status == "critical" else 0
+
+
+def _say_sections(sections: Sequence[Section]) -> None:
+    """Print every figure that is judged, its threshold and what was found, a section a table."""
+    from dwell.health.thresholds import shown
+
+    for section in sections:
+        say()
+        say(section.title)
+        for check in section.checks:
+            value = NOTHING if check.value is None else shown(check.value, check.unit)
+            held = f"  ({check.threshold})" if check.threshold else ""
+            severity = styled(f"{check.severity:<8}", _COLORS[check.severity])
+            say(f"  {severity}  {plain(check.title)}: {value}{held}")
 
 
 def _say_examination(seen: ExaminationSeen) -> None:

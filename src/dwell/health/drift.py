@@ -59,18 +59,20 @@ def drift_of(reference: FloatArray, newest: FloatArray) -> Drift:
 def population_stability_index(reference: FloatArray, newest: FloatArray) -> float:
     """Return sum (q - p) ln(q / p) over the deciles of the reference, half an observation added to every bin.
 
-    Equal deciles make one bin, as with rewards that are mostly 0.
+    Equal deciles make one bin, as with rewards that are mostly 0; what is below or above all of the reference has bins
+    of its own, and a bin without anything counts nothing.
 
     Source:
         Siddiqi 2006, "Credit Risk Scorecards": below 0.1 no change, above 0.25 a large one. Yurdakul 2018,
         "Statistical Properties of Population Stability Index": without a change it is (1 / n + 1 / m) chi2(bins - 1).
     """
-    edges = np.unique(np.quantile(reference, np.arange(1, BINS) / BINS))
-    counts = [
-        np.bincount(np.searchsorted(edges, values, side="left"), minlength=edges.size + 1) + 0.5
-        for values in (reference, newest)
-    ]
-    p, q = (found / found.sum() for found in counts)
+    deciles = np.quantile(reference, np.arange(1, BINS + 1) / BINS, method="lower")
+    edges = np.unique(np.append(deciles, np.nextafter(reference.min(), -np.inf)))
+    counts = np.array(
+        [np.bincount(np.searchsorted(edges, values), minlength=edges.size + 1) for values in (reference, newest)]
+    )
+    counts = counts[:, counts.any(axis=0)] + 0.5
+    p, q = counts / counts.sum(axis=1, keepdims=True)
     return float((q - p) @ np.log(q / p))
 
 

@@ -28,6 +28,8 @@ def ranking_checks(snapshot: HealthSnapshot) -> Iterator[Check]:
             f"of two documents shown, {50.0 * (1.0 + tau):.3g} % stand as the caller had them, over the newest "
             f"{taus.size:,} lists ordered by params"
         )
+        if not snapshot.n_promotions:
+            words += "; nothing was promoted yet"
         yield judged("order_tau", tau, words, is_chance=not snapshot.n_promotions)
     costs = exploration_cost(snapshot.drawn)
     if costs.size < MIN_JUDGED:

@@ -118,7 +118,7 @@ RULES: Final[Mapping[str, Rule]] = {
         "without any reward there is nothing to learn from",
     ),
     "little_feedback": Rule(
-        "feedback", "Lists with a reward, at least", "ratio", "least", 0.01, "warning",
+        "feedback", "Enough lists with a reward", "ratio", "least", 0.01, "warning",
         "Log more signals, or check that event ids reach the client.",
         "explicit feedback alone arrives for 2 to 5 % of lists: below 1 % some of it is lost",
     ),

@@ -89,3 +89,29 @@ def test_params_of_an_empty_store_says_what_comes_next(empty: Service) -> None:
     page = shown(text_of(empty, "/dashboard/params"))
     assert "There is one version as yet" in page
     assert "Compare" not in page
+
+
+def test_buffer_shows_whom_experience_is_from_and_every_figure_that_is_judged(learned: Service) -> None:
+    until = time.monotonic() + LEARNER_S
+    while "Every figure that is judged" not in (page := shown(text_of(learned, "/dashboard/buffer"))):
+        assert time.monotonic() < until, "the learner never told how it is"
+        time.sleep(0.2)
+    assert f"{N_LISTS} of at most 100,000 closed events are kept" in page
+    assert re.search(r"ask 0 <b> lists of query \w{8} 20 % 12", page)  # each of five queries
+    assert re.search(r"Rewards of a list 60 in all", page)
+    told = learned.call("GET", "/v1/health")[1]
+    assert {share["name"] for share in told["shares"]["segment"]} == {"how", "what"}
+    for share in told["shares"]["segment"]:
+        assert f"{share['name']} {100.0 * share['share']:.3g} % {share['n']}" in page
+    for section in told["sections"]:
+        for check in section["checks"]:
+            assert check["title"] in page
+            assert check["remedy"] in page
+    n_ok = sum(check["severity"] == "ok" for section in told["sections"] for check in section["checks"])
+    assert f"{n_ok} are fine" in page
+
+
+def test_buffer_of_an_empty_store_says_what_comes_next(empty: Service) -> None:
+    page = shown(text_of(empty, "/dashboard/buffer"))
+    assert "Nothing is in it yet" in page or "The learner has not told how it is yet" in page
+    assert "Whom it is from" not in page

@@ -33,6 +33,7 @@ NAV: Final = (
     ("/", "Overview"),
     ("/dashboard/params", "Params"),
     ("/dashboard/decisions", "Decisions"),
+    ("/dashboard/buffer", "Buffer"),
     ("/dashboard/queries", "Queries"),
     ("/dashboard/events", "Events"),
 )
@@ -154,7 +155,9 @@ def _duration(value: float | None) -> str:
         return _NOTHING
     for unit, size in (("d", _DAY_S), ("h", 3_600.0), ("min", 60.0), ("s", 1.0)):
         if abs(value) >= size:
-            return f"{value / size:.3g} {unit}"
+            return (
+                f"{_number(value / size, 3)} {unit}" if abs(value) < 1_000.0 * size else f"{value / size:,.0f} {unit}"
+            )
     return f"{1_000.0 * value:.3g} ms" if value else "0 s"
 
 

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from dwell.errors import DwellError, RequestError
-from dwell.server.dashboard import access, decide, decisions, event, events, overview, params, queries
+from dwell.server.dashboard import access, buffer, decide, decisions, event, events, overview, params, queries
 from dwell.server.dashboard.rendering import PAGE_HEADERS, rendered, static_file
 from dwell.server.dashboard.visit import Visit, visit_of
 from dwell.server.problems import problem_of
@@ -44,6 +44,7 @@ PAGES: Final = (
     Page("/", overview.show),
     Page("/dashboard/params", params.show),
     Page("/dashboard/decisions", decisions.show),
+    Page("/dashboard/buffer", buffer.show),
     Page("/dashboard/decide", decide.confirm, needs="admin"),
     Page("/dashboard/decide", decide.carry_out, ("POST",), "admin"),
     Page("/dashboard/queries", queries.show),

@@ -305,3 +305,30 @@ def test_a_reader_sees_what_was_written_and_may_change_nothing(tmp_path: Path) -
             assert [found.reward_mass, found.exposure_mass] == list(due[0])
             with pytest.raises(StorageError):
                 reader.activation.pin(["a"])
+
+
+def test_items_that_may_be_forgotten_are_told_with_their_dates_and_counted_at_once(tmp_path: Path) -> None:
+    """With one rewarded exposure P = age^-0.5, so B falls below ln(1/600) after 100 hours."""
+    hundred_hours = 360_000.0
+    settings_of = {"activation": {"forget_below_nats": -0.5 * math.log(hundred_hours)}}
+    with opened(tmp_path / "a.dwell", config=settings_of, rewards={"liked": 1.0}) as loop:
+        loop.rank("q", candidates("a", "b"), event_id="e", now=START)
+        loop.feedback("e", "liked", doc="a", now=START + 1.0)
+        loop.history()
+        activation = loop.activation
+        assert activation is not None
+        (date,) = activation.forget_dates(["a"])
+        assert date is not None
+        # 0.014 nats of base level are 2.8 % of the age
+        assert date == pytest.approx(START + hundred_hours, abs=0.03 * hundred_hours)
+        level = activation.base_levels(["a", "never seen"], now=START + hundred_hours)
+        assert level[0] == pytest.approx(-0.5 * math.log(hundred_hours), abs=0.014)
+        assert level[1] == -math.inf
+        activation.pin(["a"])
+        assert activation.forget_dates(["a"]) == [None]
+        activation.unpin(["a"])
+        for now in (START + 10.0, date + 1.0):
+            exact = activation.overview(now=now)
+            quick = activation.overview(now=now, is_exact=False)
+            assert (quick.n_below, quick.n_below_in_a_week) == (exact.n_below, exact.n_below_in_a_week)
+        assert exact.n_below >= 1

@@ -114,8 +114,13 @@ class ItemActivation:
         """Return the items with a history or a pin, in no order."""
         return self._read().activation.items()
 
-    def overview(self, *, now: float | None = None) -> Overview:
+    def overview(self, *, now: float | None = None, is_exact: bool = True) -> Overview:
         """Return how much is remembered, and for how long.
+
+        Args:
+            now: UTC epoch seconds.
+            is_exact: Whether every item below the threshold is counted, a third of a millisecond each; else they are
+                counted by the index, up to 10,000 and at most about a second behind.
 
         Raises:
             RecordError: The instant is malformed.
@@ -124,7 +129,11 @@ class ItemActivation:
         read = self._read()
         activation, rules, settings = read.activation, read.sessions.rules, read.settings
         with self._state.store.snapshot() as reader:
-            n_soon, n_now = (len(_due(read, reader, at, len(activation))) for at in (at_us + _WEEK_US, at_us))
+            instants = (at_us + _WEEK_US, at_us)
+            if is_exact:
+                n_soon, n_now = (len(_due(read, reader, at, len(activation))) for at in instants)
+            else:
+                n_soon, n_now = (len(reader.forgettable(at, limit=_MOST_FORGOTTEN)) for at in instants)
         return Overview(
             n_items=len(activation),
             n_pinned=len(activation.pinned()),
@@ -150,6 +159,27 @@ class ItemActivation:
             RecordError: An id or the instant is malformed.
         """
         return self._read().activation.scores(items, _us(now))
+
+    def base_levels(self, items: Sequence[str], *, now: float | None = None) -> FloatArray:
+        """Return the base level in nats, float64 (n,), by which items are forgotten; -inf where nothing was rewarded.
+
+        Args:
+            items: n ids.
+            now: UTC epoch seconds.
+
+        Raises:
+            RecordError: An id or the instant is malformed.
+        """
+        return self._read().activation.base_level(items, _us(now))
+
+    def forget_dates(self, items: Sequence[str]) -> list[float | None]:
+        """Return from when on each item may be forgotten, UTC epoch seconds; None for never.
+
+        Raises:
+            RecordError: An id is malformed.
+        """
+        dates = dates_of(self._read(), _ids(items))
+        return [None if date is None else date / US_PER_S for date in dates]
 
     def explain(self, item: str, *, now: float | None = None) -> Explanation:
         """Return everything that went into an item's activation: reward, exposure, timescales, prior, pin, date.

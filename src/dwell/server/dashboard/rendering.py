@@ -36,6 +36,7 @@ NAV: Final = (
     ("/dashboard/buffer", "Buffer"),
     ("/dashboard/queries", "Queries"),
     ("/dashboard/events", "Events"),
+    ("/dashboard/activation", "Activation"),
 )
 _MEDIA_TYPES: Final = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "txt": "text/plain"}
 _FILES: Final = (

@@ -11,7 +11,18 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from dwell.errors import DwellError, RequestError
-from dwell.server.dashboard import access, buffer, decide, decisions, event, events, overview, params, queries
+from dwell.server.dashboard import (
+    access,
+    activation,
+    buffer,
+    decide,
+    decisions,
+    event,
+    events,
+    overview,
+    params,
+    queries,
+)
 from dwell.server.dashboard.rendering import PAGE_HEADERS, rendered, static_file
 from dwell.server.dashboard.visit import Visit, visit_of
 from dwell.server.problems import problem_of
@@ -50,6 +61,11 @@ PAGES: Final = (
     Page("/dashboard/queries", queries.show),
     Page("/dashboard/events", events.show),
     Page("/dashboard/events/{event_id:path}", event.show),
+    Page("/dashboard/activation", activation.show),
+    Page("/dashboard/activation/item", activation.show_item),
+    Page("/dashboard/activation/change", activation.change, ("POST",), "admin"),
+    Page("/dashboard/activation/forget", activation.confirm_forgetting, needs="admin"),
+    Page("/dashboard/activation/forget", activation.forget, ("POST",), "admin"),
 )
 
 

@@ -20,7 +20,7 @@ def codes(found: Diagnosis) -> list[str]:
     return [one.code for one in found.findings]
 
 
-def lived(loop: dwell.Loop, world: Any, rounds: int = 2, visit: Callable[..., Any] | None = None) -> Diagnosis:
+def lived(loop: dwell.Loop, world: Any, rounds: int = 1, visit: Callable[..., Any] | None = None) -> Diagnosis:
     """Serve lists, let their windows pass and train, some times over; return what the doctor says."""
     for _ in range(rounds):
         for _ in range(N):
@@ -62,7 +62,7 @@ def with_feature(opened: Open, name: str, **how: Any) -> dwell.Loop:
 
 @pytest.fixture
 def healthy(opened: Open, world: Any) -> Diagnosis:
-    return lived(opened(temperature=1.0), world)
+    return lived(opened(temperature=1.0), world, rounds=2)
 
 
 def test_a_healthy_store_has_no_finding_and_is_told_what_was_looked_at(healthy: Diagnosis) -> None:
@@ -184,7 +184,7 @@ def nobody_trains(opened: Open, world: Any) -> Diagnosis:
 
 
 def only_recorded(opened: Open, world: Any) -> Diagnosis:
-    return lived(opened(temperature=1.0, mode="log-only"), world)
+    return lived(opened(temperature=1.0, mode="log-only"), world, rounds=2)
 
 
 def nothing_to_find(opened: Open, world: Any) -> Diagnosis:

@@ -20,7 +20,7 @@ START_AT = 1_700_000_000.0
 FEATURES = ("bm25", "cosine", "fresh")
 TRUTH = np.array([0.5, 0.9, 0.1])
 N_QUERIES, N_DOCS, K = 40, 12, 6
-ROUNDS, LISTS = 3, 60
+ROUNDS, LISTS = 2, 60
 USERS = (PositionBasedUser(), CascadeUser(continuation=0.5), DbnUser())
 WAYS: tuple[dict[str, Any], ...] = (
     {"temperature": 0.3},
@@ -46,7 +46,7 @@ def lived(seed: int) -> Diagnosis:
         ":memory:", features=FEATURES, config=CONFIG, pepper=b"of this test", attribution_window_s=600.0, **how
     ) as loop:
         for _ in range(ROUNDS):
-            for _ in range(LISTS):
+            for i in range(LISTS):
                 q = int(rng.integers(N_QUERIES))
                 served = loop.rank(
                     f"query {q}",
@@ -54,12 +54,12 @@ def lived(seed: int) -> Diagnosis:
                     features=catalogue[q],
                     k=K,
                     user=visitors.next_visitor(rng),
-                    segment=("docs", "news", "shop")[q % 3],
+                    segment=("docs", "news", "shop")[i % 3],
                     now=now,
                 )
                 wanted = np.array([grades[q, int(doc.rpartition("-d")[2])] for doc in served.ids])
-                for i in np.flatnonzero(user.clicks(wanted, rng)).tolist():
-                    loop.submit_feedback(served.event_id, "click", doc=served.ids[i], now=now + 5.0 * (i + 1))
+                for at in np.flatnonzero(user.clicks(wanted, rng)).tolist():
+                    loop.submit_feedback(served.event_id, "click", doc=served.ids[at], now=now + 5.0 * (at + 1))
                 now += float(rng.exponential(30.0))
             now += 601.0
             loop.train(now=now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from dwell.health.doctor import Diagnosis, finding, with_finding
+from dwell.health.doctor import Diagnosis, finding, with_counted, with_finding
 from dwell.server.house import House
 
 __all__ = ["told_diagnosis"]
@@ -20,7 +20,7 @@ _LEARNER_DOWN: Final = finding(
 
 
 async def told_diagnosis(house: House, tenant: str) -> Diagnosis:
-    """Return what is wrong with a loop, from its newest events.
+    """Return what is wrong with a loop, from its newest events and what this process has counted.
 
     Args:
         house: The service.
@@ -34,5 +34,5 @@ async def told_diagnosis(house: House, tenant: str) -> Diagnosis:
     if house.link.is_up:
         await house.arrivals.of(loop.when_recorded("nothing"))  # what was served before this call is looked at
         found: Diagnosis = await house.link.call("doctor", tenant, {}, timeout_s=_PATIENCE_S)
-        return found
+        return with_counted(found, loop.counts)
     return with_finding(await asyncio.to_thread(loop.doctor), _LEARNER_DOWN)

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from dwell.health.counted import counted_checks
 from dwell.health.doctor.arriving import clocks, parked, put_aside, rewards
 from dwell.health.doctor.crowd import crowd
-from dwell.health.doctor.diagnosis import Checked, Diagnosis, Figures, Finding, Looked, by_harm, finding
+from dwell.health.doctor.diagnosis import (
+    Checked,
+    Diagnosis,
+    Figures,
+    Finding,
+    Harm,
+    Looked,
+    by_harm,
+    finding,
+    with_finding,
+)
 from dwell.health.doctor.evidence import Evidence
 from dwell.health.doctor.exploring import equal_chances, exploration, features_logged
 from dwell.health.doctor.features import features
@@ -16,7 +27,7 @@ from dwell.health.doctor.serving import repeats
 from dwell.health.doctor.upkeep import ring
 from dwell.health.report import HealthReport
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "with_counted"]
 
 _CHECKS: Final[Sequence[Callable[[Evidence], Checked]]] = (
     rewards,
@@ -75,6 +86,21 @@ def diagnose(evidence: Evidence, report: HealthReport) -> Diagnosis:
     found = by_harm([one for each in checked for one in each.findings])
     looked = tuple(each.looked for each in checked)
     return Diagnosis(found, looked, _answer(evidence, found), len(evidence.events), evidence.now)
+
+
+def with_counted(diagnosis: Diagnosis, counters: Mapping[str, int]) -> Diagnosis:
+    """Return a diagnosis with what another process has counted, where that is wrong.
+
+    Args:
+        diagnosis: Of the store they share.
+        counters: Of the process that serves, by name, as `Loop.counts`.
+    """
+    for check in counted_checks(counters):
+        if check.severity in {"warning", "critical"} and check.name not in _SAID_HERE:
+            severity: Harm = "critical" if check.severity == "critical" else "warning"
+            figures: Figures = {} if check.value is None else {check.name: check.value}
+            diagnosis = with_finding(diagnosis, finding(check.name, severity, check.sentence, check.remedy, figures))
+    return diagnosis
 
 
 def _counted(figures: Mapping[str, float | int | str]) -> dict[str, int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dwell.health.doctor import BY_HARM, Diagnosis, diagnose, finding, unopened, with_finding
+from dwell.health.doctor import BY_HARM, Diagnosis, diagnose, finding, unopened, with_counted, with_finding
 from dwell.health.doctor.diagnosis import by_harm, harm_of
 from dwell.health.doctor.evidence import Evidence
 from dwell.health.report import Alert, HealthReport
@@ -74,6 +74,14 @@ def test_every_alert_of_the_health_report_has_a_place() -> None:
     """A rule that can alert, under a new name, has to be put where its harm is."""
     alerting = {name for name, rule in RULES.items() if rule.side != "shown"}
     assert alerting - set(BY_HARM) <= {"no_feedback", "fallback", "orphan_ratio", "order_tau", "constant_features"}
+
+
+def test_what_the_serving_process_counts_is_told_with_what_the_learner_sees() -> None:
+    seen = diagnose(evidence(), NOTHING)
+    told = with_counted(seen, {"dropped_impressions": 3, "fallback": 50, "feedback_orphan": 50, "feedback_joined": 50})
+    assert [(one.code, one.severity) for one in told.findings] == [("dropped", "critical")]  # the others are said here
+    assert "3 served lists were not recorded" in told.findings[0].message
+    assert with_counted(seen, {"feedback_joined": 90, "impressions": 100}) == seen
 
 
 @pytest.mark.parametrize(

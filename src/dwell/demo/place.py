@@ -7,7 +7,16 @@ from typing import Final
 from dwell.errors import ConfigError, DwellError, StoreOwnedError
 from dwell.storage import check_pepper, open_store
 
-__all__ = ["GENERATOR", "check_report", "check_store", "clear_store", "pepper_of", "place_pepper", "place_report"]
+__all__ = [
+    "GENERATOR",
+    "check_report",
+    "check_store",
+    "clear_store",
+    "kept_pepper",
+    "pepper_of",
+    "place_pepper",
+    "place_report",
+]
 
 #: What every report of a demo says it was made by.
 GENERATOR: Final = "dwell demo"
@@ -93,6 +102,23 @@ def place_pepper(store: Path, seed: int) -> str:
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(f"{pepper}\n")
     return pepper
+
+
+def kept_pepper(store: Path) -> str:
+    """Return the pepper of the store that an earlier demo left at that place.
+
+    Raises:
+        ConfigError: There is none, or what is there is no demo's.
+        StoreOwnedError: A process has it open.
+    """
+    if store not in check_store(store):
+        raise ConfigError(
+            "there is no store of an earlier demo",
+            field="store",
+            value=str(store),
+            hint="Leave --keep out: one is made.",
+        )
+    return _beside(store, ".pepper").read_text(encoding="ascii").strip()
 
 
 def check_report(report: Path) -> None:

@@ -10,7 +10,11 @@ from typing import Final, NamedTuple
 
 import jinja2
 
+from dwell.server.lesson import Lesson
+
 __all__ = [
+    "MAX_QUERY_CHARS",
+    "MAX_USER_CHARS",
     "PAGE_HEADERS",
     "Asset",
     "ExampleResult",
@@ -18,6 +22,7 @@ __all__ = [
     "document_page",
     "dwell_js",
     "example_page",
+    "lesson_part",
     "message_page",
     "page_asset",
 ]
@@ -32,8 +37,14 @@ PAGE_HEADERS: Final = {
     "Referrer-Policy": "same-origin",
 }
 
+MAX_QUERY_CHARS: Final = 300  # a line that a person types; the store itself takes 64 KB
+MAX_USER_CHARS: Final = 60
 _EXCERPT_CHARS: Final = 200  # two lines of a result on a desk, five on a phone
-_MEDIA_TYPES: Final = {"dwell.js": "text/javascript; charset=utf-8", "example.css": "text/css; charset=utf-8"}
+_MEDIA_TYPES: Final = {
+    "dwell.js": "text/javascript; charset=utf-8",
+    "example.css": "text/css; charset=utf-8",
+    "example.js": "text/javascript; charset=utf-8",
+}
 
 
 class Asset(NamedTuple):
@@ -62,6 +73,8 @@ class ExampleResult(NamedTuple):
         score: Its raw score under the params.
         propensity: P(this document here | those above it).
         found_at: Its place in the retriever's own order, from 1.
+        place: Its place by the params that ordered the list, without the draw, from 1; None where they order nothing.
+        first_place: The same by the first params of the store.
     """
 
     doc_id: str
@@ -70,6 +83,13 @@ class ExampleResult(NamedTuple):
     score: float
     propensity: float
     found_at: int
+    place: int | None = None
+    first_place: int | None = None
+
+    @property
+    def moved(self) -> int:
+        """How many places it has risen since the first params; below 0 where it sank."""
+        return 0 if self.place is None or self.first_place is None else self.first_place - self.place
 
     @property
     def excerpt(self) -> str:
@@ -91,6 +111,10 @@ class ExampleView(NamedTuple):
         params_version: Version of the params that ordered it.
         fallback: Code of what went wrong where the loop served the retriever's own order, else None.
         results: The rows, in the order served.
+        first_version: The first params of the store, against which places are told.
+        subject: What is searched.
+        lesson: What the page says of its own learning, or None where it says nothing: no dashboard stands beside it.
+        n_simulated: Simulated visitors that can be sent after a result; 0 where there are none.
     """
 
     base: str
@@ -102,11 +126,15 @@ class ExampleView(NamedTuple):
     params_version: int = 0
     fallback: str | None = None
     results: tuple[ExampleResult, ...] = ()
+    first_version: int = 0
+    subject: str = "Python's documentation"
+    lesson: Lesson | None = None
+    n_simulated: int = 0
 
 
 @cache
 def page_asset(name: str) -> Asset:
-    """Return "dwell.js" or "example.css".
+    """Return "dwell.js", "example.css" or "example.js".
 
     Raises:
         KeyError: There is no such file.
@@ -133,7 +161,15 @@ def dwell_js() -> tuple[bytes, str]:
 
 def example_page(view: ExampleView) -> str:
     """Return the search page, with the results of one search where there was one."""
-    return _templates().get_template("example.html").render(view=view, integrity=dwell_js()[1])
+    page_script = page_asset("example.js").integrity
+    return (
+        _templates().get_template("example.html").render(view=view, integrity=dwell_js()[1], page_integrity=page_script)
+    )
+
+
+def lesson_part(view: ExampleView) -> str:
+    """Return the strip "learning from you" alone."""
+    return _templates().get_template("lesson.html").render(view=view)
 
 
 def document_page(base: str, title: str, body: str) -> str:

@@ -18,8 +18,9 @@ from dwell.health import AlertSettings
 from dwell.server.alert_watch import AlertWatch
 from dwell.server.app import build_app
 from dwell.server.house import House, open_house
+from dwell.server.lesson_routes import Lessons
 from dwell.server.listen import ListenSettings, server
-from dwell.server.page_routes import Library, page_routes
+from dwell.server.page_routes import Library, Setting, page_routes
 from dwell.server.redaction import log_as_lines
 from dwell.server.telling_health import told_health
 from dwell.server.webhook import Webhook
@@ -39,6 +40,8 @@ def run_service(
     advise: Callable[[str], None],
     open_library: Callable[[], Library] | None = None,
     alerts: AlertSettings | None = None,
+    setting: Setting | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM: then no new request is taken, those at work are answered, and all is written.
 
@@ -51,6 +54,8 @@ def run_service(
         advise: Prints a line for people: what is still to be done before it is of use.
         open_library: What the search page at /example searches; without it there is none.
         alerts: When an alert fires, and who is told; the defaults where not given.
+        setting: What stands around that page; where no key is asked for it says what is learned, in any case.
+        tell: Told the address once it listens.
 
     Raises:
         StorageError: The store can not be opened.
@@ -61,10 +66,12 @@ def run_service(
     webhook = Webhook(rules.webhook_url, rules.webhook_secret) if rules.webhook_url else None
     house = open_house(where, arguments, settings, is_open=is_open)
     try:
-        app = build_app(house, more=_pages(house, open_library))
+        app = build_app(house, more=_pages(house, open_library, setting or Setting()))
         _settle()
 
-        def then() -> None:
+        def then(address: str) -> None:
+            if tell is not None:
+                tell(address)
             for line in _next_steps(house):
                 advise(line)
 
@@ -114,7 +121,7 @@ async def _serve(
     watch: AlertWatch,
     *,
     say: Callable[[str], None],
-    then: Callable[[], None],
+    then: Callable[[str], None],
 ) -> None:
     settings = house.settings
     listen = ListenSettings(settings.host, settings.port, settings.max_connections)
@@ -125,11 +132,9 @@ async def _serve(
     if found.started:
         port = found.servers[0].sockets[0].getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        say(
-            f"dwell serves on http://{host}:{port} (the API: /docs)"
-            + ("; no keys are asked for" if house.is_open else "")
-        )
-        then()
+        address = f"http://{host}:{port}"
+        say(f"dwell serves on {address} (the API: /docs)" + ("; no keys are asked for" if house.is_open else ""))
+        then(address)
     watching = asyncio.create_task(watch.run())
     await serving
     watching.cancel()
@@ -137,9 +142,11 @@ async def _serve(
         await watching
 
 
-def _pages(house: House, open_library: Callable[[], Library] | None) -> list[BaseRoute]:
+def _pages(house: House, open_library: Callable[[], Library] | None, setting: Setting) -> list[BaseRoute]:
     """Return the routes of the collector, and of the example where there is something to search."""
-    routes = page_routes(house, open_library or _nothing)
+    if house.is_open and open_library is not None:  # to learn and to promote takes a key elsewhere
+        setting = setting._replace(lessons=Lessons(house))
+    routes = page_routes(house, open_library or _nothing, setting=setting)
     return [route for route in routes if open_library is not None or not route.path.startswith("/example")]
 
 

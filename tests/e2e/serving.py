@@ -26,8 +26,11 @@ from ..canary import kept  # noqa: TID252 - tests are no installed package
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 30.0
-_TOKEN = re.compile(r'"token": ?"[^"]*"')
-_WITH_TOKEN = frozenset({"/v1/rank", "/v1/log_retrieval", "/v1/activate"})  # their answers hold a token, or should
+_TOKEN = re.compile(r'"token": ?"[^"]*"|data-dwell-token="[^"]*"')
+# their answers hold a token, or should
+_WITH_TOKEN = frozenset(
+    {"/v1/rank", "/v1/log_retrieval", "/v1/activate", "/example/search", "/example/learn", "/example/visitors"}
+)
 
 
 @dataclass
@@ -56,7 +59,9 @@ class Service:
         except HTTPError as error:
             status, content, told = error.code, error.read(), error.headers
         text = content.decode("utf-8", "replace")
-        kept.hear(f"the answer to {method} {path}", _TOKEN.sub("", text) if path in _WITH_TOKEN else text)
+        kept.hear(
+            f"the answer to {method} {path}", _TOKEN.sub("", text) if path.partition("?")[0] in _WITH_TOKEN else text
+        )
         kept.hear(f"the headers of the answer to {method} {path}", str(told))
         return status, _decoded(content), {n.lower(): v for n, v in told.items()}
 
@@ -87,13 +92,15 @@ def service(
     environment: dict[str, str] | None = None,
     cwd: Path | None = None,
     limits: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
 ) -> Iterator[Service]:
     """Serve a store, that of the configuration when None, on a free port of this machine until the context is left.
 
-    `limits` are those of the shell's `ulimit` on each of its processes, as "-v 2000000" for 2 GB of addresses.
+    `limits` are those of the shell's `ulimit` on each of its processes, as "-v 2000000" for 2 GB of addresses; `words`
+    are another command than `serve STORE`.
     """
-    named = [] if store is None else [str(store)]
-    command = [sys.executable, "-m", "dwell", "serve", *named, "--port", "0", *arguments]
+    named = ("serve",) if store is None else ("serve", str(store))
+    command = [sys.executable, "-m", "dwell", *(words or named), "--port", "0", *arguments]
     if limits:
         set_first = "".join(f"ulimit {limit} && " for limit in limits)
         command = ["/bin/sh", "-c", f'{set_first}exec "$@"', "sh", *command]

@@ -22,7 +22,8 @@ __all__ = [
 GENERATOR: Final = "dwell demo"
 
 _PEPPER_BEGINS: Final = "dwell-demo-simulated-users-"
-_SIDE_FILES: Final = ("", "-wal", "-shm", "-journal", ".lock", ".pepper")  # the store itself first
+# The store itself first, and what makes it known as a demo's last
+_SIDE_FILES: Final = ("", "-wal", "-shm", "-journal", ".lock", ".learner.lock", ".pepper")
 
 
 def pepper_of(seed: int) -> str:

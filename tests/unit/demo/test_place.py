@@ -12,6 +12,7 @@ from dwell.demo.place import (
     check_report,
     check_store,
     clear_store,
+    kept_pepper,
     pepper_of,
     place_pepper,
     place_report,
@@ -31,11 +32,26 @@ def test_a_demo_store_goes_with_everything_beside_it(tmp_path: Path) -> None:
     store = tmp_path / "demo.dwell"
     make_demo(store, seed=4)
     (tmp_path / "demo.dwell-wal").touch()
+    (tmp_path / "demo.dwell.learner.lock").touch()  # where it was served
     (tmp_path / "demo.dwell.backup").touch()
     assert stat.S_IMODE((tmp_path / "demo.dwell.pepper").stat().st_mode) == 0o600
     clear_store(store)
     assert names(tmp_path) == {"demo.dwell.backup"}
     clear_store(store)  # nothing is there: nothing is done
+
+
+def test_a_demo_store_that_is_kept_opens_with_the_pepper_beside_it(tmp_path: Path) -> None:
+    store = tmp_path / "demo.dwell"
+    with pytest.raises(ConfigError, match="no store of an earlier demo"):
+        kept_pepper(store)
+    place_pepper(store, 4)
+    with pytest.raises(ConfigError, match="no store of an earlier demo"):  # only its pepper is left
+        kept_pepper(store)
+    (tmp_path / "demo.dwell.pepper").unlink()
+    make_demo(store, seed=4)
+    assert kept_pepper(store) == pepper_of(4)
+    with dwell.open(store, pepper=kept_pepper(store)) as loop:
+        assert loop.features == ("x",)
 
 
 def test_the_commands_find_its_pepper(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 The visitors are simulated. Three come with a browser of their own, the others send what a browser sends.
 """
 
+import contextlib
 import re
 import time
 from collections.abc import Iterator
@@ -43,12 +44,33 @@ class Shown(NamedTuple):
         return next(row.place for row in self.rows if row.doc == doc)
 
 
+@contextlib.contextmanager
+def lived_in(place: Path, *more: str) -> Iterator[Service]:
+    (place / "living.toml").write_text(CONFIG)
+    store = place / "demo.dwell"
+    words = ("demo", "--serve", "--store", str(store), "--config", str(place / "living.toml"), *more)
+    with service(store, words=words) as found:
+        yield found
+
+
 @pytest.fixture
 def living(tmp_path: Path) -> Iterator[Service]:
-    (tmp_path / "living.toml").write_text(CONFIG)
-    store = tmp_path / "demo.dwell"
-    words = ("demo", "--serve", "--store", str(store), "--config", str(tmp_path / "living.toml"))
-    with service(store, words=words) as found:
+    """The demo as it comes, over the documentation of this Python."""
+    with lived_in(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Service]:
+    """The same over twelve made-up entries, which differ in length, in title and in words of the query."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for n in range(12):
+        title = f"{'Directory' if n % 4 else 'Note'} number {n}"
+        about = "A temporary directory is made. " if n % 3 else "Making of a directory, a note. "
+        more = f"{'It says more of other things. ' * (7 * n % 12)}{'A directory. ' * (5 * n % 4)}"
+        (corpus / f"entry-{n:02}.txt").write_text(f"{title}\n\n{about}{more}\n")
+    with lived_in(tmp_path, "--corpus", str(corpus)) as found:
         yield found
 
 
@@ -163,17 +185,17 @@ def test_thirty_visitors_and_a_hand_change_the_order(browser: Any, living: Servi
     assert f'href="/dashboard/events/{seen.event_id}"' in seen.text
 
 
-def test_one_visitor_changes_nothing_however_often_and_the_page_says_why(living: Service) -> None:
-    wanted = third(living, "one visitor")
-    n_clicked = sum(click(living, "one visitor", wanted) for _ in range(N_VISITORS))
-    said = learn(living, "one visitor")
+def test_one_visitor_changes_nothing_however_often_and_the_page_says_why(small: Service) -> None:
+    wanted = third(small, "one visitor")
+    n_clicked = sum(click(small, "one visitor", wanted) for _ in range(N_VISITORS))
+    said = learn(small, "one visitor")
     assert f"{n_clicked} clicks and 0 ratings of yours count" in said
     assert "Version 1 was learned from the lists of 1 visitor and is not live" in said
     for _ in range(N_VISITORS):  # as many again, which judge what the first ones taught
-        click(living, "one visitor", wanted)
-    said = learn(living, "one visitor")
-    assert live(living) == 0
-    assert not any("since version 0" in one.text for one in lists(living))  # nothing has moved
+        click(small, "one visitor", wanted)
+    said = learn(small, "one visitor")
+    assert live(small) == 0
+    assert not any("since version 0" in one.text for one in lists(small))  # nothing has moved
     assert "the order is still that of version 0" in said
     found = re.search(r"wants 200 lists .* 20 effective visitors .* so far it has (\d+) and ([\d.]+) effective", said)
     assert found, said
@@ -182,34 +204,34 @@ def test_one_visitor_changes_nothing_however_often_and_the_page_says_why(living:
     assert "too_few_users" in said
     assert "one visitor is one visitor" in said
     # what the page says of overruling is true: forced, one visitor's wishes do order everybody's lists
-    decide(living, "promote", 1, force="yes")
-    seen = next(one for one in lists(living) if wanted in [row.doc for row in one.rows])
+    decide(small, "promote", 1, force="yes")
+    seen = next(one for one in lists(small) if wanted in [row.doc for row in one.rows])
     assert seen.place_of(wanted) < 3
-    decide(living, "rollback", 0)
-    assert live(living) == 0
-    assert "orders the lists again: the loop went back to it" in strip(living, "one visitor")
+    decide(small, "rollback", 0)
+    assert live(small) == 0
+    assert "orders the lists again: the loop went back to it" in strip(small, "one visitor")
 
 
-def test_simulated_visitors_are_sent_from_the_page_and_the_gate_promotes_what_they_want(living: Service) -> None:
-    wanted = third(living)
+def test_simulated_visitors_are_sent_from_the_page_and_the_gate_promotes_what_they_want(small: Service) -> None:
+    wanted = third(small)
 
     def send() -> None:
-        page(living, "/example/visitors", {"q": QUERY, "user": "you", "doc": wanted})
+        page(small, "/example/visitors", {"q": QUERY, "user": "you", "doc": wanted})
 
     send()
-    assert "Version 1 was learned" in learn(living, "you")
+    assert "Version 1 was learned" in learn(small, "you")
     for _ in range(ENOUGH_ROUNDS):
         send()
-    said = learn(living, "you")
-    if live(living) == 0:  # a bound that misses by a little is no fault of the page
+    said = learn(small, "you")
+    if live(small) == 0:  # a bound that misses by a little is no fault of the page
         send()
-        said = learn(living, "you")
+        said = learn(small, "you")
     assert "Version 1 orders the lists: the gate promoted it" in said
-    assert [d["kind"] for d in living.call("GET", "/v1/history")[1]["decisions"] if d["verdict"] == "promote"] == [
+    assert [d["kind"] for d in small.call("GET", "/v1/history")[1]["decisions"] if d["verdict"] == "promote"] == [
         "initial", "judged"
     ]  # fmt: skip
-    page(living, "/example/visitors", {"q": QUERY, "user": "you", "doc": "no such document"})
-    assert "30 SIMULATED visitors" in strip(living, "you")
-    assert "0 of them were shown no such document" in strip(living, "you")
-    status, _, _ = living.call("POST", "/example/visitors", b"{}")
+    page(small, "/example/visitors", {"q": QUERY, "user": "you", "doc": "no such document"})
+    assert "30 SIMULATED visitors" in strip(small, "you")
+    assert "0 of them were shown no such document" in strip(small, "you")
+    status, _, _ = small.call("POST", "/example/visitors", b"{}")
     assert status == 415

@@ -115,3 +115,41 @@ def test_buffer_of_an_empty_store_says_what_comes_next(empty: Service) -> None:
     page = shown(text_of(empty, "/dashboard/buffer"))
     assert "Nothing is in it yet" in page or "The learner has not told how it is yet" in page
     assert "Whom it is from" not in page
+
+
+def until_shown(found: Service, path: str, words: str) -> str:
+    until = time.monotonic() + LEARNER_S
+    while words not in (page := shown(text_of(found, path))):
+        assert time.monotonic() < until, f"{path} never said {words!r}"
+        time.sleep(0.2)
+    return page
+
+
+def test_doctor_shows_findings_in_order_of_harm_and_what_was_looked_at(learned: Service) -> None:
+    until = time.monotonic() + LEARNER_S
+    while True:  # the learner is at work beside it: what he says may change between two calls
+        told = learned.call("GET", "/v1/doctor")[1]
+        page = until_shown(learned, "/dashboard/doctor", "What was looked at")
+        said = [told["answer"], *(looked["sentence"] for looked in told["looked_at"])]
+        said += [finding["message"] for finding in told["findings"]]
+        if all(words in page for words in said):
+            break
+        assert time.monotonic() < until, f"not on the page: {[words for words in said if words not in page]}"
+        time.sleep(0.5)
+    assert told["findings"], "a version forced against all feedback is no healthy store"
+    places = [page.index(f"Do this: {finding['remedy']}") for finding in told["findings"]]
+    assert places == sorted(places)
+    assert all(finding["code"] in page for finding in told["findings"])
+    assert all(looked["title"] in page for looked in told["looked_at"])
+
+
+def test_doctor_of_an_empty_store_finds_nothing_and_says_what_comes_next(empty: Service) -> None:
+    page = until_shown(empty, "/dashboard/doctor", "What was looked at")
+    assert "No findings" in page
+    assert "Nothing was served yet" in page
+
+
+def test_overview_leads_to_the_pages_that_say_more(learned: Service) -> None:
+    page = text_of(learned, "/")
+    for path in ("/dashboard/params", "/dashboard/decisions", "/dashboard/buffer", "/dashboard/doctor"):
+        assert page.count(f'href="{path}"') == 2  # in the list of pages, and where the question comes up

@@ -18,6 +18,7 @@ from dwell.loop.tally import Histogram
 from dwell.records import Served
 from dwell.server.admission import Admission
 from dwell.server.arrivals import Arrivals
+from dwell.server.consulting import Consultation
 from dwell.server.guard import SECURITY_HEADERS
 from dwell.server.keys import Key, Keyring, authenticated, is_active, read_keyring
 from dwell.server.learner import Plan
@@ -72,6 +73,7 @@ class House:
         arrivals: What the writers have done, for those who wait in the event loop.
         sessions: Who is signed in to the dashboard.
         recent: The newest lists as its pages show them, by tenant.
+        consultations: What the doctor last said, by tenant.
         alerts: Where each tenant's alerts stand, by their codes, once they were looked at.
         ledgers: What each tenant's ledger holds in sum.
         rank_duration_s: How long lists took to order.
@@ -99,6 +101,7 @@ class House:
     arrivals: Arrivals = field(default_factory=Arrivals)
     sessions: Sessions = field(default_factory=Sessions)
     recent: dict[str, RecentLists] = field(default_factory=dict)
+    consultations: dict[str, Consultation] = field(default_factory=dict)
     alerts: dict[str, dict[str, AlertState]] = field(default_factory=dict)
     ledgers: Ledgers = field(default_factory=Ledgers)
     rank_duration_s: Histogram = field(default_factory=lambda: Histogram(RANK_EDGES_S))

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.responses import Response
 
 from dwell.health import HealthReport, Timeline
+from dwell.loop.alert_states import alert_states
 from dwell.records import GateDecision
 from dwell.server.dashboard.answers import is_it_better, is_it_learning
 from dwell.server.dashboard.charts import Chart, Line, whisker
@@ -24,18 +25,22 @@ async def show(visit: Visit) -> Response:
     """Show the overview."""
     report = await told_health(visit.house, visit.tenant)
     seen = [(alert.code, alert.severity, alert.message) for alert in report.alerts]
-    return await visit.show("overview.html", partial(_context, visit, report), stamp=repr((seen, report.status)))
+    since = {code: state.since for code, state in visit.house.alerts.get(visit.tenant, {}).items() if state.is_firing}
+    return await visit.show("overview.html", partial(_context, visit, report), stamp=repr((seen, report.status, since)))
 
 
 def _context(visit: Visit, report: HealthReport) -> Mapping[str, Any]:
     loop = visit.loop
     loop.refresh()
     history, live = loop.history(), loop.params
+    with loop.facts() as reader:
+        states = alert_states(reader)
     standing = standing_of(live.version, history)
     decision = standing.decision
     difference = None if decision is None or not decision.difference.n else decision.difference
     return {
         "report": report,
+        "since": {code: state.since for code, state in states.items() if state.is_firing},
         "figures": report.figures,
         "standing": standing,
         "mode": loop.mode,

@@ -37,6 +37,7 @@ NAV: Final = (
     ("/dashboard/queries", "Queries"),
     ("/dashboard/events", "Events"),
     ("/dashboard/activation", "Activation"),
+    ("/dashboard/doctor", "Doctor"),
 )
 _MEDIA_TYPES: Final = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "txt": "text/plain"}
 _FILES: Final = (

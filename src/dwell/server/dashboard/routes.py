@@ -17,6 +17,7 @@ from dwell.server.dashboard import (
     buffer,
     decide,
     decisions,
+    doctor,
     event,
     events,
     overview,
@@ -66,6 +67,7 @@ PAGES: Final = (
     Page("/dashboard/activation/change", activation.change, ("POST",), "admin"),
     Page("/dashboard/activation/forget", activation.confirm_forgetting, needs="admin"),
     Page("/dashboard/activation/forget", activation.forget, ("POST",), "admin"),
+    Page("/dashboard/doctor", doctor.show),
 )
 
 

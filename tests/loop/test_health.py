@@ -74,6 +74,20 @@ def test_a_query_type_that_dominates_is_named_and_quotas_clear_it(opened: Open, 
     }
 
 
+def test_quotas_hold_when_a_store_is_opened_again(opened: Open, world: Any) -> None:
+    loop = opened_with(opened, "a.dwell", segment_quotas="equal")
+    lived_with(loop, world)
+    due = loop.health(now=world.now).shares["segment"]
+    loop.close()
+    again = opened_with(opened, "a.dwell", segment_quotas="equal")
+    assert again.health(now=world.now).shares["segment"] == due
+    assert "taken up" in again._state.replayed.ring_report
+    for i in range(300):  # the head type alone, which may not push the others out
+        again.rank(f"q{i}", world.candidates(), k=5, user=f"u{i % 9}", segment="faq", now=world.now + i)
+    again.close_events(world.now + 1_000.0)
+    assert again.health(now=world.now + 1_000.0).shares["segment"] == due
+
+
 def test_a_segment_may_have_what_a_quota_promises_it(opened: Open, world: Any) -> None:
     loop = opened_with(opened, segment_quotas={"faq": 0.9})
     lived_with(loop, world)

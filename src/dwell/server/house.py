@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -69,6 +70,7 @@ class House:
         requests: Number of answers by route and status.
         at_work: Turns of the idempotency keys that are worked on, by tenant and key.
         reports: What the learner last said of each tenant's loop.
+        asked: What it was asked of each and has not said yet, or has said last.
         admission: How many requests are worked on, and who is refused before anything is spent on him.
         arrivals: What the writers have done, for those who wait in the event loop.
         sessions: Who is signed in to the dashboard.
@@ -98,6 +100,7 @@ class House:
     requests: Counter[tuple[str, int]] = field(default_factory=Counter)
     at_work: dict[tuple[str, str], Turn] = field(default_factory=dict)
     reports: dict[str, HealthReport] = field(default_factory=dict)
+    asked: dict[str, Future[HealthReport]] = field(default_factory=dict)
     arrivals: Arrivals = field(default_factory=Arrivals)
     sessions: Sessions = field(default_factory=Sessions)
     recent: dict[str, RecentLists] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from typing import Final
 
 from dwell.errors import LearnerDown
@@ -35,12 +36,11 @@ async def told_health(house: House, tenant: str, *, patience_s: float = _LAST_WO
     """
     loop = house.loop(tenant)
     last = house.reports.get(tenant)
+    asked = asyncio.wrap_future(_asked(house, tenant))
     try:
-        report: HealthReport = await house.link.call(
-            "health", tenant, {}, timeout_s=_NO_WORD_S if last is None else patience_s
-        )
-        house.reports[tenant] = report
-    except LearnerDown:
+        # shielded: it is another caller's question too, and its answer is kept however late it comes
+        report: HealthReport = await asyncio.wait_for(asyncio.shield(asked), _NO_WORD_S if last is None else patience_s)
+    except (LearnerDown, TimeoutError):
         if last is None:
             counts = await asyncio.to_thread(loop.event_counts)
             n_events = sum(counts.get(name, 0) for name in _STATES)
@@ -48,3 +48,22 @@ async def told_health(house: House, tenant: str, *, patience_s: float = _LAST_WO
         report = last
     report = with_counters(report, loop.counts)
     return report if house.link.is_up else with_alert(report, _LEARNER_DOWN)
+
+
+def _asked(house: House, tenant: str) -> Future[HealthReport]:
+    """Return the learner's answer to come: one question of a tenant is out at a time, however many ask.
+
+    A learner at work keeps so many calls and no more: pages that ask every few seconds must not take up the room.
+    """
+    found = house.asked.get(tenant)
+    if found is not None and not found.done():
+        return found
+    asked: Future[HealthReport] = house.link.submit("health", tenant, {})
+    house.asked[tenant] = asked
+
+    def keep(answered: Future[HealthReport]) -> None:
+        if answered.exception() is None:
+            house.reports[tenant] = answered.result()
+
+    asked.add_done_callback(keep)
+    return asked

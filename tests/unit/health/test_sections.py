@@ -19,6 +19,7 @@ from dwell.health.ranking import exploration_cost, kendall_taus
 from dwell.health.snapshot import Drawing, ListsSeen, Scored, SignalsSeen
 from dwell.health.thresholds import RULES, SECTIONS, judged, shown
 from dwell.records import Estimate, GateDecision
+from dwell.records.rows import EventRow
 
 NOTHING = Estimate(0.0, -1.0, 1.0, 0, 0.0)
 RNG = np.random.default_rng(5)
@@ -176,8 +177,42 @@ def test_rewards_that_fall_are_a_warning_and_rewards_that_rise_are_none() -> Non
 # ---- batches
 
 
+def row(seq: int, *, user: int | None, query: int, segment: str | None, served_at: float, version: int) -> EventRow:
+    one = np.zeros(1)
+    return EventRow(
+        seq=seq, event_id=f"e{seq}", query_hash=query, user_hash=user, served_at=served_at,
+        features=np.zeros((1, 1), dtype=np.float32), inclusion=one, exposure=one, n_kept=1, n_shown=1, rewards=one,
+        propensities=one, caller_rank=one, params_version=version, temperature=0.3, is_held_out=False,
+        is_deterministic=False, is_caller_ordered=False, version=1, segment=segment, segment_code=ord(segment or "?"),
+    )  # fmt: skip
+
+
 def test_what_batches_were_made_of() -> None:
+    first = row(1, user=7, query=1, segment="a", served_at=100.0, version=0)
+    second = row(2, user=None, query=2, segment="a", served_at=300.0, version=2)
+    third = row(3, user=8, query=2, segment="b", served_at=200.0, version=1)
+    objective = [*(0.1 for _ in range(2)), *(0.5 for _ in range(16)), *(0.9 for _ in range(2))]
+    found = batches_seen(
+        [[first, first, second, second], [first, third]],
+        learned_at=400.0, live_version=3, objective=objective, step_norm=0.25,
+    )  # fmt: skip
+    assert found is not None
+    assert (found.n_batches, found.n_drawn, found.n_distinct) == (2, 6, 3)
+    assert found.duplicate_ratio == pytest.approx(0.25)  # a half of the first, none of the second
+    assert found.effective_users == pytest.approx(math.exp(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25))))
+    assert found.effective_queries == pytest.approx(2.0)  # three draws each
+    assert (found.largest_segment, found.largest_segment_share) == ("a", pytest.approx(5 / 6))
+    assert (found.mean_age_s, found.oldest_age_s) == (pytest.approx((3 * 300 + 2 * 100 + 200) / 6), 300.0)
+    assert (found.oldest_version, found.live_version, found.step_norm) == (0, 3, 0.25)
+    # the means of the first and of the last tenth of 20 steps
+    assert (found.objective_first, found.objective_last) == (pytest.approx(0.1), pytest.approx(0.9))
     assert batches_seen([], learned_at=0.0, live_version=1) is None
+    told = report_health(snapshot(1_000, capacity=4_000, batches=replace(found, duplicate_ratio=0.6)))
+    assert codes(told) == ["batch_duplicates_ratio"]
+    assert codes(report_health(snapshot(998, capacity=4_000, batches=replace(found, duplicate_ratio=0.6)))) == []
+    behind = told.check("batch_versions_behind")
+    assert behind is not None
+    assert behind.value == 3
 
 
 # ---- learning

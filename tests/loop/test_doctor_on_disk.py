@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,21 @@ def test_a_wrong_path_is_no_sick_store(store: Path, capsys: pytest.CaptureFixtur
     assert "there is no store at" in capsys.readouterr().err
     assert main(["doctor", str(store), "--tenant", "nobody"]) == 1
     assert "holds nothing of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("age_s", "is_named"), [(7_200.0, False), (3 * 86_400.0, True)])
+def test_before_anything_was_closed_a_window_may_be_a_day(
+    tmp_path: Path, new_world: Any, doctor: Doctor, age_s: float, *, is_named: bool
+) -> None:
+    world, path = new_world(), tmp_path / "new.dwell"
+    world.now = time.time() - age_s
+    with dwell.open(path, **SETTINGS) as loop:
+        for _ in range(60):
+            world.visit(loop)
+        # who has opened it knows its window
+        assert [one.code for one in loop.doctor().findings] == ["learner_idle"]
+    code, told = doctor(path)
+    assert (code, [one["code"] for one in told["findings"]]) == (int(is_named), ["learner_idle"] * is_named)
 
 
 # ---- the side file of columns

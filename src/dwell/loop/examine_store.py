@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -28,6 +29,7 @@ from dwell.storage.upgrading import stored_version
 __all__ = ["examined", "why_unopened"]
 
 _REASONS: Final = 1_000  # newest quarantined calls whose reasons are counted
+_LONG_WINDOW_S: Final = 86_400.0  # windows are minutes to hours; who reads a file in which none has ended can not know
 _MISSING: Final = frozenset({"ring_missing"})
 
 
@@ -84,22 +86,29 @@ def _gathered(reader: Reader, state: LoopState, now: float) -> Evidence:
         for impression in reader.impressions(seqs)
         if impression.seq in outcomes
     )
+    counts = reader.counts()
     reasons = Counter(one.reason.partition(": ")[0] for one in reader.quarantined(limit=_REASONS))
     return Evidence(
         now=now,
         mode=state.mode,
         events=events,
-        counts=reader.counts(),
+        counts=counts,
         feature_names=state.feature_names,
         own_features=tuple(name for name in state.feature_names if name in FEATURES),
         live=state.live,
         start=_start(reader, state.feature_names),
         n_learned=len({d.proposed_version for d in decisions if d.kind == "judged"}),
         decisions=decisions,
-        attribution_window_s=state.rules.attribution_window_s,
+        attribution_window_s=_window_s(state, counts),
         quarantine_reasons=reasons,
         ring=_ring(reader, state),
     )
+
+
+def _window_s(state: LoopState, counts: Mapping[str, int]) -> float:
+    """Return how long signals are waited for, the longest that is usual where neither settings nor file say so."""
+    is_told = state.store.role != "reader" or any(counts.get(name) for name in ("closed", "reopened", "evicted"))
+    return state.rules.attribution_window_s if is_told else max(state.rules.attribution_window_s, _LONG_WINDOW_S)
 
 
 def _start(reader: Reader, names: tuple[str, ...]) -> Params | None:

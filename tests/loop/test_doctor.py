@@ -331,7 +331,7 @@ def some_reactions_get_lost(opened: Open, world: Any) -> Diagnosis:
 PLANTS: list[tuple[str, Plant, str]] = [
     ("rewards_missing", no_reactions, "loop.feedback(served.event_id"),
     ("rewards_missing", reactions_with_other_ids, "event_id"),
-    ("rewards_all_default", reactions_that_do_not_count, 'rewards={"view": 1.0}'),
+    ("rewards_all_default", reactions_that_do_not_count, 'rewards={"view": 1.0, ...}'),
     ("rewards_all_default", silence_has_a_price, "loop.feedback("),
     ("no_features", bare_lists, "log_retrieval"),
     ("quarantined", holes_in_features, "dwell inspect STORE"),

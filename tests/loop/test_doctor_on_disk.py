@@ -239,6 +239,34 @@ def test_no_ring_is_no_fault(store: Path, doctor: Doctor) -> None:
     assert looked(told, "ring") == "there is none; the first training makes it"
 
 
+# ---- remedies that are lines of code
+
+
+def test_a_feature_is_retired_by_the_line_that_is_given(tmp_path: Path, new_world: Any, doctor: Doctor) -> None:
+    world, path = new_world(), tmp_path / "flat.dwell"
+    how = SETTINGS | {"features": [*SETTINGS["features"], "flat"], "weights": {**SETTINGS["weights"], "flat": 0.0}}
+
+    def visits(loop: dwell.Loop, **more: float) -> None:
+        for _ in range(60):
+            found = [c | more for c in world.candidates()]
+            served = loop.rank("q", found, k=3, user=f"u{world.n}", now=world.now)
+            loop.submit_feedback(served.event_id, "click", doc=served.ids[0], now=world.now + 1.0)
+            world.n, world.now = world.n + 1, world.now + 1.0
+        world.now += 101.0
+        loop.train(now=world.now)
+
+    with dwell.open(path, **how) as loop:
+        visits(loop, flat=1.0)
+    told = doctor(path)[1]
+    assert [one["code"] for one in told["findings"]] == ["feature_constant"]
+    assert "dwell.open(..., drop_features=['flat'])" in told["findings"][0]["remedy"]
+    with dwell.open(path, drop_features=["flat"], temperature=1.0, attribution_window_s=100.0) as loop:
+        visits(loop)
+    code, told = doctor(path)
+    assert (code, told["findings"]) == (0, [])
+    assert next(one for one in told["looked_at"] if one["name"] == "features")["is_judged"]
+
+
 # ---- who holds it
 
 

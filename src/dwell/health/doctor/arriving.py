@@ -51,7 +51,8 @@ def rewards(evidence: Evidence) -> Checked:
             f"reactions arrive ({names}) and none of them counts: all {len(finished)} closed lists have the reward of"
             f" silence, {default:g}"
         )
-        remedy = f'Give one of them a weight: dwell.open(..., rewards={{"{seen.most_common(1)[0][0]}": 1.0}})'
+        most = seen.most_common(1)[0][0]
+        remedy = f'Give one a weight beside the others: dwell.open(..., rewards={{"{most}": 1.0, ...}}).'
         return Checked(looked, (finding("rewards_all_default", "critical", message, remedy, figures),))
     if default != 0.0:
         message = (

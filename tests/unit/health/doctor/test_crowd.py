@@ -79,3 +79,16 @@ def test_who_praises_one_document_alone_pushes_it(n: int, *, is_named: bool) -> 
 def test_who_praises_one_document_and_others_does_not() -> None:
     mixed = [praised(1_000 + i, "friend", START + 3_600.0 * i, 1 if i % 5 else 0) for i in range(40)]
     assert named([*readers(100), *mixed]) == []
+
+
+@pytest.mark.parametrize(("n_light", "is_named"), [(26, False), (27, True)])
+def test_in_a_small_crowd_three_may_hold_half(n_light: int, *, is_named: bool) -> None:
+    """Three who praise 40 lists each, among users of one list: they hold most of it, among 30 users or not."""
+    heavy = [praised(10_000 + i, f"heavy{i % 3}", START + 3_600.0 * i, (i // 3) % 3) for i in range(120)]
+    assert bool(named([*readers(n_light, 1), *heavy])) is is_named
+
+
+def test_who_praises_one_document_and_no_more_than_others_praise_pushes_nothing() -> None:
+    """Each of 20 users has 20 lists: nobody counts for more than three of them."""
+    loyal = [praised(1_000 + i, "loyal", START + 3_600.0 * i, 1) for i in range(20)]
+    assert named([*readers(19, 20), *loyal]) == []

@@ -820,8 +820,12 @@ def test_the_demo_refuses_to_replace_what_it_did_not_make(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--events", "3"), ("--seed", "-1"), ("--corpus", "nowhere"), ("--config", "nowhere.toml")],
-)
+    [
+        ("--events", "3"), ("--seed", "-1"), ("--corpus", "nowhere"), ("--config", "nowhere.toml"),
+        ("--serve", "--seed", "-1"), ("--serve", "--corpus", "nowhere"), ("--serve", "--config", "nowhere.toml"),
+        ("--serve", "--keep", "--corpus", "."),
+    ],
+)  # fmt: skip
 def test_a_demo_that_can_not_run_says_why_and_makes_nothing(
     arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Callable[..., Ran]
 ) -> None:
@@ -829,6 +833,36 @@ def test_a_demo_that_can_not_run_says_why_and_makes_nothing(
     ran = dwell_("demo", *arguments)
     assert ran.code == 1
     assert_one_line(ran.err)
+    assert not (tmp_path / "demo.dwell").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("--serve", "--events", "300"), "--events"),
+        (("--serve", "--train-every", "100"), "--train-every"),
+        (("--serve", "--report", "r.html"), "--report"),
+        (("--serve", "--json"), "--json"),
+        (("--port", "0"), "--port"),
+        (("--keep",), "--keep"),
+    ],
+)
+def test_options_of_the_other_demo_are_wrong_usage(
+    arguments: tuple[str, ...], option: str, dwell_: Callable[..., Ran]
+) -> None:
+    ran = dwell_("demo", *arguments)
+    assert ran.code == 2
+    assert option in ran.err
+
+
+def test_the_demo_is_served_to_this_machine_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Callable[..., Ran]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "open.toml").write_text('[serve]\nhost = "0.0.0.0"\n')
+    ran = dwell_("demo", "--serve", "--config", "open.toml")
+    assert ran.code == 1
+    assert "this machine only" in ran.err
     assert not (tmp_path / "demo.dwell").exists()
 
 

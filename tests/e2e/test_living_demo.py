@@ -5,6 +5,7 @@ The visitors are simulated. Three come with a browser of their own, the others s
 
 import contextlib
 import re
+import signal
 import time
 from collections.abc import Iterator
 from html import unescape
@@ -13,6 +14,11 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import pytest
+
+import dwell
+from dwell.demo.place import place_pepper
+from dwell.demo.story import mistake
+from dwell.demo.world import START
 
 from .serving import Service, service
 
@@ -60,17 +66,22 @@ def living(tmp_path: Path) -> Iterator[Service]:
         yield found
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Service]:
-    """The same over twelve made-up entries, which differ in length, in title and in words of the query."""
-    corpus = tmp_path / "corpus"
+def made_up(place: Path) -> Path:
+    """Twelve entries, which differ in length, in title and in words of the query."""
+    corpus = place / "corpus"
     corpus.mkdir()
     for n in range(12):
         title = f"{'Directory' if n % 4 else 'Note'} number {n}"
         about = "A temporary directory is made. " if n % 3 else "Making of a directory, a note. "
         more = f"{'It says more of other things. ' * (7 * n % 12)}{'A directory. ' * (5 * n % 4)}"
         (corpus / f"entry-{n:02}.txt").write_text(f"{title}\n\n{about}{more}\n")
-    with lived_in(tmp_path, "--corpus", str(corpus)) as found:
+    return corpus
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Service]:
+    """The same over made-up text."""
+    with lived_in(tmp_path, "--corpus", str(made_up(tmp_path))) as found:
         yield found
 
 
@@ -182,7 +193,17 @@ def test_thirty_visitors_and_a_hand_change_the_order(browser: Any, living: Servi
     seen = next(one for one in lists(living) if wanted in [row.doc for row in one.rows])
     assert seen.place_of(wanted) < 3  # risen, and the page leads to the reason
     assert "since version 0" in seen.text
-    assert f'href="/dashboard/events/{seen.event_id}"' in seen.text
+    reason = f"/dashboard/events/{seen.event_id}"
+    assert f'href="{reason}"' in seen.text
+    until = time.monotonic() + 5.0
+    while living.call("GET", reason)[0] != 200:  # a list is on disk a moment after it is shown
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    told = " ".join(re.sub("<[^>]+>", " ", page(living, reason)).split())
+    assert "Why is this ranked here?" in told
+    assert "Ordered by version 1" in told
+    shown_at = [row.doc for row in seen.rows].index(wanted) + 1
+    assert re.search(rf"{shown_at}\. {re.escape(wanted)} Lifted by \w+ \+", told), told
 
 
 def test_one_visitor_changes_nothing_however_often_and_the_page_says_why(small: Service) -> None:
@@ -235,3 +256,17 @@ def test_simulated_visitors_are_sent_from_the_page_and_the_gate_promotes_what_th
     assert "0 of them were shown no such document" in strip(small, "you")
     status, _, _ = small.call("POST", "/example/visitors", b"{}")
     assert status == 415
+
+
+def test_a_store_that_is_kept_goes_on_where_it_was_left(tmp_path: Path) -> None:
+    store = tmp_path / "demo.dwell"
+    with dwell.open(store, features=list(START), weights=START, pepper=place_pepper(store, 7)) as loop:
+        loop.promote(mistake(), force=True)
+    with lived_in(tmp_path, "--corpus", str(made_up(tmp_path)), "--keep") as kept:
+        assert live(kept) == 1
+        assert "Version 1 orders the lists: promoted by hand" in strip(kept, "you")
+        assert len(search(kept, "you").rows) == 10
+        assert kept.stop(signal.SIGINT) == 0  # as Ctrl-C does
+    with dwell.open(store) as loop:
+        assert loop.params.weights == mistake().weights
+        assert loop.event_counts()["open"] == 1

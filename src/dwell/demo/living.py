@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any, Final
 from dwell.config import Config, read_config, settings_of
 from dwell.demo.cast import formula, printable
 from dwell.demo.corpus import folder, python_documentation
+from dwell.demo.documents import Document
 from dwell.demo.place import clear_store, kept_pepper, place_pepper
 from dwell.demo.simulated import N_SENT, send_after
 from dwell.demo.world import START
+from dwell.errors import ConfigError
 from dwell.records import Params
 from dwell.retrieval import Retriever
 from dwell.server.page_routes import Setting, Simulated
@@ -53,6 +55,9 @@ class LivingOptions:
         is_kept: Whether the store of an earlier demo is served as it is, instead of a new one.
         port: Where to listen, 0 for any that is free; that of the settings when None.
         config: Settings other than those of this demo; whatever differs from the defaults is printed.
+
+    Raises:
+        ConfigError: The seed is out of range.
     """
 
     corpus: Path | None = None
@@ -61,6 +66,12 @@ class LivingOptions:
     is_kept: bool = False
     port: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(
+                f"not a whole number from 0 to {2**32 - 1}", field="seed", value=self.seed, hint="Give another one."
+            )
 
 
 def settings_for(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -81,8 +92,10 @@ def serve_demo(options: LivingOptions, *, say: Callable[[str], None]) -> None:
     """
     settings = settings_for(options.config)
     config = read_config(settings, os.environ)
-    library = _opening(options.corpus)  # seconds, in which the service starts
+    # what is wrong with the text is said before anything is removed; indexing it takes as long as the service to start
+    read = python_documentation(has_links=False) if options.corpus is None else folder(options.corpus, has_links=False)
     pepper = _pepper(options)
+    library = _indexing(read.documents)
     for line in _lines(options, settings):
         say(line)
 
@@ -109,14 +122,13 @@ def serve_demo(options: LivingOptions, *, say: Callable[[str], None]) -> None:
     )
 
 
-def _opening(corpus: Path | None) -> Future[Retriever]:
-    """Return a future of what is searched, read and indexed in a thread."""
+def _indexing(documents: Sequence[Document]) -> Future[Retriever]:
+    """Return a future of what is searched, indexed in a thread."""
     found: Future[Retriever] = Future()
 
     def work() -> None:
         try:
-            read = python_documentation() if corpus is None else folder(corpus)
-            found.set_result(Retriever.build(read.documents))
+            found.set_result(Retriever.build(documents))
         except Exception as error:  # noqa: BLE001 - whoever waits for it is told
             found.set_exception(error)
 

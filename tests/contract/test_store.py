@@ -3,7 +3,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -14,6 +14,8 @@ from dwell.errors import StorageError
 from dwell.records import Impression
 from dwell.storage import Outcome, Role, Store, open_store
 from dwell.testing.store_contract import StoreContract
+
+from ..postgres import emptied_database
 
 
 class TestMemoryStore(StoreContract):
@@ -34,6 +36,19 @@ class TestRelaxedSqliteStore(StoreContract):
     def open_store(self, place: Path, *, tenant: str = "", role: Role = "owner") -> Store:
         place.parent.mkdir(parents=True, exist_ok=True)
         return open_store(str(place), tenant=tenant, role=role, durability="relaxed")
+
+
+class TestPostgresStore(StoreContract):
+    @pytest.fixture(autouse=True)
+    def _databases(self) -> Iterator[None]:
+        self.urls: dict[Path, str] = {}
+        with ExitStack() as self.lent:
+            yield
+
+    def open_store(self, place: Path, *, tenant: str = "", role: Role = "owner") -> Store:
+        if place not in self.urls:
+            self.urls[place] = self.lent.enter_context(emptied_database())
+        return open_store(self.urls[place], tenant=tenant, role=role)
 
 
 class _Broken:

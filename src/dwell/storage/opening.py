@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import get_args
 
-from dwell.errors import ConfigError, CorruptStoreError, StorageError
+from dwell.errors import ConfigError, CorruptStoreError, MissingDependencyError, StorageError
 from dwell.storage.memory import MemoryStore
+from dwell.storage.places import is_postgres, shown_place
 from dwell.storage.protocol import Durability, Role, Store
 from dwell.storage.sqlite import SqliteStore
 
@@ -18,7 +19,7 @@ def open_store(where: str, *, tenant: str = "", durability: Durability = "full",
     """Return the store at a place.
 
     Args:
-        where: ":memory:", or the path of a SQLite file.
+        where: ":memory:", the path of a SQLite file, or postgresql://user@host:port/database.
         tenant: Whose facts; "" is the default tenant.
         durability: "full": an acknowledged write survives a power cut. "relaxed": a power cut may take the last ones.
         role: "owner" ingests, and there is one; "learner" closes, learns and judges beside it, and there is one;
@@ -26,7 +27,8 @@ def open_store(where: str, *, tenant: str = "", durability: Durability = "full",
 
     Raises:
         ConfigError: A durability or role that does not exist, or a place that can not hold a store, as a folder.
-        StorageError: The store can not be opened; see `SqliteStore`.
+        StorageError: The store can not be opened; see `SqliteStore` and `PostgresStore`.
+        MissingDependencyError: A database was named, and psycopg is not installed.
     """
     for field, value, legal in (("durability", durability, Durability), ("role", role, Role)):
         if value not in get_args(legal):
@@ -35,13 +37,8 @@ def open_store(where: str, *, tenant: str = "", durability: Durability = "full",
             )
     if not where or "\0" in where:
         raise ConfigError("a store needs a place", field="where", value=where, hint='Give a path or ":memory:".')
-    if where.startswith(("postgresql://", "postgres://")):
-        raise ConfigError(
-            "PostgreSQL is not available in this version",
-            field="where",
-            value="postgresql://...",
-            hint="Give the path of a SQLite file; several processes of one host may share it.",
-        )
+    if is_postgres(where):
+        return _postgres(where, tenant=tenant, durability=durability, role=role)
     if where == ":memory:":
         return MemoryStore(tenant=tenant, role=role)
     if Path(where).is_dir():
@@ -60,3 +57,18 @@ def open_store(where: str, *, tenant: str = "", durability: Durability = "full",
         if role == "owner" and is_no_store and not is_locked_before:
             lock.unlink(missing_ok=True)  # beside somebody else's file nothing of ours stays
         raise
+
+
+def _postgres(where: str, *, tenant: str, durability: Durability, role: Role) -> Store:
+    try:
+        from dwell.storage.postgres import PostgresStore
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("psycopg"):
+            raise
+        raise MissingDependencyError(
+            "a store in PostgreSQL needs psycopg, which is not installed",
+            field="where",
+            value=shown_place(where),
+            hint="Install it with: pip install 'dwell[postgres]'",
+        ) from error
+    return PostgresStore(where, tenant=tenant, durability=durability, role=role)

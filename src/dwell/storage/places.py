@@ -1,0 +1,29 @@
+"""What a store is opened with: a file, memory, or the URL of a database, which may hold a password."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["is_postgres", "shown_place"]
+
+_SCHEMES: Final = ("postgresql://", "postgres://")
+
+
+def is_postgres(where: str) -> bool:
+    """Return whether a place is a PostgreSQL database."""
+    return where.startswith(_SCHEMES)
+
+
+def shown_place(where: str) -> str:
+    """Return a place as it may stand in a message or a log: of a URL the user, host and database, never a secret.
+
+    Everything behind a question mark is left out with the password: the URL may carry it there as well.
+    """
+    if not is_postgres(where):
+        return where
+    scheme, _, rest = where.partition("://")
+    address = re.split(r"[?#]", rest, maxsplit=1)[0]
+    # A password that was not quoted may hold a slash: what stands before the last @ is user and password
+    authority, at, place = address.rpartition("@")
+    return f"{scheme}://{authority.partition(':')[0]}{at}{place}"

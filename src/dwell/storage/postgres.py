@@ -1,0 +1,296 @@
+"""A store in a PostgreSQL database: one connection that writes, a bounded number that read."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import weakref
+from collections.abc import Iterator
+from typing import Any, Final
+
+import psycopg
+
+from dwell.errors import CorruptStoreError, SchemaVersionError, StorageError
+from dwell.storage.door import Door
+from dwell.storage.postgres_failures import is_connection_lost, told
+from dwell.storage.postgres_reader import Counters, PostgresReader, read_counters
+from dwell.storage.postgres_schema import SCHEMA, STEPS, VERSION
+from dwell.storage.postgres_sessions import Connection, Sessions, take_lock
+from dwell.storage.postgres_transaction import PostgresTransaction
+from dwell.storage.protocol import Durability, Role
+
+__all__ = ["PostgresStore"]
+
+_ALONE: Final[tuple[Role, ...]] = ("owner", "learner")  # of which a tenant has one at a time
+_MAKING_LOCK: Final = 0x6477_656D  # one process at a time makes the tables, or brings them up to date
+_WITH_TEXT: Final = (
+    "events", "activations", "outcomes", "signals", "orphans", "quarantine", "statistics", "answers",
+)  # fmt: skip
+_OWN_RETRIES: Final = 1  # a connection that was lost while it lay idle is no failure of the call that finds out
+
+_log = logging.getLogger("dwell")
+
+
+class PostgresStore:
+    """A store in a database that several hosts share; see `protocol.Store`. Safe from any thread.
+
+    One transaction of a tenant at a time, across all processes: each begins by locking the tenant's row, which gives
+    `seq` in the order of the commits and lets no reader see a gap that is filled later. That costs one statement and
+    one row version per transaction, and makes the database's time for a commit the limit of commits per tenant;
+    `Writer` puts many jobs into each of them. Tenants do not wait for each other.
+
+    Args:
+        url: postgresql://user:password@host:port/database.
+        tenant: Whose facts.
+        durability: "full": a commit returns once it is on the database's disk; "relaxed": sooner.
+        role: "owner" makes the tables where there are none, and brings older ones up to date. Owner and learner are
+            alone by a lock that their session holds: it ends with the process, and a session that was lost takes it
+            anew before it writes again.
+
+    Raises:
+        ConfigError: The URL is malformed.
+        StoreOwnedError: Another process owns it for this tenant, or another learner learns.
+        SchemaVersionError: A newer store, or an older one opened by somebody else than an owner.
+        StorageError: code `not_a_store` or `cannot_open`; while the database is away `unreachable`, which is retryable.
+    """
+
+    def __init__(self, url: str, *, tenant: str, durability: Durability, role: Role) -> None:
+        self._sessions = Sessions(url, role=role, durability=durability)
+        self._where = self._sessions.where
+        self._tenant = tenant
+        self._role = role
+        self._durability = durability
+        self._door = Door(self._where, role)
+        self._n_own_commits = 0
+        self._data_version = 0
+        self._writer: Connection | None = None
+        self._writer = self._connected(is_first=True)
+        if role == "reader":
+            self._writer.close()
+            self._writer = None
+        _open_stores.add(self)
+
+    def _connected(self, *, is_first: bool = False) -> Connection:
+        """Return a connection that may write, with the lock of its role."""
+        connection = self._sessions.connect(is_reader=False)
+        try:
+            if self._role in _ALONE:
+                take_lock(connection, self._role, self._tenant, self._where)
+            if is_first:
+                self._bring_up_to_date(connection)
+        except psycopg.Error as error:
+            connection.close()
+            raise told(error, self._where) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _bring_up_to_date(self, connection: Connection) -> None:
+        version = self._version_of(connection)
+        if version == VERSION:
+            self._warn_of_fsync(connection)
+            return
+        if self._role != "owner":
+            if version == 0:
+                raise StorageError(
+                    f"there is no store at {self._where}", code="cannot_open", hint="An owner makes the tables."
+                )
+            raise SchemaVersionError(
+                f"{self._where} has schema version {version}, this dwell needs {VERSION}",
+                hint="Open it once as its owner, or run dwell db upgrade.",
+            )
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING_LOCK,))
+            version = self._version_of(connection)  # another owner may have been here meanwhile
+            if version == 0:
+                connection.execute(SCHEMA)
+            else:
+                for step in range(version, VERSION):
+                    connection.execute(STEPS[step])
+                connection.execute("UPDATE store SET schema_version = %s", (VERSION,))
+        self._warn_of_fsync(connection)
+
+    def _version_of(self, connection: Connection) -> int:
+        found = connection.execute("SELECT to_regclass('dwell.store') IS NOT NULL, to_regnamespace('dwell') IS NOT NULL")
+        is_there, is_taken = found.fetchall()[0]
+        if not is_there:
+            n_tables = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'dwell'").fetchall()[0][0]
+            if is_taken and n_tables:
+                raise StorageError(
+                    f"the schema dwell of {self._where} holds somebody else's tables; it was left as it is",
+                    code="not_a_store",
+                    hint="Give a store a database of its own.",
+                )
+            return 0
+        version = int(connection.execute("SELECT schema_version FROM dwell.store").fetchall()[0][0])
+        if version > VERSION:
+            raise SchemaVersionError(
+                f"{self._where} has schema version {version}, this dwell knows up to {VERSION}", hint="Upgrade dwell."
+            )
+        return version
+
+    def _warn_of_fsync(self, connection: Connection) -> None:
+        if self._durability == "full" and connection.execute("SHOW fsync").fetchall()[0][0] != "on":
+            _log.warning("%s runs with fsync off: a power cut may take what was acknowledged, or all of it", self._where)
+
+    @property
+    def role(self) -> Role:
+        """How this process opened it."""
+        return self._role
+
+    @property
+    def where(self) -> str:
+        """What it was opened with, without its password."""
+        return self._where
+
+    def _begun(self) -> tuple[Connection, Counters]:
+        """Return the writing connection with a transaction begun and the tenant's row locked."""
+        for attempt in range(_OWN_RETRIES + 1):
+            connection = self._writer
+            if connection is None or connection.closed:
+                connection = self._writer = self._connected()
+            try:
+                connection.execute("BEGIN")
+                counters = read_counters(connection, self._tenant, is_locked=True)
+                if counters is None:
+                    connection.execute(
+                        "INSERT INTO tenants (tenant) VALUES (%s) ON CONFLICT (tenant) DO NOTHING", (self._tenant,)
+                    )
+                    counters = read_counters(connection, self._tenant, is_locked=True) or Counters()
+                self._note_data_version(connection)
+            except psycopg.Error as error:
+                if attempt < _OWN_RETRIES and is_connection_lost(error) and connection.closed:
+                    continue
+                _roll_back(connection)
+                raise told(error, self._where) from error
+            return connection, counters
+        raise AssertionError("unreachable")  # pragma: no cover - the loop returns or raises
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[PostgresTransaction]:
+        """Begin a transaction: commits when the context is left normally, else nothing has happened.
+
+        Raises:
+            StoreBusyError: Another process held the tenant for 5 s; `unreachable`: the database is away. Lost on the
+                way of its commit, a transaction may be there or not: what is sent again under the same ids has its
+                effect once.
+        """
+        with self._door.writing():
+            connection, counters = self._begun()
+            transaction = PostgresTransaction(connection, self._where, self._tenant, counters)
+            try:
+                try:
+                    yield transaction
+                    has_changed = transaction.finish()
+                finally:
+                    transaction.end()
+                connection.execute("COMMIT")
+                # Settings of the whole store are counted beside the tenant's commits
+                self._n_own_commits += has_changed + transaction.has_changed_store
+            except psycopg.Error as error:
+                raise told(error, self._where) from error
+            finally:
+                _roll_back(connection)
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[PostgresReader]:
+        """Read one committed state, from any thread, without waiting for a transaction."""
+        self._door.check()
+        with self._sessions.reading() as connection:
+            try:
+                connection.execute("BEGIN")
+                counters = read_counters(connection, self._tenant) or Counters()
+            except psycopg.Error as error:
+                raise told(error, self._where) from error
+            reader = PostgresReader(connection, self._where, self._tenant, counters)
+            try:
+                yield reader
+            finally:
+                reader.end()
+
+    def data_version(self) -> int:
+        """Return a number that changes when another process has committed; waits for nobody.
+
+        While a transaction runs it is the number of the state that the transaction began with.
+        """
+        with self._door.at_once() as nobody_writes:
+            if nobody_writes:
+                with self._sessions.reading() as connection:
+                    try:
+                        self._note_data_version(connection)
+                    except psycopg.Error as error:
+                        raise told(error, self._where) from error
+        return self._data_version
+
+    def _note_data_version(self, connection: Connection) -> None:
+        found = connection.execute(
+            "SELECT n_changes + coalesce((SELECT n_commits FROM tenants WHERE tenant = %s), 0) FROM store",
+            (self._tenant,),
+        )
+        self._data_version = found.fetchall()[0][0] - self._n_own_commits
+
+    def verify(self) -> list[str]:
+        """Return what is damaged of this tenant, one line each; empty for a sound store. Reads all of it."""
+        try:
+            with self.snapshot() as reader:
+                return reader.damages()
+        except CorruptStoreError as error:
+            return [error.message]
+
+    def scrub(self) -> None:
+        """Write the tables that hold text anew, so that what was erased stands in none of their files.
+
+        Takes their size in free space meanwhile, and locks each of them for as long. What the database has written
+        ahead (WAL), its backups and standbys keep the text until they are recycled: that is the administrator's.
+
+        Raises:
+            StoreBusyError: Somebody read an older state for 5 s.
+            StorageError: code `not_permitted`: this database user does not own the tables.
+        """
+        with self._door.writing():
+            if self._writer is None or self._writer.closed:
+                self._writer = self._connected()
+            try:
+                self._writer.execute("SET statement_timeout = 0")
+                for table in _WITH_TEXT:
+                    self._writer.execute(f"VACUUM (FULL, ANALYZE) {table}")
+            except psycopg.Error as error:
+                raise told(error, self._where) from error
+            finally:
+                with contextlib.suppress(psycopg.Error):
+                    self._writer.execute("RESET statement_timeout")
+
+    def close(self) -> None:
+        """Release everything; closing twice is legal. In a forked child nothing is touched."""
+        with self._door.closing() as is_first:
+            if is_first:
+                self._sessions.close()
+                if self._writer is not None:
+                    self._writer.close()
+
+    def handles(self) -> list[Any]:
+        """Return the driver's own handles: in a forked child they must never be closed."""
+        return [*self._sessions.handles(), self._writer]
+
+
+def _roll_back(connection: Connection) -> None:
+    if connection.info.transaction_status not in {
+        psycopg.pq.TransactionStatus.IDLE,
+        psycopg.pq.TransactionStatus.UNKNOWN,
+    }:
+        with contextlib.suppress(psycopg.Error):
+            connection.execute("ROLLBACK")
+
+
+_open_stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
+_inherited: list[Any] = []
+
+
+def _keep_in_child() -> None:
+    # Closing an inherited connection would end the parent's session
+    _inherited.extend(store.handles() for store in list(_open_stores))
+
+
+os.register_at_fork(after_in_child=_keep_in_child)

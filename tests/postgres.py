@@ -64,7 +64,7 @@ class Server:
     def __init__(self, where: Path) -> None:
         self._binaries = where
         self._user: dict[str, Any] = {}
-        self.folder = Path(tempfile.mkdtemp(prefix="dwell-pg-", dir="/tmp"))  # noqa: S108 - sockets have short paths
+        self.folder = Path(tempfile.mkdtemp(prefix="dwell-pg-"))
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             self._user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}

@@ -15,7 +15,7 @@ from dwell.records import Impression
 from dwell.storage import Outcome, Role, Store, open_store
 from dwell.testing.store_contract import StoreContract
 
-from ..postgres import emptied_database
+from ..postgres import emptied_database  # noqa: TID252 - tests are no installed package
 
 
 class TestMemoryStore(StoreContract):

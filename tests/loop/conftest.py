@@ -92,7 +92,7 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., dwell.Loop]]:
             "attribution_window_s": WINDOW_S,
             "config": QUICK,
         }
-        place = where if where == ":memory:" else tmp_path / where
+        place = where if where == ":memory:" or str(where).startswith("postgresql://") else tmp_path / where
         loop = dwell.open(place, **{**settings, **how})
         loops.append(loop)
         return loop

@@ -43,7 +43,7 @@ def open_loop(
     """Open a loop on a store, made where it is not there yet.
 
     Args:
-        where: A path, or ":memory:".
+        where: A path, ":memory:", or postgresql://user@host:port/database.
         features: Names of the features of every candidate; the stored ones when not given.
         weights: Today's formula on raw values; without it the caller's order for 200 events, then equal weights.
         capacity: Closed events kept for learning and judging.
@@ -61,7 +61,7 @@ def open_loop(
         max_candidates: Documents whose features are kept per event.
         canary_share: Share of users who are served the proposal in mode "canary".
         holdout: Share of users whose events only judge.
-        pepper: Pseudonymises users; else DWELL_PEPPER, else a file beside it.
+        pepper: Pseudonymises users; else DWELL_PEPPER, else a file beside it. A database needs one of the first two.
         tenant: Whose data it is.
         late_window_s: How long after the close a reaction still counts.
         retention_s: Age after which facts are removed; None keeps them.

@@ -22,6 +22,7 @@ from dwell.loop.warm_up import recall_warm_up
 from dwell.records import Impression
 from dwell.storage import EventState, Outcome, PairStatistics, Reader, Transaction, pseudonym, user_mark
 from dwell.storage.instants import micros
+from dwell.storage.places import has_side_files
 from dwell.storage.protocol import chunks
 
 __all__ = ["RING_NOTES", "checkpoint", "close_events", "ensure_rebuilt", "erase", "evict", "take_in"]
@@ -182,7 +183,7 @@ def _start_over(state: LoopState) -> None:
 def _reopened(state: LoopState, reader: Reader) -> bool:
     """Return whether the ring's file holds what these facts say; if not, why not stands in the log."""
     body = reader.setting(RING_NOTES)
-    if body is None or state.store.role != "owner" or state.store.where == ":memory:":
+    if body is None or state.store.role != "owner" or not has_side_files(state.store.where):
         return False
     try:
         state.replayed.reopen(msgspec.msgpack.decode(body, type=Notes), reader.epoch())

@@ -47,6 +47,7 @@ from dwell.storage import (
     split_salt,
     store_secret,
 )
+from dwell.storage.places import has_side_files
 
 __all__ = ["LoopRole", "Start", "build_state", "check_limits"]
 
@@ -279,7 +280,7 @@ def _replayed(
         alpha=settings.alpha,
         read_experience=lambda seq: _read(store, rules, seq),
         feature_names=names,
-        path=None if where == ":memory:" else ring_path(where, identity.tenant),
+        path=ring_path(where, identity.tenant) if has_side_files(where) else None,
         embedding=settings.embeddings,
         is_owner=store.role == "owner",
         snapshot=store.snapshot,

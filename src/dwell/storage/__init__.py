@@ -10,6 +10,7 @@ from dwell.storage.pepper import (
     store_secret,
     user_mark,
 )
+from dwell.storage.places import is_postgres, shown_place
 from dwell.storage.protocol import (
     Answer,
     Durability,
@@ -41,9 +42,11 @@ __all__ = [
     "Writer",
     "check_pepper",
     "fingerprint",
+    "is_postgres",
     "open_store",
     "pseudonym",
     "resolve_pepper",
+    "shown_place",
     "split_salt",
     "store_secret",
     "user_mark",

@@ -16,6 +16,7 @@ import apsw
 
 from dwell.errors import ConfigError, PepperMismatch, StorageError
 from dwell.storage.failures import told
+from dwell.storage.places import is_postgres, shown_place
 from dwell.storage.protocol import Store
 
 __all__ = [
@@ -54,13 +55,20 @@ def resolve_pepper(where: str, given: bytes | str | None, environ: Mapping[str, 
         environ: The environment, for DWELL_PEPPER.
 
     Raises:
-        ConfigError: The pepper is empty, or neither bytes nor text.
+        ConfigError: The pepper is empty, or neither bytes nor text, or not given for a database.
         PepperMismatch: The store exists and its pepper file does not, or others may read it.
         StorageError: The file can not be read or written.
     """
     for field, value in (("pepper", given), (PEPPER_VARIABLE, environ.get(PEPPER_VARIABLE))):
         if value is not None:
             return _checked(value, field)
+    if is_postgres(where):
+        raise ConfigError(
+            f"the pepper of {shown_place(where)} is not given, and a database has no file beside it to hold one",
+            field="pepper",
+            value=None,
+            hint=f"Give the same one in every process: pepper=, or {PEPPER_VARIABLE}; 32 random bytes are a good one.",
+        )
     if where == ":memory:":
         return secrets.token_bytes(_N_SECRET_BYTES)
     path = Path(f"{os.path.realpath(where)}.pepper")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["is_postgres", "shown_place"]
+__all__ = ["has_side_files", "is_postgres", "shown_place"]
 
 _SCHEMES: Final = ("postgresql://", "postgres://")
 
@@ -13,6 +13,14 @@ _SCHEMES: Final = ("postgresql://", "postgres://")
 def is_postgres(where: str) -> bool:
     """Return whether a place is a PostgreSQL database."""
     return where.startswith(_SCHEMES)
+
+
+def has_side_files(where: str) -> bool:
+    """Return whether a place is a file, beside which others may stand: the column ring, the pepper, locks.
+
+    In memory and beside a database there are none: what is derived from the facts is made from them at each opening.
+    """
+    return where != ":memory:" and not is_postgres(where)
 
 
 def shown_place(where: str) -> str:

@@ -27,6 +27,7 @@ _MAKING_LOCK: Final = 0x6477_656D  # one process at a time makes the tables, or 
 _WITH_TEXT: Final = (
     "events", "activations", "outcomes", "signals", "orphans", "quarantine", "statistics", "answers",
 )  # fmt: skip
+_WITH_MAINTAIN: Final = 170_000  # PostgreSQL 17 lets others than the owner vacuum by a privilege of its own
 _OWN_RETRIES: Final = 1  # a connection that was lost while it lay idle is no failure of the call that finds out
 
 _log = logging.getLogger("dwell")
@@ -93,7 +94,7 @@ class PostgresStore:
             self._warn_of_fsync(connection)
             return
         if self._role != "owner":
-            if version == 0:
+            if version is None:
                 raise StorageError(
                     f"there is no store at {self._where}", code="cannot_open", hint="An owner makes the tables."
                 )
@@ -101,19 +102,34 @@ class PostgresStore:
                 f"{self._where} has schema version {version}, this dwell needs {VERSION}",
                 hint="Open it once as its owner, or run dwell db upgrade.",
             )
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING_LOCK,))
-            version = self._version_of(connection)  # another owner may have been here meanwhile
-            if version == 0:
-                connection.execute(SCHEMA)
-            else:
-                for step in range(version, VERSION):
-                    connection.execute(STEPS[step])
-                connection.execute("UPDATE store SET schema_version = %s", (VERSION,))
+        # A lock of the session: within a transaction that began before it, tables made meanwhile may not be known yet
+        connection.execute("SELECT pg_advisory_lock(%s)", (_MAKING_LOCK,))
+        try:
+            with connection.transaction():
+                self._make_or_migrate(connection)
+        finally:
+            if not connection.closed:
+                connection.execute("SELECT pg_advisory_unlock(%s)", (_MAKING_LOCK,))
         self._warn_of_fsync(connection)
 
-    def _version_of(self, connection: Connection) -> int:
-        found = connection.execute("SELECT to_regclass('dwell.store') IS NOT NULL, to_regnamespace('dwell') IS NOT NULL")
+    def _make_or_migrate(self, connection: Connection) -> None:
+        version = self._version_of(connection)
+        if version is None:
+            connection.execute(SCHEMA)
+            return
+        for step in range(version, VERSION):
+            if step not in STEPS:
+                raise SchemaVersionError(
+                    f"schema version {version} is older than any that this dwell can read",
+                    hint="Open it with an earlier dwell first.",
+                )
+            connection.execute(STEPS[step])
+        connection.execute("UPDATE dwell.store SET schema_version = %s", (VERSION,))
+
+    def _version_of(self, connection: Connection) -> int | None:
+        found = connection.execute(
+            "SELECT to_regclass('dwell.store') IS NOT NULL, to_regnamespace('dwell') IS NOT NULL"
+        )
         is_there, is_taken = found.fetchall()[0]
         if not is_there:
             n_tables = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'dwell'").fetchall()[0][0]
@@ -123,7 +139,7 @@ class PostgresStore:
                     code="not_a_store",
                     hint="Give a store a database of its own.",
                 )
-            return 0
+            return None
         version = int(connection.execute("SELECT schema_version FROM dwell.store").fetchall()[0][0])
         if version > VERSION:
             raise SchemaVersionError(
@@ -133,7 +149,9 @@ class PostgresStore:
 
     def _warn_of_fsync(self, connection: Connection) -> None:
         if self._durability == "full" and connection.execute("SHOW fsync").fetchall()[0][0] != "on":
-            _log.warning("%s runs with fsync off: a power cut may take what was acknowledged, or all of it", self._where)
+            _log.warning(
+                "%s runs with fsync off: a power cut may take what was acknowledged, or all of it", self._where
+            )
 
     @property
     def role(self) -> Role:
@@ -253,6 +271,7 @@ class PostgresStore:
             if self._writer is None or self._writer.closed:
                 self._writer = self._connected()
             try:
+                _check_may_scrub(self._writer, self._where)
                 self._writer.execute("SET statement_timeout = 0")
                 for table in _WITH_TEXT:
                     self._writer.execute(f"VACUUM (FULL, ANALYZE) {table}")
@@ -273,6 +292,21 @@ class PostgresStore:
     def handles(self) -> list[Any]:
         """Return the driver's own handles: in a forked child they must never be closed."""
         return [*self._sessions.handles(), self._writer]
+
+
+def _check_may_scrub(connection: Connection, where: str) -> None:
+    # VACUUM passes over tables of somebody else with a warning only
+    may = "pg_has_role(relowner, 'USAGE')"
+    if connection.info.server_version >= _WITH_MAINTAIN:
+        may = f"{may} OR has_table_privilege(oid, 'MAINTAIN')"
+    found = connection.execute(f"SELECT bool_and({may}) FROM pg_class WHERE oid = 'dwell.events'::regclass")
+    if not found.fetchall()[0][0]:
+        raise StorageError(
+            f"the database user of {where} may not write the tables anew: what was erased is gone for every reader, "
+            "but its bytes may still stand in their files",
+            code="not_permitted",
+            hint="Run VACUUM FULL on the tables of the schema dwell as their owner, or grant MAINTAIN on them.",
+        )
 
 
 def _roll_back(connection: Connection) -> None:

@@ -86,9 +86,7 @@ _TELLINGS: Final = (
         "the system under {where} failed: {error}",
         "Check the database's disk, memory and log.",
     ),
-    _Telling(
-        ("23", "22", "P0"), StorageError, "constraint", "{where} refused a row: {error}", "Correct the row."
-    ),
+    _Telling(("23", "22", "P0"), StorageError, "constraint", "{where} refused a row: {error}", "Correct the row."),
     _Telling(
         ("42P01", "42703"),
         StorageError,

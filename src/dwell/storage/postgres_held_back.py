@@ -125,7 +125,7 @@ class HeldBack:
         self.write_all()
         return self._run(sql, bindings)
 
-    def change(self, sql: str, bindings: Sequence[Any] = ()) -> list[Row]:
+    def change(self, sql: str, bindings: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
         """Write what was held back, then return the rows that a statement which writes tells of."""
         self.write_all()
         self.has_changed = True

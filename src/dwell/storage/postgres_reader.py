@@ -273,7 +273,8 @@ class PostgresReader:
         which = "" if event_id is None else "AND event_id = %s"
         bindings = (self._tenant,) if event_id is None else (self._tenant, event_id)
         found = self._query(
-            f"SELECT event_id, reason, at, pseudonym FROM quarantine WHERE tenant = %s {which} ORDER BY n DESC LIMIT %s",
+            f"""SELECT event_id, reason, at, pseudonym FROM quarantine
+            WHERE tenant = %s {which} ORDER BY n DESC LIMIT %s""",
             (*bindings, max(0, limit)),
         )
         return [Quarantined(event_id=e, reason=reason, at=seconds(at), user=user) for e, reason, at, user in found]

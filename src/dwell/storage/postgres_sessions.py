@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from dwell.errors import ConfigError, StorageError, StoreBusyError, StoreOwnedError
@@ -38,9 +38,9 @@ _LASTING: Final = ("authentication failed", "does not exist", "no pg_hba.conf en
 
 #: Set where the URL does not: a host that dies without a word frees its locks within half a minute
 _KEEPALIVES: Final = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4}
-_SERVER_KEEPALIVES: Final = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4"
-
-
+_SERVER_KEEPALIVES: Final = (
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4"
+)
 
 
 class Sessions:
@@ -66,10 +66,11 @@ class Sessions:
                 value=self.where,
                 hint="Give postgresql://user@host:5432/database, the password percent-encoded.",
             ) from None  # libpq's own words quote the URL, and with it the password
-        self._settings = {
+        settings: dict[str, Any] = {
             "connect_timeout": _CONNECT_TIMEOUT_S, "application_name": f"dwell {role} {os.getpid()}",
             "client_encoding": "UTF8", **_KEEPALIVES, **given,
         }  # fmt: skip
+        self._conninfo = make_conninfo(**settings)
         self._commit = "on" if durability == "full" else "off"
         self._idle: deque[Connection] = deque()
         self._places = threading.BoundedSemaphore(_MOST_READERS)
@@ -82,7 +83,7 @@ class Sessions:
             StorageError: code `cannot_open`, or retryable as `unreachable` while the database is away.
         """
         try:
-            connection = psycopg.connect(**self._settings, autocommit=True)
+            connection = psycopg.connect(self._conninfo, autocommit=True)
         except psycopg.Error as error:
             raise self._told_of_opening(error) from error
         try:

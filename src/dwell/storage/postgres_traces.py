@@ -40,14 +40,13 @@ def read_all(query: Query, tenant: str) -> Iterator[tuple[str, bytes]]:
     last = ""  # no item is empty
     while found := query(_ALL, (tenant, last, _READ_AT_ONCE)):
         last = found[-1][0]
-        for item, packed in found:
-            yield item, packed
+        yield from found
 
 
 def read_some(query: Query, tenant: str, items: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """Yield (item, packed) of those of these items that are there, in their order."""
     for some in chunks(list(dict.fromkeys(items)), _READ_AT_ONCE):
-        found: dict[str, bytes] = dict(query(_SOME, (tenant, list(some))))  # type: ignore[arg-type]  # rows of two
+        found: dict[str, bytes] = dict(query(_SOME, (tenant, list(some))))
         for item in some:
             if item in found:
                 yield item, found[item]
@@ -72,10 +71,8 @@ def changes_after(query: Query, tenant: str, after: int) -> list[tuple[int, byte
     return [(n, body) for n, body in found]
 
 
-def put(
-    query: Query, tenant: str, given: Mapping[str, rows.TraceRow], *, removed: Sequence[str], applied: int
-) -> int:
-    """Remove items, then replace or add rows, then drop the changes up to `applied`; return by how many bytes it grew."""
+def put(query: Query, tenant: str, given: Mapping[str, rows.TraceRow], *, removed: Sequence[str], applied: int) -> int:
+    """Remove items, then replace or add rows, then drop the changes up to `applied`; return the bytes gained."""
     n_bytes = 0
     for some in chunks(list(dict.fromkeys(removed)), _READ_AT_ONCE):
         n_bytes -= query(_REMOVE, (tenant, list(some)))[0][0]
@@ -91,5 +88,5 @@ def put(
 
 
 def drop(query: Query, tenant: str) -> int:
-    """Remove everything of a tenant; return by how many bytes it shrank."""
+    """Remove everything of a tenant; return the bytes that it took."""
     return int(query(_DROP, (tenant,))[0][0] + query(_APPLY, (tenant, _MOST_INTEGER))[0][0])

@@ -72,7 +72,7 @@ DELETE FROM statistics WHERE tenant = %(tenant)s AND (query_hash, segment, doc) 
 
 
 class PostgresTransaction(PostgresReader):
-    """The one transaction of a tenant that is open; see `protocol.Transaction`. It is a reader that sees its own writes.
+    """The one open transaction of a tenant; see `protocol.Transaction`. It is a reader that sees its own writes.
 
     Args:
         connection: With a transaction begun, in which the tenant's row is locked.

@@ -1,19 +1,30 @@
 """The one way to open a store refuses what it can not open, by name."""
 
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
 
-from dwell.errors import ConfigError, StorageError
+from dwell.errors import ConfigError, MissingDependencyError, StorageError, StoreBusyError
 from dwell.storage import open_store
 
 
-@pytest.mark.parametrize("where", ["postgresql://u:pass@there/db", "postgres://there/db"])
-def test_postgresql_is_not_available(where: str) -> None:
-    with pytest.raises(ConfigError, match="PostgreSQL is not available in this version") as refusal:
+@pytest.mark.parametrize("where", ["postgresql://u:pass@127.0.0.1:1/db", "postgres://u:pass@127.0.0.1:1/db"])
+def test_a_database_that_is_away_is_told_without_the_password(where: str) -> None:
+    with pytest.raises(StoreBusyError, match=r"u@127.0.0.1:1/db does not answer") as refusal:
         open_store(where)
-    assert "there" not in str(refusal.value), "a connection string may hold a password"
+    assert (refusal.value.code, refusal.value.retryable) == ("unreachable", True)
+    assert "pass" not in str(refusal.value), "a connection string may hold a password"
+
+
+def test_postgresql_without_its_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "dwell.storage.postgres", raising=False)
+    for name in [name for name in sys.modules if name.split(".")[0].startswith("psycopg")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'dwell\[postgres\]'"):
+        open_store("postgresql://u:pass@127.0.0.1:1/db")
 
 
 @pytest.mark.parametrize(

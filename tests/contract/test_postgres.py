@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -231,6 +232,7 @@ def test_a_restart_of_the_server_loses_nothing_that_was_committed(opened: Open, 
             assert refusal.value.code == "unreachable"
     finally:
         server().start()
+    time.sleep(postgres_sessions._AWAY_S)
     with store.transaction() as tx:
         assert tx.add_impression(sample_impression("b")) == 2
     with store.snapshot() as reader:

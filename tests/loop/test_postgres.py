@@ -1,5 +1,6 @@
 """The same loop on PostgreSQL: what is served, learned and decided does not depend on where the facts are."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,27 @@ def test_the_pepper_has_to_be_given(opened: Open, url: str, tmp_path: Path) -> N
     with pytest.raises(PepperMismatch):
         opened(url, pepper="another one")
     assert list(tmp_path.iterdir()) == [], "a file stands beside what is no file"
+
+
+def test_search_goes_on_while_the_database_is_away(opened: Open, world: Any, url: str) -> None:
+    loop = opened(url, temperature=1.0)
+    before = world.visit(loop)
+    assert loop.feedback(before.event_id, "click", doc=before.ids[0], now=world.now).status == "joined"
+    server().stop()
+    try:
+        during = world.visit(loop)
+        assert len(during.ids) == 5
+        answer = loop.feedback(before.event_id, "purchase", doc=before.ids[0], now=world.now)
+        assert answer.status == "rejected"
+    finally:
+        server().start()
+    time.sleep(0.5)  # longer than a server that was away is left alone
+    after = world.visit(loop)
+    assert loop.feedback(after.event_id, "purchase", doc=after.ids[0], now=world.now).status == "joined"
+    assert loop.feedback(before.event_id, "purchase", doc=before.ids[0], now=world.now).status == "joined"
+    world.now += world.window_s
+    loop.close_events(now=world.now)
+    assert {before.event_id, after.event_id} <= {event.event_id for event in loop.experiences()}
 
 
 def test_no_word_holds_the_password(opened: Open, url: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -32,6 +32,7 @@ _IDLE_READER_S: Final = 3_600  # a choice: a snapshot keeps old rows from being 
 _MOST_IDLE: Final = 8  # reader connections kept open, as in SQLite
 _MOST_READERS: Final = 16  # at once: a server with the default of 100 connections bears five processes
 _OLDEST_SERVER: Final = 130_000  # PostgreSQL 13: the oldest that got fixes when this was written
+_AWAY_S: Final = 0.25  # a server that answers nothing costs a caller the time-out of connecting: not each of them
 _TAKEOVER_S: Final = 0.3  # how long a killed process's lock may live on before its session is cleared away
 _POLL_S: Final = 0.02
 _LASTING: Final = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted to log in")
@@ -75,6 +76,7 @@ class Sessions:
         self._idle: deque[Connection] = deque()
         self._places = threading.BoundedSemaphore(_MOST_READERS)
         self._is_closed = False
+        self._away_until = 0.0
 
     def connect(self, *, is_reader: bool) -> Connection:
         """Return a new connection.
@@ -82,10 +84,19 @@ class Sessions:
         Raises:
             StorageError: code `cannot_open`, or retryable as `unreachable` while the database is away.
         """
+        if time.monotonic() < self._away_until:
+            raise StoreBusyError(
+                f"{self.where} did not answer a moment ago",
+                code="unreachable",
+                hint="Check that the database runs and can be reached; the store goes on by itself once it is back.",
+            )
         try:
             connection = psycopg.connect(self._conninfo, autocommit=True)
         except psycopg.Error as error:
-            raise self._told_of_opening(error) from error
+            told_error = self._told_of_opening(error)
+            if told_error.code == "unreachable":
+                self._away_until = time.monotonic() + _AWAY_S
+            raise told_error from error
         try:
             self._set_up(connection, is_reader=is_reader)
         except psycopg.Error as error:

@@ -58,7 +58,7 @@ def _room(snapshot: HealthSnapshot, n: int) -> Iterator[Check]:
         return
     turnovers = n / span_s * _DAY_S / snapshot.capacity
     words = f"{n / span_s * _DAY_S:,.0f} closed events come in a day: {shown(turnovers, 'count')} buffers full"
-    if 0.0 < turnovers < 0.1:
+    if 0.0 < turnovers < 1.0:
         words = f"{n / span_s * _DAY_S:,.0f} closed events come in a day: a buffer full in {1.0 / turnovers:,.0f} days"
     yield judged("turnovers_per_day", turnovers, words, is_chance=fill < _FULL)
 

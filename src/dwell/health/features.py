@@ -62,7 +62,7 @@ def feature_checks(snapshot: HealthSnapshot) -> Iterator[Check]:
     constant = [names[j] for j in np.flatnonzero((varying_share(newest) == 0.0) & ~is_own)]
     words = f"all differ within lists, as the newest {n:,} say"
     if constant:
-        words = f"{_listed(constant)} never differ within a list, as the newest {n:,} say"
+        words = f"the same for all candidates in each of the newest {n:,} lists: {_listed(constant)}"
     yield judged("constant_features", len(constant), words)
     d = newest.features.shape[1]
     is_there = np.arange(d) < newest.n_documents[:, None]

@@ -203,11 +203,8 @@ RULES: Final[Mapping[str, Rule]] = {
         "in standard deviations of the scores; five of ten candidates at random cost one (benchmarks/health.py)",
     ),
     # ---- features
-    "constant_features": Rule(
-        "features", "Features that never differ within a list", "count", "most", 0.0, "warning",
-        "A feature that is the same for all candidates orders nothing: correct it, or retire it (drop_features).",
-        "what does not differ in any of the newest lists changes no order",
-    ),
+    # not judged: what is the same for all candidates orders nothing and harms nothing, and the doctor says so
+    "constant_features": Rule("features", "Features that never differ within a list", "count"),
     "missing_ratio": Rule("features", "Values that did not exist when a list was served", "ratio"),
     "drifted_features": Rule(
         "features", "Features that changed lately", "count", "most", 0.0, "warning",

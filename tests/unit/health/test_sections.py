@@ -299,11 +299,11 @@ def test_a_feature_that_never_differs_within_a_list_is_named() -> None:
     given = lists()
     given.features[:, :, 1] = np.arange(60)[:, None]  # it differs between lists, which orders nothing
     assert varying_share(given).tolist() == [1.0, 0.0]
-    told = report_health(snapshot(newest=given, feature_names=("bm25", "site")))
-    assert codes(told) == ["constant_features"]
-    assert told.alerts[0].message.startswith("site never differ")
-    own = report_health(snapshot(newest=given, feature_names=("bm25", "site"), own_features=frozenset({"site"})))
-    assert codes(own) == []
+    named = {"newest": given, "feature_names": ("bm25", "site")}
+    told = check(snapshot(**named), "constant_features")
+    assert (told.value, told.severity) == (1, "ok")  # it orders nothing, and harms nothing
+    assert told.sentence.endswith("lists: site")
+    assert check(snapshot(**named, own_features=frozenset({"site"})), "constant_features").value == 0
 
 
 def test_a_feature_that_came_otherwise_lately_is_named_with_how_much() -> None:

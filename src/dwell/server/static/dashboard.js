@@ -122,6 +122,9 @@
     }
   }
 
+  // What somebody opened stays open when the part around it is fetched anew.
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === 'open' && node.tagName === 'DETAILS')
+
   customElements.define('dwell-chart', Chart)
   tell()
   setInterval(tell, 15000)

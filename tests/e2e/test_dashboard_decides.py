@@ -125,7 +125,7 @@ def test_the_cookie_is_no_key_and_no_script_reads_it(served: tuple[Service, Path
 def test_who_signs_out_or_whose_key_is_revoked_is_out(served: tuple[Service, Path], admin: Browser) -> None:
     found, store = served
     before = admin.cookie
-    assert admin.ask("POST", "/dashboard/logout", {})[0] == 303
+    assert admin.ask("POST", "/dashboard/logout", {"csrf": admin.csrf("/")})[0] == 303
     admin.cookie = before
     assert admin.ask("GET", "/")[0] == 303
 
@@ -138,6 +138,31 @@ def test_who_signs_out_or_whose_key_is_revoked_is_out(served: tuple[Service, Pat
     while other.ask("GET", "/")[0] == 200 and time.monotonic() < until:
         time.sleep(0.1)
     assert other.ask("GET", "/")[0] == 303
+
+
+def test_another_page_signs_nobody_in_and_nobody_out(served: tuple[Service, Path], admin: Browser) -> None:
+    key = str(served[0].key)
+    victim = Browser(served[0].url)
+    for site in ("cross-site", "same-site"):
+        assert victim.ask("POST", "/dashboard/login", {"key": key}, sec_fetch_site=site)[0] == 403
+        assert victim.cookie == ""
+    # with the cookie, as a page of the same site sends it
+    assert admin.ask("POST", "/dashboard/logout", {})[0] == 403
+    assert admin.ask("POST", "/dashboard/logout", {"csrf": "x"})[0] == 403
+    assert admin.ask("GET", "/")[0] == 200
+    # without it, as any other page does: the browser would obey an answer that takes the cookie back
+    stranger = Browser(served[0].url)
+    assert stranger.ask("POST", "/dashboard/logout", {})[0] == 303
+    assert (stranger.location, stranger.set_cookie) == ("/dashboard/login", "")
+    assert victim.ask("POST", "/dashboard/login", {"key": key}, sec_fetch_site="same-origin")[0] == 303
+
+
+def test_a_stamp_of_no_page_of_ours_and_a_live_part_of_a_page_without_one_are_no_failure(
+    served: tuple[Service, Path], admin: Browser
+) -> None:
+    version = proposed_by_hand(served[0], 7.0)
+    for path in ("/?stamp=%C3%A9", f"/dashboard/decide?action=promote&version={version}"):
+        assert admin.ask("GET", path, hx_request="true", hx_target="live")[0] == 200
 
 
 def test_a_promotion_by_hand_is_asked_twice_and_stands_in_the_ledger(

@@ -238,7 +238,7 @@ def _versions(reader: Reader, outcome: Outcome) -> tuple[tuple[int, ...], tuple[
     closed_at = outcome.closed_at
     for version in reader.params_versions()[-_MOST_VERSIONS:]:
         body = reader.setting(f"learned:{version}")
-        params = reader.params(version)
+        params = reader.params(version) if body and closed_at is not None else None
         if not body or params is None or closed_at is None:
             continue
         if outcome.seq <= msgspec.msgpack.decode(body, type=int):

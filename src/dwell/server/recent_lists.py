@@ -6,6 +6,8 @@ look reads for as long as it may, and the next ones read the rest.
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import threading
 import time
 from collections import Counter
@@ -13,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from dwell.loop.rows import query_digest
+from dwell.loop.rows import normalised_query
 from dwell.records import Impression, Signal
 from dwell.reward.presets import RewardPreset
 from dwell.storage import Outcome, Reader
@@ -24,6 +26,9 @@ __all__ = ["MOST_LISTS", "Looked", "RecentLists", "Seen", "seen_lists", "seen_of
 MOST_LISTS: Final = 2_000
 _AT_ONCE: Final = 100
 _PATIENCE_S: Final = 0.12  # of the 300 ms that a page may take
+_MOST_TEXT: Final = 600  # characters of a query that are kept, as many as can be looked for: it may have 64 KB
+# A hash that anybody can compute would tell whoever may not read queries which of his guesses was asked
+_SALT: Final = secrets.token_bytes(16)
 _SETTLED: Final = frozenset({"closed", "evicted"})  # states in which a list's reward changes only with its state
 
 
@@ -33,8 +38,8 @@ class Seen(NamedTuple):
     Attributes:
         seq: Place in the store's order.
         event_id: Identity.
-        query: What was asked.
-        digest: Hash of the normalised query, in hex.
+        query: What was asked, its first 600 characters.
+        digest: Hash of the whole normalised query, in hex; another one in every process.
         user: Pseudonym, or None.
         segment: Group of queries, or None.
         served_at: UTC epoch seconds.
@@ -87,8 +92,8 @@ def seen_of(impression: Impression, outcome: Outcome, signals: Sequence[Signal],
     return Seen(
         seq=outcome.seq,
         event_id=impression.event_id,
-        query=impression.query,
-        digest=query_digest(impression.query).hex(),
+        query=impression.query[:_MOST_TEXT],
+        digest=_digest(impression.query),
         user=impression.user,
         segment=impression.segment,
         served_at=impression.served_at,
@@ -102,6 +107,11 @@ def seen_of(impression: Impression, outcome: Outcome, signals: Sequence[Signal],
         reward=outcome.reward,
         has_features=impression.has_features,
     )
+
+
+def _digest(query: str) -> str:
+    text = normalised_query(query).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=16, key=_SALT).hexdigest()
 
 
 @dataclass(slots=True)

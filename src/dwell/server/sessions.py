@@ -12,6 +12,7 @@ __all__ = ["COOKIE", "LIFETIME_S", "Session", "Sessions"]
 COOKIE: Final = "dwell_session"
 LIFETIME_S: Final = 12 * 3_600.0  # a working day: whoever comes back tomorrow shows the key again
 _MOST: Final = 1_000  # of 300 bytes; operators are few, and the oldest one goes
+_MOST_OF_A_KEY: Final = 50  # the oldest of the same key goes first: nobody signs out others by signing in
 _N_BYTES: Final = 32  # 256 bits, as the keys: not to be guessed
 
 
@@ -38,6 +39,9 @@ class Sessions:
 
     def begin(self, key_id: str, now: float) -> str:
         """Return the secret name of a new session, for the cookie."""
+        same = [name for name, found in self._found.items() if found.key_id == key_id]
+        for name in same[: max(len(same) + 1 - _MOST_OF_A_KEY, 0)]:
+            del self._found[name]
         name = secrets.token_urlsafe(_N_BYTES)
         self._found[name] = Session(key_id, secrets.token_urlsafe(_N_BYTES), now + LIFETIME_S)
         while len(self._found) > _MOST:

@@ -32,6 +32,16 @@ def test_each_session_has_a_name_and_a_mark_for_forms_of_its_own() -> None:
 
 def test_the_oldest_goes_where_there_are_too_many() -> None:
     sessions = Sessions()
-    names = [sessions.begin("k1", 0.0) for _ in range(1_001)]
+    names = [sessions.begin(f"k{i}", 0.0) for i in range(1_001)]
     assert sessions.find(names[0], 0.0) is None
     assert sessions.find(names[1], 0.0) is not None
+
+
+def test_who_signs_in_again_and_again_signs_out_nobody_but_himself() -> None:
+    sessions = Sessions()
+    other = sessions.begin("k2", 0.0)
+    names = [sessions.begin("k1", 0.0) for _ in range(1_001)]
+    assert sessions.find(other, 0.0) is not None
+    assert [sessions.find(name, 0.0) is not None for name in (names[0], names[-51], names[-50], names[-1])] == [
+        False, False, True, True,
+    ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -10,11 +11,14 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from dwell.server.caller import house_of
 from dwell.server.dashboard.rendering import PAGE_HEADERS, rendered
+from dwell.server.dashboard.visit import Visit
 from dwell.server.sessions import COOKIE, LIFETIME_S
 
 __all__ = ["login", "logout", "sign_in"]
 
-_MOST_BYTES = 4_000  # a key has 80 characters
+_MOST_BYTES: Final = 4_000  # a key has 80 characters
+# Of Sec-Fetch-Site. Signed in by another page, with a key of its own, somebody would take its data for his
+_OWN_SITES: Final = frozenset({"same-origin", "none"})
 
 
 def login(request: Request, *, message: str = "", status: int = 200) -> Response:
@@ -31,6 +35,8 @@ async def sign_in(request: Request) -> Response:
 
     How often somebody may try is not counted: nobody guesses 256 bits, and a wrong key costs one hash.
     """
+    if request.headers.get("sec-fetch-site", "same-origin") not in _OWN_SITES:
+        return login(request, message="That came from another page. Sign in here.", status=403)
     house, now = house_of(request), time.time()
     body = await request.body()
     key = house.key_of(_given(body).get("key", "").strip())
@@ -66,10 +72,14 @@ def _is_encrypted(request: Request) -> bool:
     return request.url.scheme == "https" or request.headers.get("x-forwarded-proto", "") == "https"
 
 
-def logout(request: Request) -> Response:
-    """End the session and show where a key is due."""
-    base = str(request.scope.get("root_path", "")).rstrip("/")
-    house_of(request).sessions.end(request.cookies.get(COOKIE, ""))
-    answer = RedirectResponse(f"{base}/dashboard/login", status_code=303, headers=PAGE_HEADERS)
-    answer.delete_cookie(COOKIE, path=base or "/", httponly=True, samesite="strict")
+async def logout(visit: Visit) -> Response:
+    """End the session and show where a key is due.
+
+    Raises:
+        RequestError: Another page made this browser ask for it.
+    """
+    await visit.form()
+    visit.house.sessions.end(visit.request.cookies.get(COOKIE, ""))
+    answer = visit.go("/dashboard/login")
+    answer.delete_cookie(COOKIE, path=visit.base or "/", httponly=True, samesite="strict")
     return answer

@@ -152,7 +152,8 @@ def _ordered(impression: Impression, params: Params, names: tuple[str, ...]) -> 
     )  # fmt: skip
     parts = standardised_contributions(added)
     every = np.zeros((len(impression.documents), len(names)))
-    every[:, [names.index(name) for name in params.feature_names]] = parts
+    columns = {name: j for j, name in enumerate(names)}
+    every[:, [columns[name] for name in params.feature_names]] = parts
     return _Ordered(order_of(added.sum(axis=1), impression.document_scores), every)
 
 

@@ -14,11 +14,13 @@ from dwell.loop.why import Inspection, RankedDocument
 from dwell.reward.parts import DocumentCredit
 from dwell.server.dashboard.visit import Visit
 
-__all__ = ["Lean", "Place", "Reasons", "leans_of", "place_of", "reasons_of", "show"]
+__all__ = ["Lean", "Place", "Reasons", "leans_of", "place_of", "reasons_of", "show", "shown_of"]
 
 _MOST_REASONS: Final = 3
 _WORTH_TELLING: Final = 0.05  # standard deviations of the list's scores: below it a feature decided nothing here
 _MOST_OTHERS: Final = 20
+_MOST_PLACES: Final = 100  # a list may have tens of thousands: nobody reads on, and a page would take seconds
+_MOST_BARS: Final = 40  # of a document; there may be 1,024 features
 _NOTHING: Final = 1e-12
 
 
@@ -57,7 +59,8 @@ class Place(NamedTuple):
         ranked: Where it stood and would stand.
         told: What the store has of it: score, propensity, exposure, reward, features, signals.
         reasons: Why it stood there.
-        bars: What each feature lifted it by, drawn.
+        bars: What the strongest features lifted it by, drawn, in feature order; at most 40.
+        n_features: How many features there are.
         move: Places that it would rise by under the live params; None where that is not known.
     """
 
@@ -65,6 +68,7 @@ class Place(NamedTuple):
     told: Mapping[str, Any]
     reasons: Reasons
     bars: list[Lean]
+    n_features: int
     move: int | None
 
 
@@ -77,29 +81,30 @@ async def show(visit: Visit) -> Response:
         return await visit.show("event_unserved.html", lambda: {"story": story})
     n_signals = len(story["list_signals"]) + sum(len(doc["signals"]) for doc in story["served"])
     stamp = repr((story["state"], story["version"], story["priority"], n_signals, story["is_shown"]))
-    return await visit.show("event.html", partial(_context, found), stamp=stamp)
+    return await visit.show("event.html", partial(shown_of, found), stamp=stamp)
 
 
-def _context(found: Inspection) -> Mapping[str, Any]:
+def shown_of(found: Inspection) -> Mapping[str, Any]:
+    """Return what the page of a recorded event shows, of a long list its first hundred places."""
     story = found.story
-    told = [*story["served"], *story["unserved"]]
     span = max((abs(v) for doc in found.documents for v in (doc.parts or doc.live_parts).values()), default=0.0)
-    places = [place_of(ranked, facts, span) for ranked, facts in zip(found.documents, told, strict=True)]
     n_served = len(story["served"])
-    unserved = sorted(places[n_served:], key=lambda place: place.ranked.live_place or math.inf)
+    shown = zip(found.documents[: min(n_served, _MOST_PLACES)], story["served"], strict=False)
+    unserved = sorted(found.documents[n_served:], key=lambda ranked: ranked.live_place or math.inf)
     pull = None if found.fate is None or not found.fate.pull else found.fate.pull
     return {
         "story": story,
         "served_by": found.served_by,
         "live": found.live,
         "scoring": found.served_by or found.live,
-        "places": places[:n_served],
-        "overtaking": [p for p in unserved if p.ranked.live_place is not None and p.ranked.live_place <= n_served],
+        "places": [place_of(ranked, facts, span) for ranked, facts in shown],
+        "n_served": n_served,
+        "overtaking": [one for one in unserved if one.live_place is not None and one.live_place <= n_served],
         "n_unserved": len(unserved),
         "n_kept": len(story["served"]) + len(story["unserved"]),
         "most_others": _MOST_OTHERS,
         "rewards": found.rewards,
-        "credited": _credited(found),
+        "credited": _credited(found)[:_MOST_PLACES],
         "fate": found.fate,
         "pull": leans_of(pull) if pull else [],
     }
@@ -115,7 +120,9 @@ def place_of(ranked: RankedDocument, told: Mapping[str, Any], span: float) -> Pl
     """
     parts = ranked.parts or ranked.live_parts
     move = None if ranked.live_place is None or ranked.place is None else ranked.place - ranked.live_place
-    return Place(ranked, told, reasons_of(parts), leans_of(parts, span), move)
+    strongest = set(sorted(parts, key=lambda name: -abs(parts[name]))[:_MOST_BARS])
+    drawn = {name: value for name, value in parts.items() if name in strongest}
+    return Place(ranked, told, reasons_of(parts), leans_of(drawn, span), len(parts), move)
 
 
 def reasons_of(parts: Mapping[str, float]) -> Reasons:

@@ -84,9 +84,9 @@ def static_file(name: str) -> StaticFile | None:
 
 
 def rendered(template: str, context: Mapping[str, Any], *, block: str = "") -> str:
-    """Return a page, or one block of it."""
+    """Return a page, or one block of it; the whole page where it has no such block."""
     found = _environment().get_template(f"dashboard/{template}")
-    if not block:
+    if block not in found.blocks:
         return found.render(context)
     return "".join(found.blocks[block](found.new_context(dict(context))))
 

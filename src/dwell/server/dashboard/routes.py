@@ -68,6 +68,7 @@ PAGES: Final = (
     Page("/dashboard/activation/forget", activation.confirm_forgetting, needs="admin"),
     Page("/dashboard/activation/forget", activation.forget, ("POST",), "admin"),
     Page("/dashboard/doctor", doctor.show),
+    Page("/dashboard/logout", access.logout, ("POST",)),
 )
 
 
@@ -78,7 +79,6 @@ def dashboard_routes() -> list[Route]:
         *routes,
         Route("/dashboard/login", access.login, methods=["GET"]),
         Route("/dashboard/login", access.sign_in, methods=["POST"]),
-        Route("/dashboard/logout", access.logout, methods=["POST"]),
         Route("/dashboard/static/{mark}/{name:path}", _static, methods=["GET"]),
     ]
 

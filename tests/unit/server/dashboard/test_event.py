@@ -1,7 +1,8 @@
 import pytest
 
+import dwell
 from dwell.loop.why import RankedDocument
-from dwell.server.dashboard.event import leans_of, place_of, reasons_of
+from dwell.server.dashboard.event import leans_of, place_of, reasons_of, shown_of
 
 
 def test_the_strongest_reasons_come_first_and_what_hardly_counts_is_left_out() -> None:
@@ -30,3 +31,20 @@ def test_a_move_is_upwards_where_the_place_falls(place: int | None, live: int | 
     ranked = RankedDocument("d", place, 1, live, 0.5, {}, {"x": 1.0})
     assert place_of(ranked, {}, 1.0).move == move
     assert [bar.name for bar in place_of(ranked, {}, 1.0).bars] == ["x"]  # no params served it: the live ones tell
+
+
+def test_of_many_features_the_strongest_are_drawn_in_their_order() -> None:
+    parts = {f"f{i}": 0.001 * ((7 * i) % 1_000) for i in range(1_000)}  # each of 0, 0.001, ... 0.999 once
+    told = place_of(RankedDocument("d", 1, 1, 1, 0.5, parts, {}), {}, 1.0)
+    assert [bar.name for bar in told.bars] == [name for name, value in parts.items() if value > 0.9595]
+    assert (len(told.bars), told.n_features) == (40, 1_000)
+
+
+def test_of_a_long_list_the_first_hundred_places_are_told() -> None:
+    with dwell.open(":memory:", features=["x"], weights={"x": 1.0}, pepper=b"p" * 32) as loop:
+        loop.rank("q", [{"id": f"d{i}", "x": 1.0} for i in range(250)], k=200, event_id="e", now=1.0)
+        assert loop.feedback("e", "click", doc="d0", now=2.0).status == "joined"
+        told = shown_of(loop.inspect("e"))
+    assert [place.ranked.place for place in told["places"]] == list(range(1, 101))
+    assert told["n_served"] == 200
+    assert len(told["credited"]) <= 100

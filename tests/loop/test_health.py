@@ -9,6 +9,7 @@ import pytest
 
 import dwell
 from dwell.health import HealthReport
+from dwell.loop.rows import query_hash
 from dwell.loop.seed import buffer_health_report
 from dwell.server.learner import _Tenant, _told_again
 
@@ -56,6 +57,7 @@ def test_a_query_type_that_dominates_is_named_and_quotas_clear_it(opened: Open, 
     lived_with(without, world)
     report = without.health(now=world.now)
     assert codes(report) == ["dominant_segment"]
+    _check_that_no_guess_is_confirmed(report)
     # 6 of 7 lists, whatever the window
     assert "'faq' makes up 86%" in report.alerts[0].message
     assert "segment_quotas" in report.alerts[0].remedy
@@ -72,6 +74,17 @@ def test_a_query_type_that_dominates_is_named_and_quotas_clear_it(opened: Open, 
         "help": 50,
         "docs": 50,
     }
+
+
+def _check_that_no_guess_is_confirmed(report: HealthReport) -> None:
+    """A report tells nobody who has it and may not read queries whether what he guesses was asked."""
+    names = [share.name for share in report.shares["query"]]
+    assert len(set(names)) == len(names) >= 10
+    guesses = {f"{query_hash(f'query {i}'):016x}" for i in range(40)}
+    assert not [guess for guess in guesses if guess in repr(report)]
+    dominant = report.check("dominant_query")
+    assert dominant is not None
+    assert names[0] in dominant.sentence  # the same name in all of its parts
 
 
 def test_quotas_hold_when_a_store_is_opened_again(opened: Open, world: Any) -> None:

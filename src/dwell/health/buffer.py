@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from dwell.health.report import Check
-from dwell.health.shares import Groups, effective_by_largest, effective_number
+from dwell.health.shares import Groups, effective_by_largest, effective_number, query_name
 from dwell.health.snapshot import HealthSnapshot
 from dwell.health.thresholds import MIN_JUDGED, RULES, few, judged, shown
 from dwell.records.arrays import FloatArray
@@ -37,7 +37,7 @@ def buffer_checks(snapshot: HealthSnapshot, groups: Mapping[str, Groups]) -> Ite
         yield _diversity(f"effective_{words}", words, groups[kind])
     yield _segment(snapshot, groups["segment"], n)
     for kind in ("query", "user"):
-        yield _dominance(kind, groups[kind], n)
+        yield _dominance(kind, groups[kind], n, snapshot.salt if kind == "query" else b"")
     n_known = int(np.count_nonzero(snapshot.has_user))
     known = n_known / n if n >= MIN_JUDGED else None
     words = f"{n_known:,} of {n:,} events name a user" if n_known else "no event names a user"
@@ -125,10 +125,10 @@ def _diversity(name: str, words: str, found: Groups) -> Check:
     )
 
 
-def _dominance(kind: str, found: Groups, n: int) -> Check:
+def _dominance(kind: str, found: Groups, n: int, salt: bytes) -> Check:
     if n < MIN_JUDGED or found.counts.size < 2:  # a group alone has nothing to be compared with
         return judged(f"dominant_{kind}", None, few(n) if n < MIN_JUDGED else f"fewer than two: no {kind} to compare")
-    name = f"{found.codes[0]:016x}"
+    name = query_name(int(found.codes[0]), salt)
     return judged(f"dominant_{kind}", found.largest_share, _makes_up(kind, name, found.largest_share))
 
 

@@ -29,7 +29,7 @@ def report_health(snapshot: HealthSnapshot) -> HealthReport:
         [],
         _figures(snapshot, groups),
         snapshot.examination,
-        shares=named_shares(groups, snapshot.segments),
+        shares=named_shares(groups, snapshot),
         distributions=distributions_of(snapshot),
         timeline=timeline_of(snapshot),
         at=snapshot.now,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +13,7 @@ from dwell.health.report import Share
 from dwell.health.snapshot import HealthSnapshot
 from dwell.records.arrays import IntArray
 
-__all__ = ["Groups", "effective_by_largest", "effective_number", "grouped", "named_shares", "shares_of"]
+__all__ = ["Groups", "effective_by_largest", "effective_number", "grouped", "named_shares", "query_name", "shares_of"]
 
 MOST_TOLD: Final = 20  # a page's table
 
@@ -91,11 +92,31 @@ def shares_of(snapshot: HealthSnapshot) -> dict[str, Groups]:
     }
 
 
-def named_shares(groups: Mapping[str, Groups], segments: Mapping[int, str | None]) -> dict[str, tuple[Share, ...]]:
+def query_name(code: int, salt: bytes) -> str:
+    """Return what stands for a query in a report, 16 hex digits.
+
+    Reports are read by some who may not read queries: without the salt nobody can tell by it that what he guesses was
+    asked. Users' hashes are of pseudonyms, which are salted before.
+
+    Args:
+        code: Hash of the normalised query.
+        salt: Secret, at most 64 bytes; b"" for the hash itself.
+    """
+    if not salt:
+        return f"{code:016x}"
+    return hashlib.blake2b(code.to_bytes(8, "little"), digest_size=8, key=salt).hexdigest()
+
+
+def named_shares(groups: Mapping[str, Groups], snapshot: HealthSnapshot) -> dict[str, tuple[Share, ...]]:
     """Return the largest groups of each kind by name: a segment's own, and the hash of a user or query in hex."""
+
+    def name(kind: str, code: int) -> str:
+        if kind == "segment":
+            return str(snapshot.segments[code])
+        return query_name(code, snapshot.salt) if kind == "query" else f"{code:016x}"
+
     told = {}
     for kind, found in groups.items():
         pairs = list(zip(found.codes[:MOST_TOLD].tolist(), found.counts[:MOST_TOLD].tolist(), strict=True))
-        names = [str(segments[code]) if kind == "segment" else f"{code:016x}" for code, _ in pairs]
-        told[kind] = tuple(Share(name, n, n / found.n) for name, (_, n) in zip(names, pairs, strict=True))
+        told[kind] = tuple(Share(name(kind, code), n, n / found.n) for code, n in pairs)
     return told

@@ -179,6 +179,7 @@ class HealthSnapshot:
         user_hashes: uint64 (n,), hash of the user's pseudonym.
         has_user: bool (n,), whether there is one.
         query_hashes: uint64 (n,), hash of the normalised query.
+        salt: What names of queries in the report are made with, see `query_name`.
         segment_codes: int (n,), code of its segment.
         segments: Names of segments by code; None names those without one.
         is_held_out: bool (n,), whether it only judges.
@@ -237,3 +238,4 @@ class HealthSnapshot:
     newest: ListsSeen | None = None
     reference: ListsSeen | None = None
     drawn: Sequence[Scored] = ()
+    salt: bytes = b""

@@ -89,6 +89,7 @@ def health_snapshot(state: LoopState, now: float) -> HealthSnapshot:
         newest=_lists(state, newest),
         reference=_lists(state, before),
         drawn=drawn,
+        salt=state.identity.naming_salt,
     )
 
 

@@ -25,6 +25,7 @@ from dwell.server.keys import Key, Keyring, authenticated, is_active, read_keyri
 from dwell.server.learner import Plan
 from dwell.server.learner_link import LearnerLink
 from dwell.server.ledgers import Ledgers
+from dwell.server.page_room import PageRoom
 from dwell.server.rate_limits import Limiter, RateLimits
 from dwell.server.recent_lists import RecentLists
 from dwell.server.sessions import Sessions
@@ -36,6 +37,7 @@ __all__ = ["RANK_EDGES_S", "House", "Turn", "open_house"]
 _POLL_S: Final = 0.5  # a revoked key is refused within a second
 # From the quickest list to what a searcher takes for broken; most take one to ten milliseconds
 RANK_EDGES_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+_PAGES_OF: Final = 8  # of the requests that are worked on at once so many are pages at most: 32 of 256
 _ALWAYS: Final = frozenset({b"/livez", b"/readyz"})
 _NOBODY: Final = Key(id="no-auth", kind="admin", tenant="", name="everybody on this machine", created_at=0.0)
 
@@ -79,6 +81,7 @@ class House:
         alerts: Where each tenant's alerts stand, by their codes, once they were looked at.
         ledgers: What each tenant's ledger holds in sum.
         rank_duration_s: How long lists took to order.
+        pages: Where pages are made.
     """
 
     where: str
@@ -108,6 +111,7 @@ class House:
     alerts: dict[str, dict[str, AlertState]] = field(default_factory=dict)
     ledgers: Ledgers = field(default_factory=Ledgers)
     rank_duration_s: Histogram = field(default_factory=lambda: Histogram(RANK_EDGES_S))
+    pages: PageRoom = field(default_factory=lambda: PageRoom(1))
 
     def loop(self, tenant: str) -> Loop:
         """Return a tenant's loop, opened at its first use.
@@ -205,6 +209,7 @@ class House:
     def close(self) -> None:
         """Write what is queued, end the learner and release the store."""
         self.is_draining = True
+        self.pages.close()
         self.link.close()
         for loop in self.loops().values():
             loop.close()
@@ -239,6 +244,7 @@ def open_house(where: str, arguments: Mapping[str, Any], settings: ServeSettings
     limiter = Limiter(limits, time.monotonic)
     admission = Admission(settings.max_in_flight, always=_ALWAYS, headers=SECURITY_HEADERS)
     house = House(where, dict(arguments), settings, LearnerLink(plan), is_open, time.time(), limiter, admission)
+    house.pages = PageRoom(max(settings.max_in_flight // _PAGES_OF, 1))
     try:
         loop = house.loop("")
         house._signing = signing_keys(loop._state.store, now=time.time())  # noqa: SLF001 - keys are the store's

@@ -43,6 +43,7 @@ class LearnerLink:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._waiting: dict[int, Future[Any]] = {}
+        self._shared: dict[tuple[str, str], Future[Any]] = {}
         self._tenants: set[str] = set()
         self._pipe: Connection | None = None
         self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -103,12 +104,24 @@ class LearnerLink:
             LearnerDown: There is no learner, or it did not answer in time: it may be learning.
             DwellError: As the loop's own call.
         """
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(self.submit(name, tenant, arguments)), timeout_s)
-        except TimeoutError as error:
-            raise LearnerDown(
-                f"the learner did not answer within {timeout_s:g} s", hint="It may be learning: try again."
-            ) from error
+        return await _answer_of(self.submit(name, tenant, arguments), timeout_s)
+
+    async def shared_call(self, name: str, tenant: str, *, timeout_s: float) -> Any:  # noqa: ANN401
+        """Return what a call without arguments gives; one that is under way for somebody else is waited for as well.
+
+        Who only looks may ask as often as he likes: he takes one of the places in front of a learner at work, and
+        leaves the others to those who decide.
+
+        Raises:
+            As `call`.
+        """
+        with self._lock:
+            found = self._shared.get((name, tenant))
+        if found is None or found.done():
+            found = self.submit(name, tenant, {})
+            with self._lock:
+                self._shared[name, tenant] = found
+        return await _answer_of(found, timeout_s)
 
     def close(self) -> None:
         """End the learner: it is told by the end of the pipe, and has ten seconds."""
@@ -172,6 +185,20 @@ class LearnerLink:
             with contextlib.suppress(OSError):
                 ours.close()
             process.join(_JOIN_S)
+
+
+async def _answer_of(future: Future[Any], timeout_s: float) -> Any:  # noqa: ANN401
+    """Return what comes of a call, waited for so long; the call itself goes on.
+
+    Raises:
+        LearnerDown: Nothing came in time.
+    """
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
+    except TimeoutError as error:
+        raise LearnerDown(
+            f"the learner did not answer within {timeout_s:g} s", hint="It may be learning: try again."
+        ) from error
 
 
 def _send_all(pipe: Connection, outbox: queue.SimpleQueue[Any]) -> None:

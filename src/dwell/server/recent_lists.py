@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from dwell.loop.rows import normalised_query
+from dwell.loop.rows import normalised_query, query_hash
 from dwell.records import Impression, Signal
 from dwell.reward.presets import RewardPreset
 from dwell.storage import Outcome, Reader
@@ -52,6 +52,7 @@ class Seen(NamedTuple):
         praised: Positions, from 1, of the documents that a reaction of positive weight names.
         reward: Of the list; None while open.
         has_features: Whether what documents were scored by was kept.
+        query_hash: Hash of the whole normalised query, as experience knows it; not to be shown.
     """
 
     seq: int
@@ -70,6 +71,7 @@ class Seen(NamedTuple):
     praised: tuple[int, ...]
     reward: float | None
     has_features: bool
+    query_hash: int = 0
 
 
 class Looked(NamedTuple):
@@ -106,6 +108,7 @@ def seen_of(impression: Impression, outcome: Outcome, signals: Sequence[Signal],
         praised=tuple(sorted(praised)),
         reward=outcome.reward,
         has_features=impression.has_features,
+        query_hash=query_hash(impression.query),
     )
 
 

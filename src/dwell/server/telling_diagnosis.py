@@ -22,6 +22,8 @@ _LEARNER_DOWN: Final = finding(
 async def told_diagnosis(house: House, tenant: str) -> Diagnosis:
     """Return what is wrong with a loop, from its newest events and what this process has counted.
 
+    Whoever asks while somebody else's look is under way is told what that one finds.
+
     Args:
         house: The service.
         tenant: Whose loop.
@@ -33,6 +35,6 @@ async def told_diagnosis(house: House, tenant: str) -> Diagnosis:
     loop = house.loop(tenant)
     if house.link.is_up:
         await house.arrivals.of(loop.when_recorded("nothing"))  # what was served before this call is looked at
-        found: Diagnosis = await house.link.call("doctor", tenant, {}, timeout_s=_PATIENCE_S)
+        found: Diagnosis = await house.link.shared_call("doctor", tenant, timeout_s=_PATIENCE_S)
         return with_counted(found, loop.counts)
     return with_finding(await asyncio.to_thread(loop.doctor), _LEARNER_DOWN)

@@ -1,8 +1,10 @@
+import hashlib
 from collections.abc import Iterator
 
 import pytest
 
 import dwell
+from dwell.loop.rows import query_digest
 from dwell.server.recent_lists import RecentLists
 
 START = 1_700_000_000.0
@@ -70,3 +72,19 @@ def test_an_erased_user_is_gone_at_the_next_look(loop: dwell.Loop) -> None:
 def _lists(loop: dwell.Loop, recent: RecentLists) -> list:  # type: ignore[type-arg]
     with loop.facts() as reader:
         return recent.look(reader, loop.rewards, patience_s=60.0).lists
+
+
+def test_of_a_long_query_the_beginning_is_kept_and_the_whole_tells_it_apart(loop: dwell.Loop) -> None:
+    for i, end in enumerate(("a", "b", "A")):
+        loop.rank("\N{GRINNING FACE}" * 16_000 + end, [{"id": "a", "x": 1.0}], event_id=f"e{i}", now=START)
+    loop.close_events(now=START + 99.0)
+    again, other, first = _lists(loop, RecentLists.empty())
+    assert {len(one.query) for one in (again, other, first)} == {600}
+    assert again.digest == first.digest != other.digest
+
+
+def test_whoever_guesses_a_query_can_not_tell_by_its_hash_that_it_was_asked(loop: dwell.Loop) -> None:
+    serve(loop, 1)
+    told = _lists(loop, RecentLists.empty())[0].digest
+    guesses = [hashlib.blake2b(b"q0", digest_size=n).hexdigest() for n in (8, 16, 32, 64)]
+    assert told not in {query_digest("q0").hex(), *guesses}

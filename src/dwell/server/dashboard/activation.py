@@ -112,7 +112,7 @@ async def show_item(visit: Visit) -> Response:
     """Show everything that went into one item's activation."""
     item = visit.asked("id")
     activation = _activation(visit)
-    explained = await asyncio.to_thread(activation.explain, item, now=visit.now)
+    explained = await visit.house.pages.done(partial(activation.explain, item, now=visit.now))
     stamp = repr((explained.last_us, explained.is_pinned, explained.reward_mass > 0.0))
     return await visit.show("activation_item.html", partial(_item, visit, activation, item), stamp=stamp)
 

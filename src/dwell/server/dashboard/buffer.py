@@ -45,7 +45,7 @@ def _context(visit: Visit, report: HealthReport, recent: RecentLists) -> Mapping
         for name, title, words in _SPREADS
         if name in report.distributions
     ]
-    groups = groups_of_shares(report.shares, lists)
+    groups = groups_of_shares(report.shares, lists, loop._state.identity.naming_salt)  # noqa: SLF001 - only its names are told
     return {
         "report": report,
         "figures": report.figures,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -75,7 +74,7 @@ class Place(NamedTuple):
 async def show(visit: Visit) -> Response:
     """Show one event; one that nobody knows is a page that says so."""
     event_id = str(visit.request.path_params["event_id"])[:600]
-    found = await asyncio.to_thread(visit.loop.inspect, event_id)
+    found = await visit.house.pages.done(partial(visit.loop.inspect, event_id))
     story = found.story
     if story["state"] in {"quarantined", "orphan"}:
         return await visit.show("event_unserved.html", lambda: {"story": story})

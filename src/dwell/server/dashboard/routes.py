@@ -26,7 +26,7 @@ from dwell.server.dashboard import (
 )
 from dwell.server.dashboard.rendering import PAGE_HEADERS, rendered, static_file
 from dwell.server.dashboard.visit import Visit, visit_of
-from dwell.server.problems import problem_of
+from dwell.server.problems import problem_of, retry_after_of
 
 __all__ = ["PAGES", "Page", "dashboard_routes"]
 
@@ -91,7 +91,8 @@ def _guarded(page: Page) -> Callable[[Request], Awaitable[Response]]:
         request.state.tenant = visit.tenant
         try:
             _check(page, visit)
-            return await page.handler(visit)
+            with visit.house.pages.entered():
+                return await page.handler(visit)
         except Exception as error:  # noqa: BLE001 - whatever it is, the browser gets a page that says so
             return _told(visit, error)
 
@@ -120,7 +121,9 @@ def _told(visit: Visit, error: Exception) -> Response:
     if not isinstance(error, DwellError):
         _log.error("page %s: %s", request_id, type(error).__name__, exc_info=error)
     context = {"visit": visit, "problem": problem, "here": visit.request.url.path, "stamp": ""}
-    return HTMLResponse(rendered("problem.html", context), problem.status, headers=PAGE_HEADERS)
+    retry = retry_after_of(error)
+    headers = PAGE_HEADERS if retry is None else {**PAGE_HEADERS, "Retry-After": str(retry)}
+    return HTMLResponse(rendered("problem.html", context), problem.status, headers=headers)
 
 
 def _static(request: Request) -> Response:

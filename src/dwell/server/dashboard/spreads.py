@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from dwell.health import Check, Distribution, HealthReport, Section, Share
-from dwell.loop.rows import query_hash, user_hash
+from dwell.health.shares import query_name
+from dwell.loop.rows import user_hash
 from dwell.server.recent_lists import Seen
 
 __all__ = ["Bar", "Group", "Spread", "groups_of_shares", "most_harmful_first", "spread_of", "tally"]
@@ -101,17 +102,20 @@ def spread_of(found: Distribution) -> Spread | None:
     return Spread(found.name, found.unit, total, tuple(bars), max(bars, key=lambda bar: bar.n))
 
 
-def groups_of_shares(shares: Mapping[str, Sequence[Share]], lists: Iterable[Seen]) -> dict[str, list[Group]]:
+def groups_of_shares(
+    shares: Mapping[str, Sequence[Share]], lists: Iterable[Seen], salt: bytes = b""
+) -> dict[str, list[Group]]:
     """Return the largest groups of each kind, with what their hashes stand for as far as the newest lists say.
 
     Args:
         shares: As `HealthReport.shares`.
         lists: The newest lists.
+        salt: What the report's names of queries were made with.
     """
     queries: dict[str, Seen] = {}
     users: dict[str, str] = {}
     for seen in lists:
-        queries.setdefault(f"{query_hash(seen.query):016x}", seen)
+        queries.setdefault(query_name(seen.query_hash, salt), seen)
         if seen.user is not None:
             users.setdefault(f"{user_hash(seen.user):016x}", seen.user)
 

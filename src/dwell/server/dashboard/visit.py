@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -105,12 +105,12 @@ class Visit:
                 page moves. "" where the store's own counts tell.
         """
         is_live = self.request.headers.get("hx-target") == _LIVE
-        stamp = await asyncio.to_thread(self._stamp, stamp)
+        stamp = await self.house.pages.done(partial(self._stamp, stamp))
         if is_live and self.asked("stamp") == stamp:
             return Response(status_code=204, headers=PAGE_HEADERS)
-        context = await asyncio.to_thread(build)
+        context = await self.house.pages.done(build)
         shown = {"visit": self, "stamp": stamp, "here": self.request.url.path, **context}
-        text = await asyncio.to_thread(rendered, template, shown, block=_LIVE if is_live else "")
+        text = await self.house.pages.done(partial(rendered, template, shown, block=_LIVE if is_live else ""))
         return HTMLResponse(text, status, headers=PAGE_HEADERS)
 
     def _stamp(self, more: str) -> str:

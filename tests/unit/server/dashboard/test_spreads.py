@@ -10,7 +10,10 @@ USER = "0" * 31 + "7"
 
 def seen(query: str, user: str | None) -> Seen:
     digest = query_digest(query).hex()
-    return Seen(1, "e", query, digest, user, None, 1.0, "closed", "params", 0, 1, 1, {}, (), 1.0, has_features=True)
+    return Seen(
+        1, "e", query, digest, user, None, 1.0, "closed", "params", 0, 1, 1, {}, (), 1.0, has_features=True,
+        query_hash=query_hash(query),
+    )  # fmt: skip
 
 
 def check(name: str, severity: str) -> Check:

@@ -1,4 +1,4 @@
-"""Room for pages: how many are worked on at once and by how many threads, so that who looks takes little from searches."""
+"""Room for pages: how many are made at once and by how many threads, so that who looks takes little from searches."""
 
 from __future__ import annotations
 

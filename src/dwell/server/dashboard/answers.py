@@ -38,13 +38,8 @@ def is_it_better(standing: Standing, mode: str, earned: float | None) -> Answer:
     if mode in {"log-only", "shadow"}:
         told = f"Users get the caller's own order: the mode is {mode}."
         return Answer("", told, 'Mode "canary" or "live" serves what was learned.')
-    if decision is None or standing.word in {"start", "nobody"}:
-        return Answer("", "Users get what was there from the start: nothing was promoted yet.")
-    if standing.word == "hand":
-        told = f"Nobody knows yet: version {version} was forced by hand, against or without the gate's word."
-        return Answer("wait", told, "If the lists served since show that it is worse, the loop goes back by itself.")
-    if standing.word == "rollback":
-        return Answer("wait", f"The loop went back to version {version}: what replaced it was worse, or unwanted.")
+    if decision is None or standing.word != "gate":
+        return _without_evidence(standing)
     d = decision.difference
     if not d.n:
         return Answer("", f"Version {version} is live; no figure came with its promotion.")
@@ -55,6 +50,20 @@ def is_it_better(standing: Standing, mode: str, earned: float | None) -> Answer:
         f"Yes: version {version} was judged {d.value:+.4f} reward per list better than version "
         f"{decision.safe_version} ({d.low:+.4f} to {d.high:+.4f}, {d.n:,} lists){words}.",
     )
+
+
+def _without_evidence(standing: Standing) -> Answer:
+    decision, version = standing.decision, standing.version
+    if standing.word == "hand":
+        told = f"Nobody knows yet: version {version} was forced by hand, against or without the gate's word."
+        return Answer("wait", told, "If the lists served since show that it is worse, the loop goes back by itself.")
+    if standing.word == "rollback":
+        return Answer("wait", f"The loop went back to version {version}: what replaced it was worse, or unwanted.")
+    if decision is not None and decision.reasons[0].startswith("features"):
+        before = decision.safe_version
+        told = f"Features were added or dropped: version {version} weighs the others as version {before} did."
+        return Answer("", told, "Decisions says how that one came to be live.")
+    return Answer("", "Users get what was there from the start: nothing was promoted yet.")
 
 
 def is_it_learning(report: HealthReport, history: Sequence[GateDecision], mode: str, *, has_features: bool) -> Answer:

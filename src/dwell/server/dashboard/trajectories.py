@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 from dwell.records import GateDecision, Params
@@ -87,7 +88,8 @@ def charts_of(versions: Sequence[Version], history: Sequence[GateDecision], n_ve
         n_versions: How many there are in all.
     """
     shown = [v for v in versions if v.is_standardised] or list(versions)
-    x = [v.created_at for v in shown]
+    # a version that another set of features made keeps the date of what it was made of: time never goes back in a chart
+    x = list(accumulate((v.created_at for v in shown), max))
     marks = marks_of(history, x[0], x[-1]) if x else []
     cut = f" The newest {len(versions):,} of {n_versions:,} versions are read." if len(versions) < n_versions else ""
     if len(shown) < len(versions):

@@ -52,6 +52,13 @@ def test_better_by_how_much_of_what_a_list_earns() -> None:
     assert "%" not in is_it_better(standing_of(2, [START, JUDGED]), "live", 0.0).says
 
 
+def test_other_features_are_no_beginning() -> None:
+    grown = replace(START, reasons=["features: added a"], proposed_version=4, safe_version=2, decided_at=12.0)
+    assert (
+        "weighs the others as version 2 did" in is_it_better(standing_of(4, [START, JUDGED, grown]), "live", 0.5).says
+    )
+
+
 def test_what_was_forced_claims_nothing() -> None:
     assert is_it_better(standing_of(3, [START, JUDGED, FORCED]), "live", 0.5).says.startswith("Nobody knows")
     assert "nothing was promoted" in is_it_better(standing_of(0, [START]), "live", 0.5).says

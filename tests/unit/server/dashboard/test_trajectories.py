@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -46,6 +47,12 @@ def test_weights_of_one_unit_are_drawn_and_the_others_told() -> None:
     assert "1 that weigh raw values" in weights.says
     assert list(start.lines[0].values) == [0.6, 0.6]
     assert list(steps.lines[0].values) == pytest.approx([0.5, 0.4])
+
+
+def test_time_never_goes_back_in_a_chart() -> None:
+    third = dataclasses.replace(SECOND, version=3, parent=1, created_at=FIRST.created_at)  # as other features make it
+    charts = charts_of([version_of(FIRST, GIVEN), version_of(SECOND, FIRST), version_of(third, FIRST)], [], 3)
+    assert [list(chart.x) for chart in charts] == [[100.0, 200.0, 200.0]] * len(charts)
 
 
 def test_what_went_live_is_marked_with_how() -> None:

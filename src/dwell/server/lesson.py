@@ -212,7 +212,9 @@ def _order(standing: Standing) -> str:
 def _next(own: Own | None, rules: Rules) -> list[str]:
     """Return what comes next where no proposal waits."""
     if own is None:
-        return ["Say who you are, in the field below the search: nobody's clicks can be told from anybody's."]
+        return [
+            "Say who you are, in the field below the search: without a name your clicks can not be told from others'."
+        ]
     if not own.n_lists:
         return ["Search, and open or rate what you looked for."]
     if not own.n_clicks + own.n_ratings:

@@ -2,9 +2,10 @@
 
 The visitors are simulated. Three come with a browser of their own, the others send what a browser sends.
 
-Event ids, and so the draws, differ from run to run. Of 100 seeds each, played in memory with these settings, the clicked
+Event ids, and so the draws, differ from run to run. Of 100 seeds, played in memory with these settings, the clicked
 result rose in all, on either corpus, by 30 visitors' clicks and by one visitor's; of 40 seeds the gate promoted in all
-after 7 rounds, where 8 or 9 are played here. So a false alarm has at most 3 in 100 and 8 in 100 (95 %, rule of three).
+after 7 rounds, where 8 or 9 are played here. So a false alarm is had in at most 3 of 100 runs, and 8 of 100 for the
+gate's promotion (95 %, rule of three).
 """
 
 import contextlib

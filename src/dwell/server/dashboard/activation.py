@@ -187,7 +187,8 @@ async def change(visit: Visit) -> Response:
 async def confirm_forgetting(visit: Visit) -> Response:
     """Show what would be forgotten, and ask for it once more."""
     activation = _activation(visit)
-    found = await asyncio.to_thread(activation.forget, now=visit.now, limit=_AT_ONCE, dry_run=True)
+    look = partial(activation.forget, now=visit.now, limit=_AT_ONCE, dry_run=True)
+    found = await visit.house.pages.done(look)
     shown = found.items[:_SHOWN_BEFORE_FORGETTING]
     context = {"shown": shown, "n": len(found.items), "has_more": found.has_more}
     return await visit.show("forget.html", lambda: context, stamp=str(len(found.items)))

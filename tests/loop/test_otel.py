@@ -16,7 +16,8 @@ from opentelemetry.trace import StatusCode
 
 import dwell
 from dwell.errors import ConfigError, MissingDependencyError, PromotionRefused, RecordError
-from dwell.integrations.otel import RetrievalCapture, traced
+from dwell.integrations.otel import RetrievalCapture, import_otel, traced
+from dwell.integrations.otel.spool import Spool
 
 DOCS = [{"id": "a", "x": 1.0}, {"id": "b", "x": 0.5}, {"id": "c", "x": 0.0}]
 AT = 1_700_000_000.0
@@ -547,3 +548,31 @@ def test_wrong_settings_are_refused(loop: dwell.Loop) -> None:
         RetrievalCapture(loop, signals={"stars": "no such signal"})
     with pytest.raises(RecordError):
         RetrievalCapture(loop, capacity=0)
+
+
+def test_of_thousands_of_evaluations_with_many_links_each_link_is_looked_up_once_a_batch(
+    loop: dwell.Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # one request of 50 KB, packed: 7,500 of them with 128 links took 21 s of the service's time
+    looked: list[str] = []
+    original = Spool.served_at
+
+    def heard(spool: Spool, event_id: str) -> tuple[float, bool] | None:
+        looked.append(event_id)
+        return original(spool, event_id)
+
+    monkeypatch.setattr(Spool, "served_at", heard)
+    nanoseconds = int(AT * 1e9)
+    evaluation = {
+        "name": "gen_ai.evaluation.result",
+        "attributes": [
+            {"key": "gen_ai.evaluation.name", "value": {"stringValue": "click"}},
+            {"key": "gen_ai.evaluation.score.value", "value": {"doubleValue": 1.0}},
+        ],
+    }
+    links = [{"traceId": f"{i:032x}", "spanId": f"{i:016x}"} for i in range(1, 129)]
+    events = [{**evaluation, "timeUnixNano": str(nanoseconds + i * 1_000_000)} for i in range(1_500)]
+    span = {"traceId": "a" * 32, "spanId": "b" * 16, "endTimeUnixNano": str(nanoseconds + 10**10)}
+    request = {"resourceSpans": [{"scopeSpans": [{"spans": [{**span, "links": links, "events": events}]}]}]}
+    assert import_otel(loop, [request], now=AT + 100.0).left_out == {"of_another_span": 1_500}
+    assert len(looked) == 3 * 129  # in three batches of 500, the span itself and what it links to

@@ -41,6 +41,20 @@ class _Placed(NamedTuple):
     source: str
 
 
+class _Known(NamedTuple):
+    """What is known of the spans that a batch of evaluations may be about.
+
+    Attributes:
+        here: {span: when its list was served, and whether it is left out; None where none is told of here}.
+        own: {one of those: the event that it is about}.
+        held: Those events that the store has.
+    """
+
+    here: Mapping[str, tuple[float, bool] | None]
+    own: Mapping[str, str]
+    held: Mapping[str, RecordedList]
+
+
 @dataclass(slots=True)
 class _Import:
     """One import under way."""
@@ -179,11 +193,13 @@ class _Import:
     # ---- send
 
     def _send(self, batch: Sequence[tuple[str, SpanEvaluation]]) -> None:
-        elsewhere = [t for _, one in batch for t in one.targets if self.spool.served_at(t) is None]
-        held = self.loop.recorded(list(dict.fromkeys(self.spool.own_event(t) or t for t in elsewhere)))
+        # each target once: a span may link to 128 others, and hold thousands of evaluations
+        here = {t: self.spool.served_at(t) for t in dict.fromkeys(t for _, one in batch for t in one.targets)}
+        own = {t: self.spool.own_event(t) or t for t, found in here.items() if found is None}
+        known = _Known(here, own, self.loop.recorded(list(dict.fromkeys(own.values()))))
         waiting: list[Future[Feedback]] = []
         for signal, one in batch:
-            found = self._list_of(one, held)
+            found = self._list_of(one, known)
             if isinstance(found, str):
                 self.left_out[found] += 1
                 continue
@@ -202,16 +218,16 @@ class _Import:
         for answer in waiting:
             self.feedback[outcome_of(answer.result())] += 1
 
-    def _list_of(self, one: SpanEvaluation, held: Mapping[str, RecordedList]) -> tuple[str, float] | str:
+    def _list_of(self, one: SpanEvaluation, known: _Known) -> tuple[str, float] | str:
         """Return which list an evaluation is about and when that was served, or why it is about none."""
         for target in one.targets:
-            here = self.spool.served_at(target)
+            here = known.here[target]
             if here is not None and here[1]:
                 return "of_a_list_left_out"
-            event_id = target if here is not None else self.spool.own_event(target) or target
-            if here is None and event_id not in held:
+            event_id = target if here is not None else known.own[target]
+            if here is None and event_id not in known.held:
                 continue
-            served_at = held[event_id].served_at if here is None else here[0]
+            served_at = known.held[event_id].served_at if here is None else here[0]
             return "too_early" if one.at < served_at - self.max_skew_s else (event_id, served_at)
         return "of_another_span"
 

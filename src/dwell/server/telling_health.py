@@ -10,7 +10,10 @@ from dwell.errors import LearnerDown
 from dwell.health import Alert, HealthReport, with_alert, with_counters
 from dwell.server.house import House
 
-__all__ = ["told_health"]
+__all__ = ["PAGE_S", "told_health"]
+
+#: What a page waits for a first word: it is to be there within 300 ms, says that there is none yet, and asks again.
+PAGE_S: Final = 0.15
 
 _NO_WORD_S: Final = 2.0  # what is waited for a first word; a learner that is learning answers later
 _LAST_WORD_S: Final = 0.1  # with a last word at hand: a page is to be there within 300 ms
@@ -23,13 +26,16 @@ _LEARNER_DOWN: Final = Alert(
 )
 
 
-async def told_health(house: House, tenant: str, *, patience_s: float = _LAST_WORD_S) -> HealthReport:
+async def told_health(
+    house: House, tenant: str, *, patience_s: float = _LAST_WORD_S, first_s: float = _NO_WORD_S
+) -> HealthReport:
     """Return how a loop is: the learner's report, its last one where it is busy, with what this process counted.
 
     Args:
         house: The service.
         tenant: Whose loop.
         patience_s: How long a busy learner is waited for where it has told something before, > 0.
+        first_s: How long where it has not, > 0.
 
     Raises:
         StorageError: The loop can not be opened or read.
@@ -39,7 +45,7 @@ async def told_health(house: House, tenant: str, *, patience_s: float = _LAST_WO
     asked = asyncio.wrap_future(_asked(house, tenant))
     try:
         # shielded: it is another caller's question too, and its answer is kept however late it comes
-        report: HealthReport = await asyncio.wait_for(asyncio.shield(asked), _NO_WORD_S if last is None else patience_s)
+        report: HealthReport = await asyncio.wait_for(asyncio.shield(asked), first_s if last is None else patience_s)
     except (LearnerDown, TimeoutError):
         if last is None:
             counts = await asyncio.to_thread(loop.event_counts)

@@ -12,7 +12,7 @@ from dwell.health import HealthReport
 from dwell.server.dashboard.spreads import groups_of_shares, most_harmful_first, spread_of, tally
 from dwell.server.dashboard.visit import Visit
 from dwell.server.recent_lists import RecentLists
-from dwell.server.telling_health import told_health
+from dwell.server.telling_health import PAGE_S, told_health
 
 __all__ = ["show"]
 
@@ -27,7 +27,7 @@ _MOST_GROUPS: Final = 10
 
 async def show(visit: Visit) -> Response:
     """Show the buffer."""
-    report = await told_health(visit.house, visit.tenant)
+    report = await told_health(visit.house, visit.tenant, first_s=PAGE_S)
     recent = visit.house.recent.setdefault(visit.tenant, RecentLists.empty())
     checks = [(c.name, c.severity, c.value) for section in report.sections for c in section.checks]
     stamp = repr((report.at, checks, len(recent.known)))

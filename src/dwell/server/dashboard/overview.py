@@ -16,14 +16,14 @@ from dwell.server.dashboard.answers import is_it_better, is_it_learning
 from dwell.server.dashboard.charts import Chart, Line, whisker
 from dwell.server.dashboard.ledger import marks_of, standing_of
 from dwell.server.dashboard.visit import Visit
-from dwell.server.telling_health import told_health
+from dwell.server.telling_health import PAGE_S, told_health
 
 __all__ = ["reward_chart", "show"]
 
 
 async def show(visit: Visit) -> Response:
     """Show the overview."""
-    report = await told_health(visit.house, visit.tenant)
+    report = await told_health(visit.house, visit.tenant, first_s=PAGE_S)
     seen = [(alert.code, alert.severity, alert.message) for alert in report.alerts]
     since = {code: state.since for code, state in visit.house.alerts.get(visit.tenant, {}).items() if state.is_firing}
     return await visit.show("overview.html", partial(_context, visit, report), stamp=repr((seen, report.status, since)))

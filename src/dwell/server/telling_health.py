@@ -13,7 +13,7 @@ from dwell.server.house import House
 __all__ = ["PAGE_S", "told_health"]
 
 #: What a page waits for a first word: it is to be there within 300 ms, says that there is none yet, and asks again.
-PAGE_S: Final = 0.15
+PAGE_S: Final = 0.1
 
 _NO_WORD_S: Final = 2.0  # what is waited for a first word; a learner that is learning answers later
 _LAST_WORD_S: Final = 0.1  # with a last word at hand: a page is to be there within 300 ms

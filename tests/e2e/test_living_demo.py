@@ -271,6 +271,7 @@ def test_a_store_that_is_kept_goes_on_where_it_was_left(tmp_path: Path) -> None:
         assert live(kept) == 1
         assert "Version 1 orders the lists: promoted by hand" in strip(kept, "you")
         assert len(search(kept, "you").rows) == 10
+        assert '<a href="/example">' in page(kept, "/")
         assert kept.stop(signal.SIGINT) == 0  # as Ctrl-C does
     with dwell.open(store) as loop:
         assert loop.params.weights == mistake().weights

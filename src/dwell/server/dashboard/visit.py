@@ -68,6 +68,11 @@ class Visit:
         least = self.house.settings.query_text_for
         return least == "secret" or (least == "admin" and self.kind == "admin")
 
+    @property
+    def has_example(self) -> bool:
+        """Whether this service has the search page of the example."""
+        return any(getattr(route, "path", "") == "/example" for route in self.request.app.routes)
+
     def text(self, query: str) -> str | None:
         """Return what was asked, or None where this person may not read it."""
         return query if self.may_read_text else None

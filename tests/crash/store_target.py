@@ -112,12 +112,13 @@ def read(folder: Path) -> dict[str, str]:
         found["health"] = repr(loop.health(now=_START + 1_000.0).alerts)
     store = open_store(str(folder / FILE), role="reader")
     with store.snapshot() as reader:
-        found |= _facts(reader)
+        found |= facts(reader)
     store.close()
     return found
 
 
-def _facts(reader: Reader) -> dict[str, str]:
+def facts(reader: Reader) -> dict[str, str]:
+    """Return everything that a store gives away, as text, whatever the order of traces."""
     seqs = reader.seqs()
     impressions = reader.impressions(seqs)
     ids = [impression.event_id for impression in impressions]
@@ -135,7 +136,7 @@ def _facts(reader: Reader) -> dict[str, str]:
         "quarantined": repr(reader.quarantined()),
         "counts": repr(reader.counts()),
         "statistics": repr(reader.statistics(_QUERY_HASH, "team-1")),
-        "traces": repr((list(reader.traces()), reader.forgettable(10**16, limit=99), reader.trace_changes())),
+        "traces": repr((sorted(reader.traces()), reader.forgettable(10**16, limit=99), reader.trace_changes())),
         "settings": repr([reader.setting(key) for key in ("features", "proposal", "embedding_dim")]),
         "store_settings": repr([reader.store_setting(key) for key in ("secret", "split_salt", "pepper_fingerprint")]),
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from dwell.cli.options import store_argument, tenant_option
-from dwell.cli.printing import document, examples, json_option, plain, say, styled
+from dwell.cli.printing import document, examples, fact_lines, json_option, plain, say, styled
 from dwell.cli.stores import check_place, reader_loop
 from dwell.errors import RecordError, StorageError, StoreBusyError
 
@@ -89,9 +89,12 @@ def _say(found: Diagnosis, store: str) -> None:
 
 
 @click.group()
-@examples("dwell db upgrade search.dwell")
+@examples(
+    "dwell db upgrade search.dwell",
+    "dwell db copy search.dwell postgresql://dwell@db.internal/dwell",
+)
 def db() -> None:
-    """Keep the store's file."""
+    """Keep the store's file, or database."""
 
 
 @db.command()
@@ -113,3 +116,36 @@ def upgrade(store: str, *, as_json: bool) -> None:
         say(f"{plain(store)} has schema version {done.after}: nothing is to be done")
     else:
         say(f"{plain(store)}: schema version {done.before} -> {done.after}")
+
+
+@db.command()
+@click.argument("source")
+@click.argument("target")
+@json_option
+@examples(
+    "dwell db copy search.dwell postgresql://dwell@db.internal/dwell",
+    "dwell db copy postgresql://dwell@db.internal/dwell back.dwell",
+)
+def copy(source: str, target: str, *, as_json: bool) -> None:
+    """Copy a store, all tenants of it, into a new one, and compare both.
+
+    From a file to a database, back, or between two of a kind. TARGET has to be empty; it gets everything in one
+    transaction, or nothing. What is written to SOURCE meanwhile is not in it: stop who writes there first. The pepper
+    is in no store: TARGET needs that of SOURCE.
+    """
+    from dwell.storage import PEPPER_VARIABLE, has_side_files
+    from dwell.storage.copying import copy_store
+
+    check_place(source)
+    copied = copy_store(source, target)
+    if as_json:
+        document({"source": source, "target": target, "n_rows": copied.n_rows, "digests": copied.digests})
+        return
+    say(f"{plain(target)} holds what {plain(source)} does, compared row by row:")
+    fact_lines((name, f"{n:,}") for name, n in copied.n_rows.items() if n)
+    if has_side_files(source):
+        say(f"its pepper stands in {plain(source)}.pepper, or in {PEPPER_VARIABLE}: {plain(target)} needs the same")
+    else:
+        say(
+            f"it needs the same pepper: in {PEPPER_VARIABLE}, or as {plain(target)}.pepper, readable by its owner alone"
+        )

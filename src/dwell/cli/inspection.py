@@ -66,7 +66,7 @@ def inspect(store: str, event_id: str | None, limit: int, tenant: str, *, as_jso
 
 
 def _summary(reader: Reader, store: str, tenant: str, limit: int) -> dict[str, Any]:
-    from dwell.storage.schema import VERSION
+    from dwell.storage.upgrading import due_version
 
     live_version = reader.live_version() or 0
     live = reader.params(live_version)
@@ -74,7 +74,7 @@ def _summary(reader: Reader, store: str, tenant: str, limit: int) -> dict[str, A
         "store": {
             "path": store,
             "size_bytes": reader.size_bytes(),
-            "schema_version": VERSION,  # a store of another version does not open
+            "schema_version": due_version(store),  # a store of another version does not open
             "tenant": tenant,
             "features": [] if live is None else list(live.feature_names),
             "live_version": live_version,

@@ -68,9 +68,17 @@ def shortened(value: object, width: int) -> str:
 
 
 def say(line: str = "", *, err: bool = False) -> None:
-    """Print a line; what the terminal can not show is escaped instead of failing."""
+    """Print a line, without the password of any database; what the terminal can not show is escaped, not refused."""
     encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
-    click.echo(line.encode(encoding, "backslashreplace").decode(encoding), err=err)
+    click.echo(_shown(line).encode(encoding, "backslashreplace").decode(encoding), err=err)
+
+
+def _shown(line: str) -> str:
+    if "postgres" not in line:
+        return line
+    from dwell.storage.places import without_passwords  # not at the top: it would load the storage for every --help
+
+    return without_passwords(line)
 
 
 def complain(words: str) -> None:

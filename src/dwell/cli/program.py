@@ -69,7 +69,8 @@ WRONG_USAGE: Final = 2
 def program() -> None:
     """Retrieval that learns from what happened after it answered.
 
-    STORE is the file that dwell.open made; without it, demo.dwell in the current folder is taken, if it is there.
+    STORE is the file that dwell.open made, or postgresql://user@host/database; without it, demo.dwell in the current
+    folder is taken, if it is there.
     Looking never disturbs a process that has the store open. Exit code 0: done; 1: refused or failed, with one line
     that says why; 2: wrong usage.
     """
@@ -107,13 +108,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(None if arguments is None else list(arguments))
     except click.UsageError as error:
-        error.show()
+        _show_usage(error)
         return WRONG_USAGE
     except Exception as error:  # noqa: BLE001 - the last resort: people get a line, the traceback is theirs to ask for
         if os.environ.get(DEBUG_VARIABLE, "") not in {"", "0"}:
             traceback.print_exception(error)
         complain(_words(error))
         return FAILED
+
+
+def _show_usage(error: click.UsageError) -> None:
+    words = error.format_message()
+    if "postgres" in words:  # it may quote a URL that stood in the wrong place, with its password
+        from dwell.storage.places import without_passwords
+
+        error = click.UsageError(without_passwords(words), error.ctx)
+    error.show()
 
 
 def _run(arguments: list[str] | None) -> int:

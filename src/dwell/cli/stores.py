@@ -55,10 +55,13 @@ def check_place(store: str) -> None:
     """Refuse what opening would make, or would take for a new store.
 
     Raises:
-        StorageError: There is no file, or an empty one, or something else than a file.
+        StorageError: There is no file, or an empty one, or something else than a file; of a database, no tables.
     """
-    if store.startswith(("postgresql://", "postgres://")):
-        return  # the storage says what there is to say
+    from dwell.storage import is_postgres, open_store
+
+    if is_postgres(store):
+        open_store(store, role="reader").close()  # a reader makes nothing, and says what is missing
+        return
     if store == ":memory:":
         raise StorageError(
             "a store in memory lives in its own process", code="no_store", hint="Give the path of a store's file."

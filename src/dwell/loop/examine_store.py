@@ -22,9 +22,9 @@ from dwell.loop.state import LoopState
 from dwell.records import Params
 from dwell.storage import Reader
 from dwell.storage.ownership import holder
+from dwell.storage.places import has_side_files
 from dwell.storage.ring_file import Header, read_header
-from dwell.storage.schema import VERSION
-from dwell.storage.upgrading import stored_version
+from dwell.storage.upgrading import due_version, stored_version
 
 __all__ = ["examined", "why_unopened"]
 
@@ -63,8 +63,9 @@ def why_unopened(error: DwellError, where: str, now: float) -> Diagnosis:
         code = "corrupt"
     elif isinstance(error, SchemaVersionError):
         found = stored_version(where)
-        code = "schema_newer" if found > VERSION else "schema_older"
-        message = f"it has schema version {found}, and this dwell needs {VERSION}"
+        due = due_version(where)
+        code = "schema_newer" if found > due else "schema_older"
+        message = f"it has schema version {found}, and this dwell needs {due}"
     elif isinstance(error, PepperMismatch) and code != "pepper_permissions":
         code = "pepper_mismatch"
     return unopened(code, message, error.hint, now=now)
@@ -125,8 +126,8 @@ def _start(reader: Reader, names: tuple[str, ...]) -> Params | None:
 def _ring(reader: Reader, state: LoopState) -> RingSeen:
     """Return how the side file of columns stands, from its header alone: it may be gigabytes."""
     where = state.store.where
-    if where == ":memory:":
-        return RingSeen("none", "a store in memory has none")
+    if not has_side_files(where):
+        return RingSeen("none", "a store in memory, or in a database, has none")
     try:
         header = read_header(ring_path(where, state.identity.tenant))
     except RingUnusable as error:

@@ -8,6 +8,8 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
+from dwell.storage.places import without_passwords
+
 __all__ = ["MASK", "JsonLines", "log_as_lines", "redacted"]
 
 MASK: Final = "[redacted]"
@@ -27,9 +29,9 @@ _NAMED: Final = re.compile(
 
 
 def redacted(text: str) -> str:
-    """Return text in which keys, tokens and what stands after a telling name are masked."""
+    """Return text in which keys, tokens, URLs' passwords and what stands after a telling name are masked."""
     text = _KEY.sub(rf"\1_{MASK}", text)
-    text = _TOKEN.sub(MASK, text)
+    text = _TOKEN.sub(MASK, without_passwords(text))
     return _NAMED.sub(rf"\1\2{MASK}", text)
 
 

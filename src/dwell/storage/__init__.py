@@ -2,6 +2,7 @@
 
 from dwell.storage.opening import open_store
 from dwell.storage.pepper import (
+    PEPPER_VARIABLE,
     check_pepper,
     fingerprint,
     pseudonym,
@@ -10,7 +11,7 @@ from dwell.storage.pepper import (
     store_secret,
     user_mark,
 )
-from dwell.storage.places import is_postgres, shown_place
+from dwell.storage.places import has_side_files, is_postgres, shown_place
 from dwell.storage.protocol import (
     Answer,
     Durability,
@@ -27,6 +28,7 @@ from dwell.storage.protocol import (
 from dwell.storage.writer import QueueFull, Writer
 
 __all__ = [
+    "PEPPER_VARIABLE",
     "Answer",
     "Durability",
     "EventState",
@@ -42,6 +44,7 @@ __all__ = [
     "Writer",
     "check_pepper",
     "fingerprint",
+    "has_side_files",
     "is_postgres",
     "open_store",
     "pseudonym",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -12,7 +14,7 @@ from dwell.storage.places import is_postgres, shown_place
 from dwell.storage.protocol import Durability, Role, Store
 from dwell.storage.sqlite import SqliteStore
 
-__all__ = ["open_store"]
+__all__ = ["needed_driver", "open_store"]
 
 
 def open_store(where: str, *, tenant: str = "", durability: Durability = "full", role: Role = "owner") -> Store:
@@ -59,9 +61,15 @@ def open_store(where: str, *, tenant: str = "", durability: Durability = "full",
         raise
 
 
-def _postgres(where: str, *, tenant: str, durability: Durability, role: Role) -> Store:
+@contextlib.contextmanager
+def needed_driver(where: str) -> Iterator[None]:
+    """Have an import within this context that fails for want of the database's driver say what to install.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
     try:
-        from dwell.storage.postgres import PostgresStore
+        yield
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("psycopg"):
             raise
@@ -71,4 +79,9 @@ def _postgres(where: str, *, tenant: str, durability: Durability, role: Role) ->
             value=shown_place(where),
             hint="Install it with: pip install 'dwell[postgres]'",
         ) from error
+
+
+def _postgres(where: str, *, tenant: str, durability: Durability, role: Role) -> Store:
+    with needed_driver(where):
+        from dwell.storage.postgres import PostgresStore
     return PostgresStore(where, tenant=tenant, durability=durability, role=role)

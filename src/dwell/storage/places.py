@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["has_side_files", "is_postgres", "shown_place"]
+__all__ = ["has_side_files", "is_postgres", "shown_place", "without_passwords"]
 
 _SCHEMES: Final = ("postgresql://", "postgres://")
+# A URL within a text ends where white space or a quotation mark begins, and before the sentence's own marks
+_URL: Final = re.compile(r"""postgres(?:ql)?://[^\s'"`<>]*[^\s'"`<>.,:;)]""")
 
 
 def is_postgres(where: str) -> bool:
@@ -35,3 +37,10 @@ def shown_place(where: str) -> str:
     # A password that was not quoted may hold a slash: what stands before the last @ is user and password
     authority, at, place = address.rpartition("@")
     return f"{scheme}://{authority.partition(':')[0]}{at}{place}"
+
+
+def without_passwords(text: str) -> str:
+    """Return a text in which every URL of a database is as `shown_place` has it."""
+    if "postgres" not in text:
+        return text
+    return _URL.sub(lambda found: shown_place(found[0]), text)

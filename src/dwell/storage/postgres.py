@@ -20,7 +20,7 @@ from dwell.storage.postgres_sessions import Connection, Sessions, take_lock
 from dwell.storage.postgres_transaction import PostgresTransaction
 from dwell.storage.protocol import Durability, Role
 
-__all__ = ["PostgresStore"]
+__all__ = ["PostgresStore", "stored_version"]
 
 _ALONE: Final[tuple[Role, ...]] = ("owner", "learner")  # of which a tenant has one at a time
 _MAKING_LOCK: Final = 0x6477_656D  # one process at a time makes the tables, or brings them up to date
@@ -89,7 +89,7 @@ class PostgresStore:
         return connection
 
     def _bring_up_to_date(self, connection: Connection) -> None:
-        version = self._version_of(connection)
+        version = _known_version(connection, self._where)
         if version == VERSION:
             self._warn_of_fsync(connection)
             return
@@ -113,7 +113,7 @@ class PostgresStore:
         self._warn_of_fsync(connection)
 
     def _make_or_migrate(self, connection: Connection) -> None:
-        version = self._version_of(connection)
+        version = _known_version(connection, self._where)
         if version is None:
             connection.execute(SCHEMA)
             return
@@ -125,27 +125,6 @@ class PostgresStore:
                 )
             connection.execute(STEPS[step])
         connection.execute("UPDATE dwell.store SET schema_version = %s", (VERSION,))
-
-    def _version_of(self, connection: Connection) -> int | None:
-        found = connection.execute(
-            "SELECT to_regclass('dwell.store') IS NOT NULL, to_regnamespace('dwell') IS NOT NULL"
-        )
-        is_there, is_taken = found.fetchall()[0]
-        if not is_there:
-            n_tables = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'dwell'").fetchall()[0][0]
-            if is_taken and n_tables:
-                raise StorageError(
-                    f"the schema dwell of {self._where} holds somebody else's tables; it was left as it is",
-                    code="not_a_store",
-                    hint="Give a store a database of its own.",
-                )
-            return None
-        version = int(connection.execute("SELECT schema_version FROM dwell.store").fetchall()[0][0])
-        if version > VERSION:
-            raise SchemaVersionError(
-                f"{self._where} has schema version {version}, this dwell knows up to {VERSION}", hint="Upgrade dwell."
-            )
-        return version
 
     def _warn_of_fsync(self, connection: Connection) -> None:
         if self._durability == "full" and connection.execute("SHOW fsync").fetchall()[0][0] != "on":
@@ -292,6 +271,51 @@ class PostgresStore:
     def handles(self) -> list[Any]:
         """Return the driver's own handles: in a forked child they must never be closed."""
         return [*self._sessions.handles(), self._writer]
+
+
+def stored_version(url: str) -> int:
+    """Return the schema version of a store, also where this dwell can not open it; nothing is written.
+
+    Raises:
+        StorageError: There is none, or it can not be read.
+    """
+    sessions = Sessions(url, role="reader", durability="full")
+    with contextlib.closing(sessions), sessions.reading() as connection:
+        try:
+            version = _version_of(connection, sessions.where)
+        except psycopg.Error as error:
+            raise told(error, sessions.where) from error
+    if version is None:
+        raise StorageError(
+            f"there is no store at {sessions.where}", code="cannot_open", hint="An owner makes the tables."
+        )
+    return version
+
+
+def _known_version(connection: Connection, where: str) -> int | None:
+    """Return the schema version that stands there, or None where there are no tables.
+
+    Raises:
+        SchemaVersionError: It is of a newer dwell.
+    """
+    version = _version_of(connection, where)
+    if version is not None and version > VERSION:
+        raise SchemaVersionError(
+            f"{where} has schema version {version}, this dwell knows up to {VERSION}", hint="Upgrade dwell."
+        )
+    return version
+
+
+def _version_of(connection: Connection, where: str) -> int | None:
+    if connection.execute("SELECT to_regclass('dwell.store') IS NOT NULL").fetchall()[0][0]:
+        return int(connection.execute("SELECT schema_version FROM dwell.store").fetchall()[0][0])
+    if connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'dwell'").fetchall()[0][0]:
+        raise StorageError(
+            f"the schema dwell of {where} holds somebody else's tables; it was left as it is",
+            code="not_a_store",
+            hint="Give a store a database of its own.",
+        )
+    return None
 
 
 def _check_may_scrub(connection: Connection, where: str) -> None:

@@ -8,16 +8,16 @@ from typing import Any, Final, TypeAlias
 from dwell.storage import rows
 from dwell.storage.protocol import chunks
 
-__all__ = ["changes_after", "drop", "forgettable", "put", "read_all", "read_some"]
+__all__ = ["ROW_BYTES", "changes_after", "drop", "forgettable", "put", "read_all", "read_some"]
 
 Query: TypeAlias = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 
 _READ_AT_ONCE: Final = 512  # rows: about a hundred kilobytes, and few enough statements that their cost does not count
 _MOST_INTEGER: Final = 2**63 - 1
 # Headers, the tenant, and two index entries beside the item and its row, by docs/postgres.md's own measurement
-_ROW_BYTES: Final = 54
+ROW_BYTES: Final = 54
 
-_SIZE: Final = f"coalesce(sum(octet_length(packed) + 2 * octet_length(item) + {_ROW_BYTES}), 0)::bigint"
+_SIZE: Final = f"coalesce(sum(octet_length(packed) + 2 * octet_length(item) + {ROW_BYTES}), 0)::bigint"
 _ALL: Final = "SELECT item, packed FROM traces WHERE tenant = %s AND item > %s ORDER BY item LIMIT %s"
 _SOME: Final = "SELECT item, packed FROM traces WHERE tenant = %s AND item = ANY(%s)"
 _PUT: Final = """
@@ -81,7 +81,7 @@ def put(query: Query, tenant: str, given: Mapping[str, rows.TraceRow], *, remove
         n_bytes -= query(f"SELECT {_SIZE} FROM traces WHERE tenant = %s AND item = ANY(%s)", (tenant, items))[0][0]
         found = [given[item] for item in items]
         query(_PUT, (tenant, items, [row.packed for row in found], [row.forget_at for row in found]))
-        n_bytes += sum(len(given[item].packed) + 2 * len(item.encode()) + _ROW_BYTES for item in items)
+        n_bytes += sum(len(given[item].packed) + 2 * len(item.encode()) + ROW_BYTES for item in items)
     if applied:
         n_bytes -= query(_APPLY, (tenant, applied))[0][0]
     return n_bytes

@@ -16,14 +16,14 @@ from dwell.storage.postgres_sessions import Connection
 from dwell.storage.protocol import Answer, EventState, Outcome, PairStatistics, Quarantined, SignalStatus, chunks
 from dwell.storage.rows import applied_changes, trace_rows
 
-__all__ = ["PostgresTransaction"]
+__all__ = ["EVENT_BYTES", "SIGNAL_BYTES", "PostgresTransaction"]
 
 _MOST_CACHED: Final = 20_000  # events remembered within one transaction: an import of millions must not grow
 _WRITTEN_AT_ONCE: Final = 5_000  # rows of one statement
 # What a row takes beside its contents: header, the columns of fixed width, index entries, and for an event its outcome.
 # Measured by tests/unit/storage/test_postgres.py, which holds their sum against the size of the tables
-_EVENT_BYTES: Final = 420
-_SIGNAL_BYTES: Final = 260
+EVENT_BYTES: Final = 420
+SIGNAL_BYTES: Final = 260
 _STORE_LOCK: Final = 0x6477_656C  # "dwel": who reads or writes settings of the whole store in a transaction
 
 _PUT_OUTCOME: Final = """
@@ -244,7 +244,7 @@ class PostgresTransaction(PostgresReader):
         state = rows.new_state(seq, row, impression.served)
         self._held.add("events", (self._tenant, seq, *row))
         self._held.add("outcomes", (self._tenant, seq, state.state, row.served_at))
-        self._grow(len(row.body) + len(row.shown) + _EVENT_BYTES)
+        self._grow(len(row.body) + len(row.shown) + EVENT_BYTES)
         self._remember(row.event_id, state)
         self._known_signals[seq] = {}
         return seq
@@ -276,7 +276,7 @@ class PostgresTransaction(PostgresReader):
             return "too_many"
         known[row.dedupe] = row.digest
         self._held.add("signals", (self._tenant, seq, *row))
-        self._grow(_SIGNAL_BYTES)
+        self._grow(SIGNAL_BYTES)
         return "added"
 
     def add_orphan(self, signal: Signal) -> SignalStatus:
@@ -299,7 +299,7 @@ class PostgresTransaction(PostgresReader):
             return "overloaded"
         self._n_orphans += 1
         self._held.add("orphans", (self._tenant, signal.event_id, *row))
-        self._grow(_SIGNAL_BYTES)
+        self._grow(SIGNAL_BYTES)
         self._without_orphans.discard(signal.event_id)
         return "added"
 
@@ -315,7 +315,7 @@ class PostgresTransaction(PostgresReader):
     def _drop_orphans(self, which: str, value: object) -> int:
         self._n_orphans = None
         n = self._held.write(f"DELETE FROM orphans WHERE tenant = %s AND {which}", (self._tenant, value))
-        self._grow(-n * _SIGNAL_BYTES)
+        self._grow(-n * SIGNAL_BYTES)
         return n
 
     def drop_orphans(self, received_before: float) -> int:
@@ -400,7 +400,7 @@ class PostgresTransaction(PostgresReader):
         n_details = self._held.change(_DELETED_OUTCOMES, which)[0][0]
         n, n_bytes = self._held.change(_DELETED_EVENTS, which)[0]
         self._held.write("SET LOCAL dwell.deletion_permit = ''")
-        self._grow(-(n_bytes + n * _EVENT_BYTES + n_details + n_signals * _SIGNAL_BYTES))
+        self._grow(-(n_bytes + n * EVENT_BYTES + n_details + n_signals * SIGNAL_BYTES))
         return self._note_change(n)
 
     def erase_user(self, user: str, *, at: float) -> list[int]:

@@ -8,17 +8,18 @@ from typing import NamedTuple
 import apsw
 
 from dwell.storage.failures import told
-from dwell.storage.opening import open_store
+from dwell.storage.opening import needed_driver, open_store
+from dwell.storage.places import is_postgres
 from dwell.storage.schema import VERSION
 
-__all__ = ["Upgraded", "stored_version", "upgrade"]
+__all__ = ["Upgraded", "due_version", "stored_version", "upgrade"]
 
 
 class Upgraded(NamedTuple):
     """What an upgrade did.
 
     Attributes:
-        before: Schema version that the file had.
+        before: Schema version that the store had.
         after: The one that it has now.
     """
 
@@ -26,12 +27,25 @@ class Upgraded(NamedTuple):
     after: int
 
 
+def due_version(where: str) -> int:
+    """Return the schema version that this dwell needs of a store there."""
+    if not is_postgres(where):
+        return VERSION
+    with needed_driver(where):
+        from dwell.storage.postgres_schema import VERSION as POSTGRES_VERSION
+    return POSTGRES_VERSION
+
+
 def stored_version(where: str) -> int:
-    """Return the schema version of a store's file, also where this dwell can not open it; nothing is written.
+    """Return the schema version of a store, also where this dwell can not open it; nothing is written.
 
     Raises:
         StorageError: It can not be read.
     """
+    if is_postgres(where):
+        with needed_driver(where):
+            from dwell.storage.postgres import stored_version as version_in_database
+        return version_in_database(where)
     try:
         connection = apsw.Connection(os.path.realpath(where), flags=apsw.SQLITE_OPEN_READONLY)
         try:
@@ -53,4 +67,4 @@ def upgrade(where: str) -> Upgraded:
     """
     before = stored_version(where)
     open_store(where, role="owner").close()
-    return Upgraded(before, VERSION)
+    return Upgraded(before, due_version(where))

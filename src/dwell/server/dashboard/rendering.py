@@ -118,7 +118,7 @@ def _number(value: float | None, digits: int = 4) -> str:
         return _NOTHING
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:,.{digits}g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return f"{value:,.{digits}g}" if abs(value) < 10.0**digits - 0.5 else f"{value:,.0f}"
 
 
 def _signed(value: float | None, digits: int = 3) -> str:

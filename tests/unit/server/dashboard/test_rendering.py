@@ -68,6 +68,7 @@ def test_long_text_is_cut() -> None:
         ("share", None, NOTHING),
         ("duration", 90.0, "1.5 min"),
         ("duration", 0.0, "0 s"),
+        ("duration", 1_108.6 * 86_400.0, "1,109 d"),
         ("duration", 0.25, "250 ms"),
         ("duration", 172_800.0, "2 d"),
         ("bytes", 1.5e6, "1.5 MB"),
@@ -87,3 +88,7 @@ def test_figures_are_written_as_people_read_them(name: str, value: object, writt
 )
 def test_a_figure_is_written_in_its_unit(unit: str, written: str) -> None:
     assert FILTERS["figure"](0.5, unit) == written
+
+
+def test_few_digits_never_make_an_exponent_of_a_large_number() -> None:
+    assert [FILTERS["number"](value, 3) for value in (2_953.4, 999.7, 999.4)] == ["2,953", "1,000", "999"]

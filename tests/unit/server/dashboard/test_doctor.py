@@ -40,10 +40,10 @@ def test_alerts_that_were_told_of_are_shown_critical_ones_first_then_the_longest
 
 def page(found: Diagnosis | None, alerts: list[AlertState]) -> str:
     context = {
-        "visit": SimpleNamespace(base="", csrf="", tenant=""), "here": "/dashboard/doctor", "stamp": "s",
+        "visit": SimpleNamespace(base=""), "here": "/dashboard/doctor", "stamp": "s",
         "diagnosis": found, "tone": "", "n_events": 5, "alerts": alerts, "n_pending": 0,
     }  # fmt: skip
-    return rendered("doctor.html", context)
+    return rendered("doctor.html", context, block="live")
 
 
 def test_findings_stand_in_their_order_with_what_to_do_and_foreign_text_is_inert() -> None:

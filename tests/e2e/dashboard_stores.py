@@ -51,16 +51,16 @@ def one(store: Path) -> None:
         loop.rank("first", [{"id": "a", "good": 1.0, "bad": 0.0, "noise": 0.5}], event_id="only-one", user="u")
 
 
-def many(store: Path, n: int = 2_000, *, n_learned_from: int | None = None) -> None:
+def many(store: Path, n: int = 2_000, *, ends_at: float | None = None) -> None:
     """Make a store of n lists over ten days, with reactions, versions, a proposal, quarantine and orphans.
 
     Args:
         store: Where.
-        n: Lists; the last of them was served a moment ago.
-        n_learned_from: After how many lists the first version is learned; two thirds when not given.
+        n: Lists.
+        ends_at: When the last one was served, UTC epoch seconds; now when not given.
     """
     rng = np.random.default_rng(11)
-    now = time.time()
+    now = time.time() if ends_at is None else ends_at
     began, step = now - 864_000.0, 864_000.0 / n
     weights = {"good": 0.3, "bad": 0.5, "noise": 0.2}
     with opened(store, weights=weights, learner="both", capacity=max(n, 1_000)) as loop:
@@ -68,7 +68,7 @@ def many(store: Path, n: int = 2_000, *, n_learned_from: int | None = None) -> N
         for i in range(n):
             at = began + i * step
             _visit(loop, rng, i, at)
-            if i == (n_learned_from or 2 * n // 3):
+            if i == 2 * n // 3:
                 report = loop.train(now=at, steps=20)
                 if report.proposed.version != loop.params.version:
                     loop.promote(report.proposed, force=True, now=at)

@@ -47,7 +47,7 @@ def test_the_parts_of_a_document_add_up_to_what_counts(signals: list[Signal]) ->
 
 
 def test_a_reaction_to_the_list_is_told_apart_from_the_same_one_to_a_document() -> None:
-    found = reward_parts(SEARCH, SHOWN, [signal("thumbs_up", "a"), signal("thumbs_up")], THETA)
+    found = reward_parts(SEARCH, SHOWN, [signal("thumbs_up", "a"), signal("click", "b"), signal("thumbs_up")], THETA)
     assert found.of_list == {"thumbs_up": W["thumbs_up"]}
     assert found.documents[0].by_signal == {"thumbs_up": W["thumbs_up"]}
     assert found.default == 0.0

@@ -77,15 +77,16 @@ async def params(request: Request) -> Response:
     """Tell the params in force."""
     house, caller = caller_of(request, "secret")
     live = house.loop(caller.tenant).params
-    return _answer(plain(live), version=live.version)
+    return await house.pages.done(lambda: _answer(plain(live), version=live.version))
 
 
 async def history(request: Request) -> Response:
     """Tell the ledger, newest last."""
     house, caller = caller_of(request, "secret")
     limit = _limit(request, _MOST_DECISIONS)
-    found = await asyncio.to_thread(house.loop(caller.tenant).history)
-    return _answer(HistoryReply([plain(decision) for decision in found[-limit:]]))
+    loop = house.loop(caller.tenant)
+    # a thousand decisions take a quarter of a second to write: no search waits for that
+    return await house.pages.done(lambda: _answer(HistoryReply([plain(one) for one in loop.history()[-limit:]])))
 
 
 def _asked(body: EvaluateBody | PromoteBody, loop: Loop) -> dict[str, Any]:
@@ -170,13 +171,14 @@ async def health(request: Request) -> Response:
     house, caller = caller_of(request, "secret")
     report = await told_health(house, caller.tenant, patience_s=_HEALTH_S)
     learner = {"learner": "up" if house.link.is_up else "down", "learner_starts": house.link.n_starts}
-    return _answer({**plain(report.to_dict()), **learner})
+    return await house.pages.done(lambda: _answer({**plain(report.to_dict()), **learner}))
 
 
 async def doctor(request: Request) -> Response:
     """Tell what is wrong, most harmful first, each with its remedy, and whether it is learning."""
     house, caller = caller_of(request, "secret")
-    return _answer(plain((await told_diagnosis(house, caller.tenant)).to_dict()))
+    found = await told_diagnosis(house, caller.tenant)
+    return await house.pages.done(lambda: _answer(plain(found.to_dict())))
 
 
 async def experiences(request: Request) -> Response:

@@ -1,4 +1,7 @@
-"""Room for pages: how many are made at once and by how many threads, so that who looks takes little from searches."""
+"""Room for pages: how many are made at once and by how many threads, so that who looks takes little from searches.
+
+Long answers to programs that look, as a ledger, are written by the same threads.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ __all__ = ["MOST_LISTS", "Looked", "RecentLists", "Seen", "seen_lists", "seen_of
 #: Newest lists that are looked at: at a list a second the last half hour.
 MOST_LISTS: Final = 2_000
 _AT_ONCE: Final = 100
-_PATIENCE_S: Final = 0.12  # of the 300 ms that a page may take
+_PATIENCE_S: Final = 0.08  # of the 300 ms that a page may take
 _MOST_TEXT: Final = 600  # characters of a query that are kept, as many as can be looked for: it may have 64 KB
 # A hash that anybody can compute would tell whoever may not read queries which of his guesses was asked
 _SALT: Final = secrets.token_bytes(16)

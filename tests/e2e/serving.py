@@ -87,14 +87,14 @@ def _decoded(raw: bytes) -> Any:
 
 @contextlib.contextmanager
 def service(
-    store: Path | None,
+    store: Path | str | None,
     *arguments: str,
     environment: dict[str, str] | None = None,
     cwd: Path | None = None,
     limits: tuple[str, ...] = (),
     words: tuple[str, ...] = (),
 ) -> Iterator[Service]:
-    """Serve a store, that of the configuration when None, on a free port of this machine until the context is left.
+    """Serve a store, a file or a database's URL, that of the configuration when None, on a free port of this machine until the context is left.
 
     `limits` are those of the shell's `ulimit` on each of its processes, as "-v 2000000" for 2 GB of addresses; `words`
     are another command than `serve STORE`.
@@ -144,9 +144,9 @@ def _address(found: Service) -> tuple[str, str]:
     raise AssertionError(f"the service did not start: {found.log()}")
 
 
-def _keep_secrets_of(store: Path | None, env: dict[str, str]) -> None:
+def _keep_secrets_of(store: Path | str | None, env: dict[str, str]) -> None:
     """Have what was said searched for the secrets of a store: its pepper, and the keys that sign tokens."""
-    if store is None or not store.exists():
+    if store is None or isinstance(store, str) or not store.exists():
         return
     pepper = Path(f"{store}.pepper")
     kept.keep("a pepper", env.get("DWELL_PEPPER") or pepper.read_text(encoding="ascii").strip())

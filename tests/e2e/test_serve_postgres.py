@@ -1,0 +1,109 @@
+"""`dwell serve` on PostgreSQL: it learns, follows what others commit, and outlives restarts of the database."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ..canary import CANARY  # noqa: TID252 - tests are no installed package
+from ..postgres import emptied_database, server  # noqa: TID252 - tests are no installed package
+from .serving import ROOT, Service, service
+
+QUICK = {
+    "DWELL_PEPPER": CANARY,
+    "DWELL_STORE__ATTRIBUTION_WINDOW_S": "0.2",
+    "DWELL_GATE__MIN_EVENTS": "20",
+    "DWELL_GATE__MIN_USERS": "5",
+    "DWELL_SERVE__TRAIN_EVERY_S": "3600.0",
+}
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with emptied_database() as found:
+        yield found
+
+
+@pytest.fixture
+def served(url: str) -> Iterator[Service]:
+    with service(url, "--features", "good,noise", "--no-auth", environment=QUICK) as found:
+        yield found
+
+
+def visit(served: Service, event_id: str) -> tuple[int, Any]:
+    candidates = [{"id": f"d{i}", "good": i / 4, "noise": 0.5} for i in range(4)]
+    asked = {"query": "q", "candidates": candidates, "k": 3, "user": f"u{len(event_id) % 9}", "event_id": event_id}
+    status, answer, _ = served.call("POST", "/v1/rank", {**asked, "wait": True})
+    return status, answer
+
+
+def test_it_serves_learns_and_follows_a_promotion_within_a_second(served: Service, url: str) -> None:
+    for i in range(40):
+        status, answer = visit(served, f"e{i}")
+        assert (status, answer["recorded"]) == (200, "durable")
+        if i % 2:
+            served.call("POST", "/v1/feedback", {"event_id": f"e{i}", "signal": "click", "doc": answer["ids"][0]})
+    time.sleep(0.3)
+    status, report, _ = served.call("POST", "/v1/train", {"steps": 5})
+    assert status == 200, report
+    assert report["n_closed"] == 40
+    proposed = report["proposed"]["version"]
+    promoted = subprocess.run(
+        [sys.executable, "-m", "dwell", "promote", url, "--version", str(proposed), "--force"],
+        env={**QUICK, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert promoted.returncode == 0, promoted.stderr
+    ends_at = time.monotonic() + 1.0
+    while visit(served, f"after-{time.monotonic_ns()}")[1]["params_version"] != proposed:
+        assert time.monotonic() < ends_at, "a promoted version is not served after a second"
+    status, _, _ = served.call("GET", "/v1/health")
+    assert status == 200
+    assert "postgresql://dwell@/" in served.said + served.log() or "postgresql" not in served.said + served.log()
+
+
+def test_restarts_of_the_database_answer_no_500_and_lose_nothing(served: Service) -> None:
+    is_over = threading.Event()
+    statuses: Counter[int] = Counter()
+    joined: set[str] = set()
+
+    def ask(name: str) -> None:
+        i = 0
+        while not is_over.is_set():
+            event_id = f"{name}-{i}"
+            status, answer = visit(served, event_id)
+            statuses[status] += 1
+            if status == 200 and answer["recorded"] == "durable":
+                item = {"event_id": event_id, "signal": "click", "doc": answer["ids"][0]}
+                status, answer, headers = served.call("POST", "/v1/feedback", item)
+                statuses[status] += 1
+                if status == 503:
+                    assert "retry-after" in headers
+                elif answer["status"] in {"joined", "duplicate"}:
+                    joined.add(event_id)
+            i += 1
+
+    threads = [threading.Thread(target=ask, args=(f"t{n}",)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        time.sleep(1.0)
+        server().stop()
+        time.sleep(0.5)
+        server().start()
+    time.sleep(1.5)
+    n_before = len(joined)
+    time.sleep(1.0)
+    is_over.set()
+    for thread in threads:
+        thread.join(60.0)
+    assert set(statuses) <= {200, 503}, statuses
+    assert len(joined) > n_before, "it does not go on by itself"
+    time.sleep(0.3)
+    status, report, _ = served.call("POST", "/v1/train", {"steps": 1})
+    assert status == 200, report
+    assert report["n_closed"] >= len(joined)

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 
 import ingest_child
-import psycopg
 import pytest
 from children import Nursery
 from test_kill9 import check_jobs
 
-from dwell.errors import QueueFull, StorageError
-from dwell.storage import Transaction, Writer, open_store, postgres_sessions
+from dwell.errors import StorageError
+from dwell.storage import Store, Transaction, Writer, open_store
 from dwell.testing.store_samples import sample_impression, sample_signal
 
 from ..postgres import emptied_database, server  # noqa: TID252 - tests are no installed package
@@ -59,71 +58,81 @@ def job_for(event_id: str) -> Callable[[Transaction], None]:
     return job
 
 
-def test_crashes_of_the_server_under_load_lose_nothing(url: str) -> None:
-    store = open_store(url)
-    writer = Writer(store)
-    is_over = threading.Event()
-    acknowledged: list[str] = []
-    refused: list[StorageError] = []
-    reads: list[int] = []
+class Load:
+    """Threads that write and read, and go on whatever is answered; what was acknowledged, refused and seen."""
 
-    def write(name: int) -> None:
+    def __init__(self, store: Store) -> None:
+        self.acknowledged: list[str] = []
+        self.refused: list[StorageError] = []
+        self.seen: list[int] = []
+        self._store = store
+        self._writer = Writer(store)
+        self._is_over = threading.Event()
+        self._threads = [threading.Thread(target=self._write, args=(n,)) for n in range(N_THREADS)]
+        self._threads.append(threading.Thread(target=self._read))
+        for thread in self._threads:
+            thread.start()
+
+    def _write(self, name: int) -> None:
         i = 0
-        while not is_over.is_set():
+        while not self._is_over.is_set():
             event_id = f"thread{name}-{i}"
             try:
-                writer.submit(job_for(event_id), event_ids=[event_id]).result()
+                self._writer.submit(job_for(event_id), event_ids=[event_id]).result()
             except StorageError as error:
-                refused.append(error)
+                self.refused.append(error)
                 time.sleep(0.02)
             else:
-                acknowledged.append(event_id)
+                self.acknowledged.append(event_id)
                 i += 1
 
-    def read() -> None:
-        while not is_over.is_set():
+    def _read(self) -> None:
+        while not self._is_over.is_set():
             try:
-                with store.snapshot() as reader:
-                    reads.append(reader.last_seq())
+                with self._store.snapshot() as reader:
+                    self.seen.append(reader.last_seq())
             except StorageError as error:
-                refused.append(error)
+                self.refused.append(error)
             time.sleep(0.02)
 
-    threads = [threading.Thread(target=write, args=(n,)) for n in range(N_THREADS)] + [threading.Thread(target=read)]
-    for thread in threads:
-        thread.start()
-    n_before = [0]
+    def goes_on(self) -> bool:
+        """Return whether more than one event per thread is acknowledged from now on, within 20 s."""
+        wanted = len(self.acknowledged) + N_THREADS
+        ends_at = time.monotonic() + 20.0
+        while len(self.acknowledged) <= wanted and time.monotonic() < ends_at:
+            time.sleep(0.02)
+        return len(self.acknowledged) > wanted
+
+    def end(self) -> None:
+        """Stop the threads, and write what waits."""
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join(30.0)
+        self._writer.close()
+
+
+def test_crashes_of_the_server_under_load_lose_nothing(url: str) -> None:
+    store = open_store(url)
+    load = Load(store)
     try:
         for i in range(N_RESTARTS):
             time.sleep(0.6)
             server().stop(signal.SIGQUIT if i % 2 == 0 else signal.SIGINT)
             time.sleep(0.1)
             server().start()
-            n_before.append(len(acknowledged))
-            ends_at = time.monotonic() + 20.0
-            while len(acknowledged) <= n_before[-1] + N_THREADS and time.monotonic() < ends_at:
-                time.sleep(0.02)
-            assert len(acknowledged) > n_before[-1] + N_THREADS, "it does not go on by itself"
+            assert load.goes_on(), "it does not go on by itself"
     finally:
-        is_over.set()
-        for thread in threads:
-            thread.join(30.0)
-    writer.close()
-    assert refused, "no crash met a call: nothing was tried"
-    assert all(error.retryable for error in refused if not isinstance(error, QueueFull))
-    assert reads == sorted(reads), "a later snapshot saw less"
+        load.end()
+    assert load.refused, "no crash met a call: nothing was tried"
+    assert all(error.retryable for error in load.refused)
+    assert load.seen == sorted(load.seen), "a later snapshot saw less"
     with store.snapshot() as reader:
         seqs = reader.seqs()
         assert seqs == list(range(1, reader.last_seq() + 1)), "no number is missing, none is left over"
         there = [impression.event_id for impression in reader.impressions(seqs)]
         signals = reader.signals(seqs)
     assert len(there) == len(set(there))
-    assert set(acknowledged) <= set(there)
-    assert len(acknowledged) == len(set(acknowledged))
+    assert set(load.acknowledged) <= set(there)
     assert all(len(found) == 1 for found in signals.values())
     assert store.verify() == []
     store.close()
-    with psycopg.connect(url) as connection:
-        found = connection.execute("SELECT last_seq FROM dwell.tenants").fetchall()
-    assert found == [(len(there),)]
-    assert postgres_sessions._AWAY_S < 0.6

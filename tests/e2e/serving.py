@@ -94,7 +94,7 @@ def service(
     limits: tuple[str, ...] = (),
     words: tuple[str, ...] = (),
 ) -> Iterator[Service]:
-    """Serve a store, a file or a database's URL, that of the configuration when None, on a free port of this machine until the context is left.
+    """Serve a store on a free port of this machine until the context is left: a file, a URL, or what the settings say.
 
     `limits` are those of the shell's `ulimit` on each of its processes, as "-v 2000000" for 2 GB of addresses; `words`
     are another command than `serve STORE`.

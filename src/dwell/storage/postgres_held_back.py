@@ -22,7 +22,7 @@ __all__ = ["HeldBack"]
 
 Row = tuple[Any, ...]
 
-_COPIED_FROM: Final = 24  # rows: where COPY becomes the faster way, measured by benchmarks/postgres.py
+_COPIED_FROM: Final = 4  # rows: from here on COPY is the cheaper way (benchmarks/postgres.py)
 _MOST_HELD: Final = 1_000  # rows of a table: a megabyte or two of events
 
 _SIGNAL_TYPES: Final = ("text", "text", "text", "text", "float8", "int8", "int8", "text")

@@ -14,7 +14,7 @@ Query: TypeAlias = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 
 _READ_AT_ONCE: Final = 512  # rows: about a hundred kilobytes, and few enough statements that their cost does not count
 _MOST_INTEGER: Final = 2**63 - 1
-# Headers, the tenant, and two index entries beside the item and its row, by docs/postgres.md's own measurement
+# Headers, the tenant and two index entries beside the item and its row, as counted by the contract's test of sizes
 ROW_BYTES: Final = 54
 
 _SIZE: Final = f"coalesce(sum(octet_length(packed) + 2 * octet_length(item) + {ROW_BYTES}), 0)::bigint"

@@ -21,7 +21,7 @@ __all__ = ["EVENT_BYTES", "SIGNAL_BYTES", "PostgresTransaction"]
 _MOST_CACHED: Final = 20_000  # events remembered within one transaction: an import of millions must not grow
 _WRITTEN_AT_ONCE: Final = 5_000  # rows of one statement
 # What a row takes beside its contents: header, the columns of fixed width, index entries, and for an event its outcome.
-# Measured by tests/unit/storage/test_postgres.py, which holds their sum against the size of the tables
+# tests/contract/test_postgres.py holds their sum against the size of the tables
 EVENT_BYTES: Final = 420
 SIGNAL_BYTES: Final = 260
 _STORE_LOCK: Final = 0x6477_656C  # "dwel": who reads or writes settings of the whole store in a transaction

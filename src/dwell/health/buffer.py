@@ -49,7 +49,7 @@ def _room(snapshot: HealthSnapshot, n: int) -> Iterator[Check]:
     yield judged("fill_ratio", fill, f"{n:,} of at most {snapshot.capacity:,} closed events are kept")
     words = f"the facts take {shown(snapshot.n_bytes, 'bytes')}"
     if snapshot.max_bytes:
-        words += f", {shown(snapshot.n_bytes / snapshot.max_bytes, 'ratio')} of what they may"
+        words += f" of at most {shown(snapshot.max_bytes, 'bytes')}"
     if snapshot.n_bytes:
         yield judged("store_bytes", snapshot.n_bytes, words)
     span_s = float(np.ptp(snapshot.served_at)) if n else 0.0
@@ -115,7 +115,7 @@ def _effective(snapshot: HealthSnapshot, n: int) -> Check:
 
 def _diversity(name: str, words: str, found: Groups) -> Check:
     if not found.n:
-        return judged(name, None, f"no event names one of its {words}" if words != "queries" else "no event is closed")
+        return judged(name, None, f"no event names a {words[:-1]}" if words != "queries" else "no event is closed")
     by_entropy, by_largest = effective_number(found.counts), effective_by_largest(found.counts)
     return judged(
         name,

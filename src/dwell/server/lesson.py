@@ -139,6 +139,8 @@ def what_was_learned(report: Mapping[str, Any]) -> str:
         return f"{closed}. Version {version} was learned from {_count(report['n_learned_from'], 'list')}."
     if report["decision"]["verdict"] == "promote":
         return f"{closed}. Version {report['live']['version']} went live: {_words(reason)}."
+    if report["ended_by"] == "standing" and not n_closed:
+        return f"No further list is over. Version {version} stands until it is decided."
     if report["ended_by"] == "standing":
         return f"{closed}, as evidence for or against version {version}, which stands until it is decided."
     return f"{closed}. Nothing was learned: {_words(reason)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Final
 from urllib.parse import parse_qsl
@@ -17,16 +18,29 @@ from dwell.server.sessions import COOKIE, LIFETIME_S
 __all__ = ["login", "logout", "sign_in"]
 
 _MOST_BYTES: Final = 4_000  # a key has 80 characters
+_MOST_THEN: Final = 1_000  # an address with a filter and an id has 300 characters
+_OWN_PAGE: Final = re.compile(r"/dashboard/[!-~]*")
 # Of Sec-Fetch-Site. Signed in by another page, with a key of its own, somebody would take its data for his
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
 
 
-def login(request: Request, *, message: str = "", status: int = 200) -> Response:
-    """Show where a key is due."""
+def login(request: Request, *, message: str = "", status: int = 200, then: str | None = None) -> Response:
+    """Show where a key is due.
+
+    Args:
+        request: The request.
+        message: What was wrong with the key; "" for nothing.
+        status: Of the answer.
+        then: The page to go on with; None reads it from the address.
+    """
     base, house = str(request.scope.get("root_path", "")).rstrip("/"), house_of(request)
     if house.is_open:
         return RedirectResponse(f"{base}/", status_code=303, headers=PAGE_HEADERS)
-    text = rendered("login.html", {"base": base, "message": message, "has_keys": house.has_keys})
+    context = {
+        "base": base, "message": message, "has_keys": house.has_keys, "was_signed_in": COOKIE in request.cookies,
+        "then": _own_page(request.query_params.get("then", "") if then is None else then),
+    }  # fmt: skip
+    text = rendered("login.html", context)
     return HTMLResponse(text, status, headers=PAGE_HEADERS)
 
 
@@ -39,19 +53,26 @@ async def sign_in(request: Request) -> Response:
         return login(request, message="That came from another page. Sign in here.", status=403)
     house, now = house_of(request), time.time()
     body = await request.body()
-    key = house.key_of(_given(body).get("key", "").strip())
+    given = _given(body)
+    key, then = house.key_of(given.get("key", "").strip()), _own_page(given.get("then", ""))
     if key is None:
-        return login(request, message="That is no key, or one that is not good any more.", status=401)
+        return login(request, message="That is no key, or one that is not good any more.", status=401, then=then)
     if key.kind == "public":
-        return login(request, message="A public key opens no dashboard: it is read by everybody.", status=403)
+        words = "A public key opens no dashboard: it is read by everybody."
+        return login(request, message=words, status=403, then=then)
     name = house.sessions.begin(key.id, now)
     base = str(request.scope.get("root_path", "")).rstrip("/")
-    answer = RedirectResponse(f"{base}/", status_code=303, headers=PAGE_HEADERS)
+    answer = RedirectResponse(f"{base}{then or '/'}", status_code=303, headers=PAGE_HEADERS)
     answer.set_cookie(
         COOKIE, name, max_age=int(LIFETIME_S), path=base or "/", httponly=True, samesite="strict",
         secure=_is_encrypted(request),
     )  # fmt: skip
     return answer
+
+
+def _own_page(address: str) -> str:
+    """Return the address if it is one of a page of ours, below the base; else "": nobody is led elsewhere."""
+    return address if len(address) <= _MOST_THEN and _OWN_PAGE.fullmatch(address) else ""
 
 
 def _given(body: bytes) -> dict[str, str]:

@@ -100,7 +100,7 @@ def _missing(report: HealthReport, *, has_features: bool) -> Answer | None:
             "", "The learner has not told how it is yet: it may be starting, or learning.", "Ask again in a moment."
         )
     if not n_closed:
-        told = f"{n_events:,} lists were served; none is over yet."
+        told = f"{n_events:,} {'list was' if n_events == 1 else 'lists were'} served; none is over yet."
         return Answer(
             "", told, "A list closes once its attribution window is over: half an hour, unless you changed it."
         )

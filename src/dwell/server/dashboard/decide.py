@@ -41,6 +41,7 @@ def _question(visit: Visit, action: str, version: int, refused: Entry | None = N
         "live": live.version,
         "standing": standing_of(live.version, history),
         "weights": [(name, live.weights.get(name), weight) for name, weight in params.weights.items()],
+        "scales": [("raw values" if one.transform is None else "standard deviations") for one in (live, params)],
         "judged": None if judged is None else entry_of(0, judged, _half(judged.difference.low, judged.difference.high)),
         "refused": refused,
     }

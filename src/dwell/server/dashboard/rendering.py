@@ -102,7 +102,7 @@ def _environment() -> jinja2.Environment:
     )
     made.filters |= {
         "number": _number, "signed": _signed, "share": _share, "when": _when, "iso": _iso, "duration": _duration,
-        "bytes": _bytes, "figure": _figure, "inert": _inert,
+        "bytes": _bytes, "figure": _figure, "inert": _inert, "counted": _counted,
     }  # fmt: skip
     made.globals |= {"version": __version__, "static_file": static_file, "nav": NAV}
     return made
@@ -125,6 +125,11 @@ def _signed(value: float | None, digits: int = 3) -> str:
     if value is None or not _is_number(value):
         return _NOTHING
     return "0" if value == 0 else f"{value:+.{digits}g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _counted(n: int, one: str) -> str:
+    """Write how many of something: "1 list", "2,000 lists"."""
+    return f"{n:,} {one if n == 1 else one + 's'}"
 
 
 def _share(value: float | None) -> str:

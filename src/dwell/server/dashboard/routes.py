@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -80,6 +81,7 @@ def dashboard_routes() -> list[Route]:
         Route("/dashboard/login", access.login, methods=["GET"]),
         Route("/dashboard/login", access.sign_in, methods=["POST"]),
         Route("/dashboard/static/{mark}/{name:path}", _static, methods=["GET"]),
+        Route("/dashboard/{address:path}", _guarded(Page("", _nothing)), methods=["GET"]),
     ]
 
 
@@ -101,8 +103,12 @@ def _guarded(page: Page) -> Callable[[Request], Awaitable[Response]]:
 
 def _to_login(request: Request) -> Response:
     """Return the answer that leads to where a key is due: of the whole page, also where only a part was asked for."""
-    login = f"{str(request.scope.get('root_path', '')).rstrip('/')}/dashboard/login"
+    base = str(request.scope.get("root_path", "")).rstrip("/")
+    login, wanted = f"{base}/dashboard/login", request.url.path.removeprefix(base)
+    if request.method == "GET" and wanted != "/":
+        login += f"?{urlencode({'then': wanted + (f'?{request.url.query}' if request.url.query else '')})}"
     if "hx-request" in request.headers:
+        login = f"{base}/dashboard/login"  # the address of a part is not that of the page it is in
         return Response(status_code=401, headers={**PAGE_HEADERS, "hx-redirect": login})
     return RedirectResponse(login, status_code=303, headers=PAGE_HEADERS)
 
@@ -113,6 +119,13 @@ def _check(page: Page, visit: Visit) -> None:
             "this takes a key of kind admin", code="forbidden", field="key", value=visit.kind,
             hint="Sign out, and in again with such a key.",
         )  # fmt: skip
+
+
+async def _nothing(_: Visit) -> Response:
+    raise RequestError(
+        "there is no page at this address", code="not_found", field="address", value=None,
+        hint="Check it, or begin at one of the pages above.",
+    )  # fmt: skip
 
 
 def _told(visit: Visit, error: Exception) -> Response:

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Iterator
+from html import escape
 from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 
@@ -92,10 +93,14 @@ def test_nobody_sees_a_page_without_a_session(served: tuple[Service, Path]) -> N
     stranger = Browser(served[0].url)
     for path in ("/", "/dashboard/decisions", "/dashboard/decide?action=promote&version=1"):
         status, text = stranger.ask("GET", path)
-        assert (status, stranger.location, text) == (303, "/dashboard/login", "")
+        then = "" if path == "/" else f"?then={quote(path, safe='')}"
+        assert (status, stranger.location, text) == (303, f"/dashboard/login{then}", "")
     stranger.cookie = "dwell_session=" + "x" * 43
     assert stranger.ask("GET", "/")[0] == 303
-    assert stranger.ask("GET", "/dashboard/login")[0] == 200
+    status, text = stranger.ask("GET", "/dashboard/login")
+    assert status == 200
+    assert "You are no longer signed in" in text
+    assert "You are no longer signed in" not in Browser(served[0].url).ask("GET", "/dashboard/login")[1]
     assert stranger.ask("GET", "/", hx_request="true", hx_target="live")[0] == 401  # no page inside of a page
 
 
@@ -165,6 +170,31 @@ def test_a_stamp_of_no_page_of_ours_and_a_live_part_of_a_page_without_one_are_no
         assert admin.ask("GET", path, hx_request="true", hx_target="live")[0] == 200
 
 
+def test_after_the_key_one_is_where_one_wanted_to_go_and_never_elsewhere(served: tuple[Service, Path]) -> None:
+    found, _ = served
+    wanted = "/dashboard/events?state=open&user=a%26b"
+    stranger = Browser(found.url)
+    assert stranger.ask("GET", wanted)[0] == 303
+    status, text = stranger.ask("GET", stranger.location)
+    assert status == 200
+    assert f'name="then" value="{escape(wanted)}"' in text
+    assert stranger.ask("POST", "/dashboard/login", {"key": "no", "then": wanted})[1].count(escape(wanted)) == 1
+    assert stranger.ask("POST", "/dashboard/login", {"key": found.key, "then": wanted})[0] == 303
+    assert stranger.location == wanted
+    for elsewhere in ("https://evil.example/", "//evil.example/dashboard/", "/example", "/dashboard/\r\nx: y"):
+        assert stranger.ask("POST", "/dashboard/login", {"key": found.key, "then": elsewhere})[0] == 303
+        assert stranger.location == "/"
+
+
+def test_an_address_without_a_page_says_so_on_a_page(served: tuple[Service, Path], admin: Browser) -> None:
+    for path in ("/dashboard/nothing", "/dashboard/", "/dashboard/params/1"):
+        status, text = admin.ask("GET", path)
+        assert status == 404
+        assert "there is no page at this address" in text
+        assert 'href="/dashboard/params"' in text  # where to begin anew
+    assert Browser(served[0].url).ask("GET", "/dashboard/nothing")[0] == 303
+
+
 def test_a_promotion_by_hand_is_asked_twice_and_stands_in_the_ledger(
     served: tuple[Service, Path], admin: Browser
 ) -> None:
@@ -175,7 +205,8 @@ def test_a_promotion_by_hand_is_asked_twice_and_stands_in_the_ledger(
 
     status, text = admin.ask("POST", "/dashboard/decide", fields)
     assert status == 409
-    assert "The gate says hold" in text
+    assert "The gate says hold, so nothing was changed." in text
+    assert "tick “Promote anyway” below" in text
     assert live_of(found) == live
 
     assert admin.ask("POST", "/dashboard/decide", {**fields, "force": "yes"})[0] == 303

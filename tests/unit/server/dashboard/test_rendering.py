@@ -92,3 +92,7 @@ def test_a_figure_is_written_in_its_unit(unit: str, written: str) -> None:
 
 def test_few_digits_never_make_an_exponent_of_a_large_number() -> None:
     assert [FILTERS["number"](value, 3) for value in (2_953.4, 999.7, 999.4)] == ["2,953", "1,000", "999"]
+
+
+def test_one_is_one_and_all_else_are_many() -> None:
+    assert [FILTERS["counted"](n, "list") for n in (0, 1, 2, 2_000)] == ["0 lists", "1 list", "2 lists", "2,000 lists"]

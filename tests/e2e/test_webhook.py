@@ -165,6 +165,11 @@ def test_a_receiver_that_says_nothing_ends_in_time(monkeypatch: pytest.MonkeyPat
         "https://[::1]/",
         "https://[::ffff:10.0.0.1]/",
         "https://[fd00:ec2::254]/",
+        "https://hooks.example/a b",
+        "https://hooks.example/a\r\nX: y",
+        "https://hooks.example/?a=\x00",
+        "https://hooks.example/\N{LATIN SMALL LETTER E WITH ACUTE}",
+        "https://127\N{IDEOGRAPHIC FULL STOP}0\N{IDEOGRAPHIC FULL STOP}0\N{IDEOGRAPHIC FULL STOP}1/",
     ],
 )
 def test_where_nothing_is_ever_sent(url: str) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -230,6 +232,17 @@ def test_a_damaged_ring_is_named(store: Path, doctor: Doctor, at: int | None, st
     ring.write_bytes(content)
     code, told = doctor(store)
     assert (code, first(told), told["findings"][0]["figures"]) == (0, "ring_stale", {"state": state})
+
+
+@pytest.mark.parametrize("suffix", [".ring", ".lock"])
+def test_a_pipe_in_place_of_a_side_file_is_not_waited_for(store: Path, suffix: str) -> None:
+    beside = store.with_name(store.name + suffix)
+    beside.unlink(missing_ok=True)
+    os.mkfifo(beside)
+    command = [sys.executable, "-m", "dwell", "doctor", str(store), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode in {0, 1}
+    assert "answer" in json.loads(done.stdout)
 
 
 def test_no_ring_is_no_fault(store: Path, doctor: Doctor) -> None:

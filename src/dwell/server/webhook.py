@@ -29,6 +29,7 @@ _TIMEOUT_S: Final = 10.0  # for each of connecting, TLS and the answer; receiver
 _PORT: Final = 443
 _FIRST_FREE_PORT: Final = 1_024  # below it stand other protocols, which a request could be mistaken for
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r)")
+_VISIBLE: Final = re.compile(r"[!-~]+")  # what stands in a request's first line, without a way to end it early
 _MOST_STATUS: Final = 1_024  # bytes of a first line
 _AGAIN: Final = frozenset({408, 425, 429})  # RFC 9110 and 8470, RFC 6585: not now
 
@@ -124,10 +125,13 @@ class Webhook:
         except ValueError:
             host, port = None, None
         else:
-            if parts.scheme == "https" and host and parts.username is None and not parts.fragment:
+            is_plain = _VISIBLE.fullmatch(self.url) is not None
+            if is_plain and parts.scheme == "https" and host and parts.username is None and not parts.fragment:
                 target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
                 return host, _PORT if port is None else port, target
-        raise _unfit("a webhook is an https address", "Write it as https://host/path.")
+        raise _unfit(
+            "a webhook is an https address", "Write it as https://host/path, in visible ASCII: xn--... and %C3%A9."
+        )
 
 
 def _unfit(message: str, hint: str) -> ConfigError:

@@ -74,7 +74,9 @@ def holder(path: str, *, suffix: str = ".lock") -> int | None:
         suffix: As `Ownership`.
     """
     try:
-        with open(f"{os.path.realpath(path)}{suffix}", "rb") as side_file:  # noqa: PTH123 - a plain path
+        # not waiting: a pipe of that name has no writer
+        descriptor = os.open(f"{os.path.realpath(path)}{suffix}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as side_file:
             pid = int(side_file.read(32))
     except (OSError, ValueError):
         return None

@@ -81,12 +81,17 @@ def read_header(path: str) -> Header:
         StorageError: code `cannot_open` or `io`.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - a plain path, as the store takes it
+        # a pipe of that name has no writer: whoever waits for one waits for ever
+        with open(path, "rb", opener=_at_once) as file:
             return Header.read(file.read(_HEADER_BYTES), path)
     except FileNotFoundError as error:
         raise unusable("ring_missing", f"there is no ring at {path}") from error
     except OSError as error:
         raise failed(error, path) from error
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def unusable(code: str, message: str) -> RingUnusable:

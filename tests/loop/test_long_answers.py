@@ -12,12 +12,15 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 from dwell.config import ServeSettings
+from dwell.health.doctor import Diagnosis
+from dwell.loop import Loop
 from dwell.server import judging_routes
 from dwell.server.admission import Admission
 from dwell.server.house import House
 from dwell.server.learner import Plan
 from dwell.server.learner_link import LearnerLink
 from dwell.server.rate_limits import Limiter, RateLimits
+from dwell.server.telling_diagnosis import told_diagnosis
 
 
 @pytest.fixture
@@ -50,3 +53,19 @@ def test_long_answers_are_written_by_the_threads_of_pages(
     answer = asyncio.run(getattr(judging_routes, name)(Request(scope)))
     assert answer.status_code == 200
     assert writers == {"dwell-pages"}
+
+
+def test_without_a_learner_the_doctor_looks_from_the_threads_of_pages(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookers: list[str] = []
+    original = Loop.doctor
+
+    def heard(loop: Loop) -> Diagnosis:
+        lookers.append(threading.current_thread().name.rpartition("_")[0])
+        return original(loop)
+
+    monkeypatch.setattr(Loop, "doctor", heard)
+    found = asyncio.run(told_diagnosis(house, ""))
+    assert [one.code for one in found.findings][-1] == "learner_down"
+    assert lookers == ["dwell-pages"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from dwell.health.doctor import Diagnosis, finding, with_counted, with_finding
@@ -37,4 +36,4 @@ async def told_diagnosis(house: House, tenant: str) -> Diagnosis:
         await house.arrivals.of(loop.when_recorded("nothing"))  # what was served before this call is looked at
         found: Diagnosis = await house.link.shared_call("doctor", tenant, timeout_s=_PATIENCE_S)
         return with_counted(found, loop.counts)
-    return with_finding(await asyncio.to_thread(loop.doctor), _LEARNER_DOWN)
+    return with_finding(await house.pages.done(loop.doctor), _LEARNER_DOWN)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from html import escape
+from html import escape, unescape
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
@@ -276,7 +276,8 @@ def test_the_live_part_is_sent_again_only_when_something_changed(served: tuple[S
     whole = admin.ask("GET", "/dashboard/decisions")[1]
     stamp = whole.partition('"stamp": "')[2].partition('"')[0]
     assert stamp
-    path = f"/dashboard/decisions?stamp={stamp}"
+    own = unescape(whole.partition('hx-get="')[2].partition('"')[0])  # as the page itself asks
+    path = f"{own}&stamp={stamp}"
     assert admin.ask("GET", path, hx_request="true", hx_target="live") == (204, "")
     version = proposed_by_hand(found, 6.0)
     status, part = admin.ask("GET", path, hx_request="true", hx_target="live")

@@ -126,8 +126,9 @@ class Visit:
                 reader.live_version(),
                 [d.decided_at for d in reader.decisions(limit=1)],
             )
-        # what the address asks for is part of it, but for the stamp itself: else page 2 would pass for page 1
-        asked = sorted((k, v) for k, v in self.request.query_params.multi_items() if k != "stamp")
+        # what the address asks for is part of it: else page 2 would pass for page 1. Not the stamp itself, nor what is
+        # empty, which a page adds where it asks for itself
+        asked = sorted((k, v) for k, v in self.request.query_params.multi_items() if k != "stamp" and v)
         return hashlib.blake2b(repr((seen, more, asked)).encode(), digest_size=12).hexdigest()
 
     async def form(self) -> dict[str, str]:

@@ -164,9 +164,9 @@ def _kept(loop: Loop) -> dict[str, AlertState]:
 def _say(change: Change, tenant: str) -> None:
     how = logging.ERROR if change.severity == "critical" and change.kind != "resolved" else logging.WARNING
     fields = {"kind": change.kind, "code": change.code, "severity": change.severity, "since": change.since}
-    words = "alert %s: %s (%s), tenant %r: %s %s"
-    remedy = "" if change.kind == "resolved" else change.remedy
-    told = (change.kind, change.code, change.severity, tenant, change.message, remedy)
+    words = "alert %s: %s (%s), tenant %r: %s.%s"
+    remedy = "" if change.kind == "resolved" else f" {change.remedy}"
+    told = (change.kind, change.code, change.severity, tenant, change.message.removesuffix("."), remedy)
     _log.log(how, words, *told, extra={"alert": {**fields, "tenant": tenant}})
 
 

@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 import os
 import queue
+import signal
 import socket
 import threading
 import time
@@ -142,14 +143,15 @@ class LearnerLink:
         pause_s = _FIRST_PAUSE_S
         while not self._is_closing.is_set():
             began = time.monotonic()
-            self._run_one()
+            ended = _told_end(self._run_one())
             if self._is_closing.is_set():
                 return
             pause_s = _FIRST_PAUSE_S if time.monotonic() - began > _STEADY_S else min(2 * pause_s, _LONGEST_PAUSE_S)
-            _log.warning("the learner ended; another one starts in %g s", pause_s)
+            _log.warning("the learner ended (%s); another one starts in %g s", ended, pause_s)
             self._is_closing.wait(pause_s)
 
-    def _run_one(self) -> None:
+    def _run_one(self) -> int | None:
+        """Run a learner until it ends; return its exit code as `multiprocessing` has it."""
         context = multiprocessing.get_context("spawn")  # a forked child would inherit the store
         ours, theirs = context.Pipe()
         process = context.Process(target=run_learner, args=(theirs, self._plan), name="dwell-learner", daemon=True)
@@ -185,6 +187,19 @@ class LearnerLink:
             with contextlib.suppress(OSError):
                 ours.close()
             process.join(_JOIN_S)
+        return process.exitcode
+
+
+def _told_end(code: int | None) -> str:
+    """Return how a process ended, in words: its exit code, or the signal that ended it."""
+    if code is None:
+        return "it hangs"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
 
 
 async def _answer_of(future: Future[Any], timeout_s: float) -> Any:  # noqa: ANN401

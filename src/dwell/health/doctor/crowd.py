@@ -71,7 +71,7 @@ def crowd(evidence: Evidence) -> Checked:
     )
     remedy = (
         f"Look at the lists of pseudonym {worst} with `dwell export STORE FILE`; if they are a machine's, remove them:"
-        " `dwell erase STORE USER`, by the name that rank was given."
+        " `dwell erase STORE --user USER`, by the name that rank was given."
     )
     figures: Figures = {
         "top_three_share": top_share,

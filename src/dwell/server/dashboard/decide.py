@@ -13,6 +13,7 @@ from dwell.errors import PromotionRefused, RequestError, StaleParamsError
 from dwell.records import GateDecision
 from dwell.server.dashboard.decisions import Entry, entry_of
 from dwell.server.dashboard.ledger import standing_of
+from dwell.server.dashboard.params import weights_of
 from dwell.server.dashboard.visit import Visit
 
 __all__ = ["carry_out", "confirm"]
@@ -40,7 +41,7 @@ def _question(visit: Visit, action: str, version: int, refused: Entry | None = N
         "version": version,
         "live": live.version,
         "standing": standing_of(live.version, history),
-        "weights": [(name, live.weights.get(name), weight) for name, weight in params.weights.items()],
+        "weights": [(one.name, one.live, one.proposed) for one in weights_of(live, params)],
         "scales": [("raw values" if one.transform is None else "standard deviations") for one in (live, params)],
         "judged": None if judged is None else entry_of(0, judged, _half(judged.difference.low, judged.difference.high)),
         "refused": refused,

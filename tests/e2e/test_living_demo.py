@@ -188,7 +188,7 @@ def test_thirty_visitors_and_a_hand_change_the_order(browser: Any, living: Servi
     assert "Promote anyway" in page(living, offered[0])
     refused = decide(living, "promote", 1)  # without force the gate is heard
     assert "gate says hold, so nothing was changed" in refused
-    assert "the starting ranker&#39;s score" in refused  # else the formula seems to be gone
+    assert "the starting ranker's score" in refused  # else the formula seems to be gone
     assert live(living) == 0
     decide(living, "promote", 1, force="yes")
     assert live(living) == 1

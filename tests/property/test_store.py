@@ -1,10 +1,10 @@
-"""Any sequence of calls: memory, SQLite and a naive model of dicts and lists give the same answers."""
+"""Any sequence of calls: memory, SQLite, PostgreSQL and a naive model of dicts and lists give the same answers."""
 # ruff: noqa: FBT001 - rules take what hypothesis drew
 
 import shutil
 import tempfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from dwell.records import Params, Signal
 from dwell.records.experience import ExperienceState
 from dwell.storage import Outcome, Quarantined, Reader, Store, Transaction, open_store
 from dwell.testing.store_samples import sample_impression
+
+from ..postgres import emptied_database  # noqa: TID252 - tests are no installed package
 
 EVENTS = [f"e{i}" for i in range(4)]
 USERS = [None, "ab" * 16, "cd" * 16]
@@ -157,8 +159,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.stores = [open_store(":memory:"), open_store(str(self.folder / "s"), durability="relaxed")]
+        self.stores = [open_store(":memory:"), self.second()]
         self.begin()
+
+    def second(self) -> Store:
+        """Open the store that is compared with the one in memory."""
+        return open_store(str(self.folder / "s"), durability="relaxed")
 
     def begin(self) -> None:
         self.contexts = [store.transaction() for store in self.stores]
@@ -214,7 +220,7 @@ class StoreMachine(RuleBasedStateMachine):
         if how == "reopen":
             self.stores[1].scrub()
             self.stores[1].close()
-            self.stores[1] = open_store(str(self.folder / "s"), durability="relaxed")
+            self.stores[1] = self.second()
         self.agree_on_snapshots()
         self.begin()
 
@@ -477,3 +483,24 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStores = StoreMachine.TestCase
 TestStores.settings = settings(max_examples=50, stateful_step_count=20)
+
+
+class PostgresMachine(StoreMachine):
+    """The same with a store in PostgreSQL."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lent = ExitStack()
+        self.url = self.lent.enter_context(emptied_database())
+
+    def second(self) -> Store:
+        return open_store(self.url, durability="relaxed")
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.lent.close()
+
+
+TestPostgres = PostgresMachine.TestCase
+# each call is a round trip, and each end a commit: six take as long as fifty with SQLite
+TestPostgres.settings = settings(max_examples=6, stateful_step_count=20)

@@ -58,9 +58,8 @@ def test_it_serves_learns_and_follows_a_promotion_within_a_second(served: Servic
         env={**QUICK, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert promoted.returncode == 0, promoted.stderr
-    ends_at = time.monotonic() + 1.0
-    while visit(served, f"after-{time.monotonic_ns()}")[1]["params_version"] != proposed:
-        assert time.monotonic() < ends_at, "a promoted version is not served after a second"
+    time.sleep(1.0)
+    assert visit(served, "after")[1]["params_version"] == proposed, "a promoted version is not served after a second"
     status, _, _ = served.call("GET", "/v1/health")
     assert status == 200
     assert "postgresql://dwell@/" in served.said + served.log() or "postgresql" not in served.said + served.log()
@@ -95,14 +94,14 @@ def test_restarts_of_the_database_answer_no_500_and_lose_nothing(served: Service
         server().stop()
         time.sleep(0.5)
         server().start()
-    time.sleep(1.5)
-    n_before = len(joined)
-    time.sleep(1.0)
+    n_before, ends_at = len(joined), time.monotonic() + 20.0
+    while len(joined) <= n_before + 2 and time.monotonic() < ends_at:
+        time.sleep(0.05)
     is_over.set()
     for thread in threads:
         thread.join(60.0)
     assert set(statuses) <= {200, 503}, statuses
-    assert len(joined) > n_before, "it does not go on by itself"
+    assert len(joined) > n_before + 2, "it does not go on by itself"
     time.sleep(0.3)
     status, report, _ = served.call("POST", "/v1/train", {"steps": 1})
     assert status == 200, report

@@ -132,7 +132,9 @@ def test_a_reader_neither_opens_nor_writes_a_ring(closed_store: Path, opened: Op
     sys.addaudithook(watch)
     is_watched.set()
     try:
-        with open_loop(tmp_path / "a.dwell", pepper=PEPPER, _role="reader") as reader:
+        with open_loop(
+            tmp_path / "a.dwell", pepper=PEPPER, attribution_window_s=100.0, _role="reader"
+        ) as reader:  # how long lists wait is no fact of the store
             health = reader.health(now=world.now)
             assert len(reader._state.replayed) > 50
             assert not reader._state.replayed.rows.has_file

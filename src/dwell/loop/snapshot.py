@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from dwell.activation import FEATURES
+from dwell.errors import ReplayError
 from dwell.health import HealthSnapshot
 from dwell.health.snapshot import Drawing, ListsSeen, Scored, SignalsSeen
 from dwell.loop.keep import ensure_rebuilt
@@ -34,6 +35,7 @@ _NEWEST: Final = 1_000  # lists of either window of features: 10 MB at 64 docume
 _SIGNALS: Final = 2_000  # lists whose signals are read
 _DRAWN: Final = 200  # lists whose scores are read: each is a row of the store to decode
 _VERSIONS: Final = 11  # ten steps of the live params
+_TRIES: Final = 5  # between two looks at most a few lists leave
 _MOVES: Final = frozenset({"initial", "judged", "requested", "forced", "rollback"})
 
 
@@ -116,8 +118,23 @@ def _windows(seqs: IntArray) -> tuple[IntArray, IntArray]:
 def _lists(state: LoopState, seqs: IntArray) -> ListsSeen | None:
     if not len(seqs) or not state.feature_names:
         return None
-    raw = state.replayed.rows.raw(seqs, _LISTS)
+    raw = _raw(state, seqs)
+    if raw is None:
+        return None
     return ListsSeen(**{**raw, "is_caller_ordered": raw["is_caller_ordered"].astype(bool)})
+
+
+def _raw(state: LoopState, seqs: IntArray) -> dict[str, np.ndarray[Any, Any]] | None:
+    """Return columns of those lists that are there still; None where others leave as fast as they are looked for."""
+    rows = state.replayed.rows
+    for _ in range(_TRIES):
+        try:
+            return rows.raw(seqs, _LISTS)
+        except ReplayError:  # somebody learns or erases meanwhile, and no lock is held that ranking takes
+            seqs = seqs[np.isin(seqs, rows.index("seq")["seq"])]
+            if not len(seqs):
+                break
+    return None
 
 
 def _signals(reader: Reader, seqs: IntArray, served_at: FloatArray, window_s: float) -> SignalsSeen:

@@ -80,7 +80,8 @@ def is_it_learning(report: HealthReport, history: Sequence[GateDecision], mode: 
     last = judged[-1]
     code, _, words = last.reasons[0].partition(":")
     n_live = sum(d.verdict == "promote" for d in judged)
-    told = f"Yes: {n_live:,} of {len({d.proposed_version for d in judged}):,} proposals went live. "
+    n_proposed = len({d.proposed_version for d in judged})
+    told = f"Yes: {n_live:,} of {n_proposed:,} {'proposal' if n_proposed == 1 else 'proposals'} went live by the gate. "
     return Answer("good", f"{told}The last verdict is {last.verdict} ({code}:{words}).")
 
 

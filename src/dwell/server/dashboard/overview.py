@@ -14,6 +14,7 @@ from dwell.loop.alert_states import alert_states
 from dwell.records import GateDecision
 from dwell.server.dashboard.answers import is_it_better, is_it_learning
 from dwell.server.dashboard.charts import Chart, Line, whisker
+from dwell.server.dashboard.doctor import firing
 from dwell.server.dashboard.ledger import marks_of, standing_of
 from dwell.server.dashboard.visit import Visit
 from dwell.server.telling_health import PAGE_S, told_health
@@ -40,6 +41,7 @@ def _context(visit: Visit, report: HealthReport) -> Mapping[str, Any]:
     difference = None if decision is None or not decision.difference.n else decision.difference
     return {
         "report": report,
+        "lingering": [state for state in firing(states) if state.code not in {alert.code for alert in report.alerts}],
         "since": {code: state.since for code, state in states.items() if state.is_firing},
         "figures": report.figures,
         "standing": standing,

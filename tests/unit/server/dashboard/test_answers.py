@@ -79,5 +79,7 @@ def test_learning_names_the_first_thing_that_is_missing() -> None:
     assert "has a reward" in says(told(rewarded_share=0.0), [])
     assert "only records" in says(FULL, [], "log-only")
     assert "nothing was proposed" in says(FULL, [START])
-    assert says(FULL, [START, HELD]).startswith("Yes: 0 of 1 proposals went live. The last verdict is hold (not_yet:")
-    assert says(FULL, [START, HELD, JUDGED]).startswith("Yes: 1 of 1 proposals went live.")
+    assert says(FULL, [START, HELD]).startswith(
+        "Yes: 0 of 1 proposal went live by the gate. The last verdict is hold (not_yet:"
+    )
+    assert says(FULL, [START, HELD, JUDGED]).startswith("Yes: 1 of 1 proposal went live by the gate.")

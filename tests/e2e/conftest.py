@@ -1,4 +1,4 @@
-"""A real browser for the tests of pages."""
+"""A real browser for the tests of pages, and the program for those of commands."""
 
 import os
 import shutil
@@ -6,6 +6,22 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from dwell.cli import main
+
+from .called import Ran, Run
+
+
+@pytest.fixture
+def dwell_(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return the program, run in this process."""
+
+    def run(*arguments: object) -> Ran:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return Ran(code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -9,19 +9,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import click
 import numpy as np
 import pytest
 
 import dwell
-from dwell.cli import main
 from dwell.cli.program import program
 from dwell.cli.stores import as_served, facts
 from dwell.loop import open_loop
+
+from .called import Run
 
 START = 1_700_000_000.0
 N_EVENTS = 60
@@ -30,35 +30,6 @@ PUBLIC_COMMANDS = {
     "demo", "inspect", "params", "history", "health", "train", "evaluate", "promote", "rollback", "erase", "export",
     "import", "keys", "config", "serve", "activation", "doctor", "db",
 }  # fmt: skip
-
-
-class Ran(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Read standard output as one finite JSON document."""
-
-        def refuse(name: str) -> None:
-            raise AssertionError(f"{name} is no JSON")
-
-        return json.loads(self.out, parse_constant=refuse)
-
-
-@pytest.fixture
-def dwell_(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Return the program, run in this process."""
-
-    def run(*arguments: object) -> Ran:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return Ran(code, *capsys.readouterr())
-
-    return run
 
 
 def fill(loop: dwell.Loop, n_events: int = N_EVENTS) -> None:
@@ -125,7 +96,7 @@ def leaves(command: click.Command, *words: str) -> Iterator[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("words", list(leaves(program)), ids=" ".join)
-def test_every_help_shows_an_example(words: tuple[str, ...], dwell_: Callable[..., Ran]) -> None:
+def test_every_help_shows_an_example(words: tuple[str, ...], dwell_: Run) -> None:
     ran = dwell_(*words, "--help")
     assert (ran.code, ran.err) == (0, "")
     assert f"    {' '.join(('dwell', *words))}" in ran.out.partition("Examples:")[2]
@@ -140,11 +111,11 @@ def test_every_help_shows_an_example(words: tuple[str, ...], dwell_: Callable[..
     ],
     ids=" ".join,
 )
-def test_every_command_that_prints_offers_json(words: tuple[str, ...], dwell_: Callable[..., Ran]) -> None:
+def test_every_command_that_prints_offers_json(words: tuple[str, ...], dwell_: Run) -> None:
     assert "--json" in dwell_(*words, "--help").out
 
 
-def test_help_lists_what_works_and_no_more(dwell_: Callable[..., Ran]) -> None:
+def test_help_lists_what_works_and_no_more(dwell_: Run) -> None:
     listed = dwell_("--help").out.partition("Commands:\n")[2]
     assert {line.split()[0] for line in listed.splitlines() if line} == PUBLIC_COMMANDS
 
@@ -195,7 +166,7 @@ def test_it_runs_as_a_module() -> None:
         ("config", "show", "extra"),
     ],
 )
-def test_wrong_usage_is_2(arguments: tuple[str, ...], store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_wrong_usage_is_2(arguments: tuple[str, ...], store: Path, dwell_: Run) -> None:
     before = contents(store.parent)
     ran = dwell_(*(argument.format(store=store) for argument in arguments))
     assert (ran.code, ran.out) == (2, "")
@@ -213,9 +184,7 @@ ON_A_STORE = [
 
 
 @pytest.mark.parametrize("command", [*ON_A_STORE, ("export",)], ids=" ".join)
-def test_a_store_that_is_not_there_is_told_and_not_made(
-    command: tuple[str, ...], tmp_path: Path, dwell_: Callable[..., Ran]
-) -> None:
+def test_a_store_that_is_not_there_is_told_and_not_made(command: tuple[str, ...], tmp_path: Path, dwell_: Run) -> None:
     name, *options = command
     tail = [tmp_path / "out.jsonl"] if name == "export" else []
     ran = dwell_(name, tmp_path / "nowhere.dwell", *tail, *options)
@@ -228,7 +197,7 @@ def test_a_store_that_is_not_there_is_told_and_not_made(
 
 @pytest.mark.parametrize("name", ["params", "train", "rollback"])
 @pytest.mark.parametrize("kind", ["empty", "text", "foreign", "folder", "memory", "postgresql"])
-def test_what_is_no_store_stays_as_it_is(name: str, kind: str, tmp_path: Path, dwell_: Callable[..., Ran]) -> None:
+def test_what_is_no_store_stays_as_it_is(name: str, kind: str, tmp_path: Path, dwell_: Run) -> None:
     path = tmp_path / kind
     if kind == "empty":
         path.touch()
@@ -250,9 +219,7 @@ def test_what_is_no_store_stays_as_it_is(name: str, kind: str, tmp_path: Path, d
     assert set(after) - set(before) == set()
 
 
-def test_without_a_store_demo_dwell_is_taken(
-    store: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Callable[..., Ran]
-) -> None:
+def test_without_a_store_demo_dwell_is_taken(store: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Run) -> None:
     monkeypatch.chdir(store.parent)
     ran = dwell_("params")
     assert ran.code == 2
@@ -264,7 +231,7 @@ def test_without_a_store_demo_dwell_is_taken(
     assert dwell_("health").code == 0
 
 
-def test_an_unknown_tenant_is_refused_and_not_made(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_an_unknown_tenant_is_refused_and_not_made(store: Path, dwell_: Run) -> None:
     with dwell.open(store, tenant="acme", features=["x"], weights={"x": 1.0}):
         pass
     assert list(dwell_("params", store, "--tenant", "acme", "--json").json["weights"]) == ["x"]
@@ -279,7 +246,7 @@ def test_an_unknown_tenant_is_refused_and_not_made(store: Path, dwell_: Callable
 
 
 @pytest.mark.parametrize("command", ON_A_STORE, ids=" ".join)
-def test_a_missing_pepper_opens_nothing(command: tuple[str, ...], store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_a_missing_pepper_opens_nothing(command: tuple[str, ...], store: Path, dwell_: Run) -> None:
     pepper = Path(f"{store}.pepper")
     kept = pepper.read_text(encoding="ascii")
     pepper.unlink()
@@ -300,9 +267,7 @@ def test_a_missing_pepper_opens_nothing(command: tuple[str, ...], store: Path, d
     assert kept
 
 
-def test_the_pepper_may_come_from_the_environment(
-    store: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Callable[..., Ran]
-) -> None:
+def test_the_pepper_may_come_from_the_environment(store: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Run) -> None:
     pepper = Path(f"{store}.pepper")
     monkeypatch.setenv("DWELL_PEPPER", pepper.read_text(encoding="ascii"))
     pepper.unlink()
@@ -324,7 +289,7 @@ LOOKING = [
 
 @pytest.mark.parametrize("command", LOOKING, ids=" ".join)
 def test_looking_prints_for_people_and_for_programs_and_changes_nothing(
-    command: tuple[str, ...], store: Path, dwell_: Callable[..., Ran]
+    command: tuple[str, ...], store: Path, dwell_: Run
 ) -> None:
     before = contents(store.parent)
     words = [word.format(store=store) for word in command]
@@ -341,14 +306,14 @@ def test_looking_prints_for_people_and_for_programs_and_changes_nothing(
 @pytest.mark.parametrize(
     "command", [("params",), ("health",), ("history",), ("inspect",), ("evaluate", "--version", "0")]
 )
-def test_looking_leaves_the_owner_alone(command: tuple[str, ...], store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_looking_leaves_the_owner_alone(command: tuple[str, ...], store: Path, dwell_: Run) -> None:
     name, *options = command
     with dwell.open(store) as owner:
         assert dwell_(name, store, *options).code == 0
         assert owner.rank("q", [{"id": "a", "bm25": 1.0, "cosine": 0.0}], event_id="after").fallback is None
 
 
-def test_params_are_the_live_ones_largest_first(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_params_are_the_live_ones_largest_first(store: Path, dwell_: Run) -> None:
     with open_loop(store, _role="reader") as loop:
         live = loop.params
     told = dwell_("params", store, "--json").json
@@ -370,14 +335,14 @@ def test_params_are_the_live_ones_largest_first(store: Path, dwell_: Callable[..
     assert [n for _, n in weights] == [round(30 * size / sizes[0]) for size in sizes]
 
 
-def test_given_weights_are_raw(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_given_weights_are_raw(store: Path, dwell_: Run) -> None:
     ran = dwell_("params", store, "--version", "0")
     assert "not live (version 1 is)" in ran.out
     assert "raw" in ran.out
     assert dwell_("params", store, "--version", "0", "--json").json["weights"] == {"bm25": 1.0, "cosine": 0.25}
 
 
-def test_an_unknown_version_is_refused(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_an_unknown_version_is_refused(store: Path, dwell_: Run) -> None:
     for command in (("params",), ("evaluate",), ("promote",)):
         ran = dwell_(*command, store, "--version", "77")
         assert (ran.code, ran.out) == (1, "")
@@ -386,7 +351,7 @@ def test_an_unknown_version_is_refused(store: Path, dwell_: Callable[..., Ran]) 
         assert "`dwell history`" in ran.err
 
 
-def test_history_is_the_ledger(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_history_is_the_ledger(store: Path, dwell_: Run) -> None:
     with open_loop(store, _role="reader") as loop:
         ledger = loop.history()
     told = dwell_("history", store, "--json").json
@@ -399,7 +364,7 @@ def test_history_is_the_ledger(store: Path, dwell_: Callable[..., Ran]) -> None:
     assert all(reason in shown for decision in ledger for reason in decision.reasons)
 
 
-def test_inspect_sums_up(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_inspect_sums_up(store: Path, dwell_: Run) -> None:
     told = dwell_("inspect", store, "--limit", "2", "--json").json
     assert told["store"]["features"] == ["bm25", "cosine"]
     assert told["store"]["live_version"] == 1
@@ -415,7 +380,7 @@ def test_inspect_sums_up(store: Path, dwell_: Callable[..., Ran]) -> None:
     assert dwell_("inspect", store, "--limit", "0", "--json").json["events"] == []
 
 
-def test_inspect_shows_a_whole_event(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_inspect_shows_a_whole_event(store: Path, dwell_: Run) -> None:
     told = dwell_("inspect", store, "e3", "--json").json
     with open_loop(store, _role="reader") as loop:
         event = next(experience for experience in loop.experiences() if experience.event_id == "e3")
@@ -435,9 +400,7 @@ def test_inspect_shows_a_whole_event(store: Path, dwell_: Callable[..., Ran]) ->
     assert all(doc["id"] in shown for doc in told["served"])
 
 
-def test_inspect_tells_what_it_knows_of_events_that_were_never_recorded(
-    store: Path, dwell_: Callable[..., Ran]
-) -> None:
+def test_inspect_tells_what_it_knows_of_events_that_were_never_recorded(store: Path, dwell_: Run) -> None:
     assert "non_finite" in dwell_("inspect", store, "broken").out
     assert dwell_("inspect", store, "unknown", "--json").json["signals"][0]["doc"] == "d9"
     ran = dwell_("inspect", store, "never")
@@ -445,7 +408,7 @@ def test_inspect_tells_what_it_knows_of_events_that_were_never_recorded(
     assert_one_line(ran.err)
 
 
-def test_hostile_text_is_shown_and_drives_nothing(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_hostile_text_is_shown_and_drives_nothing(store: Path, dwell_: Run) -> None:
     for arguments in ((), ("hostile",)):
         shown = dwell_("inspect", store, *arguments).out
         assert "\\x1b]0;owned\\x07" in shown
@@ -456,7 +419,7 @@ def test_hostile_text_is_shown_and_drives_nothing(store: Path, dwell_: Callable[
     assert_one_line(ran.err)
 
 
-def test_health_is_0_unless_critical(store: Path, tmp_path: Path, dwell_: Callable[..., Ran]) -> None:
+def test_health_is_0_unless_critical(store: Path, tmp_path: Path, dwell_: Run) -> None:
     assert dwell_("health", store).code == 0
     silent = tmp_path / "silent.dwell"
     with dwell.open(silent, features=["bm25"], weights={"bm25": 1.0}) as loop:
@@ -475,7 +438,7 @@ def test_health_is_0_unless_critical(store: Path, tmp_path: Path, dwell_: Callab
     assert told.json["alerts"][0]["remedy"]
 
 
-def test_evaluate_judges_weights_as_the_loop_does(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_evaluate_judges_weights_as_the_loop_does(store: Path, dwell_: Run) -> None:
     told = dwell_("evaluate", store, "--weights", '{"bm25": 1, "cosine": 4}', "--json").json
     with open_loop(store, _role="reader") as loop:
         decision = loop.evaluate(dwell.Params(version=2, weights={"bm25": 1.0, "cosine": 4.0}))
@@ -491,9 +454,7 @@ def test_evaluate_judges_weights_as_the_loop_does(store: Path, dwell_: Callable[
     assert "colour" in ran.err
 
 
-def test_config_show_names_the_origin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Callable[..., Ran]
-) -> None:
+def test_config_show_names_the_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Run) -> None:
     file = tmp_path / "dwell.toml"
     file.write_text("[gate]\nalpha = 0.01\nmin_users = 5\n", encoding="utf-8")
     monkeypatch.setenv("DWELL_GATE__MIN_USERS", "7")
@@ -512,7 +473,7 @@ def test_config_show_names_the_origin(
 # ---- changing
 
 
-def test_rollback_and_promote_are_each_others_inverse(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_rollback_and_promote_are_each_others_inverse(store: Path, dwell_: Run) -> None:
     before = dwell_("params", store, "--json").json
     assert "version 0 is live again, was 1" in dwell_("rollback", store).out
     ran = dwell_("promote", store, "--version", "1", "--force", "--json")
@@ -527,7 +488,7 @@ def test_rollback_and_promote_are_each_others_inverse(store: Path, dwell_: Calla
     assert "Loop" not in ran.err
 
 
-def test_a_refused_promotion_is_1_and_says_why(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_a_refused_promotion_is_1_and_says_why(store: Path, dwell_: Run) -> None:
     dwell_("rollback", store)
     ran = dwell_("promote", store, "--version", "1")
     assert (ran.code, ran.out) == (1, "")
@@ -542,7 +503,7 @@ def test_a_refused_promotion_is_1_and_says_why(store: Path, dwell_: Callable[...
     assert dwell_("history", store, "--json").json[-1]["decision"]["kind"] == "requested"
 
 
-def test_train_closes_judges_and_learns(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_train_closes_judges_and_learns(store: Path, dwell_: Run) -> None:
     ran = dwell_("train", store, "--holdout", "0", "--json")
     assert (ran.code, ran.err) == (0, "")
     assert ran.json["n_closed"] == 1
@@ -556,7 +517,7 @@ def test_train_closes_judges_and_learns(store: Path, dwell_: Callable[..., Ran])
     assert "standing proposal  version 2" in dwell_("params", store).out
 
 
-def test_commands_open_a_store_as_the_application_did(tmp_path: Path, dwell_: Callable[..., Ran]) -> None:
+def test_commands_open_a_store_as_the_application_did(tmp_path: Path, dwell_: Run) -> None:
     path = tmp_path / "other.dwell"
     rewards = {"click": 0.125}
     with dwell.open(
@@ -593,9 +554,7 @@ def test_commands_open_a_store_as_the_application_did(tmp_path: Path, dwell_: Ca
     assert clicked in ([0.125], [])  # whether d39 was among the 30 is a draw
 
 
-def test_erase_asks_and_then_leaves_nothing(
-    store: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Callable[..., Ran]
-) -> None:
+def test_erase_asks_and_then_leaves_nothing(store: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Run) -> None:
     n_events = dwell_("inspect", store, "--json").json["counts"]["closed"]
     for answer in ("", "n\n"):
         monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
@@ -614,7 +573,7 @@ def test_erase_asks_and_then_leaves_nothing(
     assert "0 events erased" in dwell_("erase", store, "--user", "u3", "--yes").out
 
 
-def test_export_writes_every_experience_once(store: Path, tmp_path: Path, dwell_: Callable[..., Ran]) -> None:
+def test_export_writes_every_experience_once(store: Path, tmp_path: Path, dwell_: Run) -> None:
     path = tmp_path / "out.jsonl"
     ran = dwell_("export", store, path, "--json")
     assert (ran.code, ran.err) == (0, "")
@@ -680,9 +639,7 @@ def test_a_second_process_rolls_back_and_the_owner_follows_within_a_second(
     assert float(seen_at) - committed_before < 1.0
 
 
-def test_what_needs_the_store_to_itself_says_who_has_it(
-    store: Path, owner: subprocess.Popen[str], dwell_: Callable[..., Ran]
-) -> None:
+def test_what_needs_the_store_to_itself_says_who_has_it(store: Path, owner: subprocess.Popen[str], dwell_: Run) -> None:
     ran = dwell_("train", store)
     assert (ran.code, ran.out) == (1, "")
     assert_one_line(ran.err)
@@ -690,7 +647,7 @@ def test_what_needs_the_store_to_itself_says_who_has_it(
     assert "Loop.train()" in ran.err
 
 
-def test_a_user_is_erased_beside_the_owner(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_a_user_is_erased_beside_the_owner(store: Path, dwell_: Run) -> None:
     with dwell.open(store) as loop:
         loop.health()  # the experience is in memory
         n_before = int(loop.health().figures["size"])
@@ -702,7 +659,7 @@ def test_a_user_is_erased_beside_the_owner(store: Path, dwell_: Callable[..., Ra
         assert left == n_before - ran.json["n_events"] + 1  # the open event was closed meanwhile
 
 
-def test_a_canary_ends_when_another_process_moves_the_live_params(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_a_canary_ends_when_another_process_moves_the_live_params(store: Path, dwell_: Run) -> None:
     """A standing proposal was learned from the params that were live then: against others nothing is known of it."""
     with dwell.open(store, mode="canary", canary_share=1.0, holdout=0.0) as loop:
         proposed = loop.train(now=START + 200_000.0).proposed
@@ -762,9 +719,7 @@ def _broken() -> None:
     raise ZeroDivisionError("a\nb\x1b[2J")
 
 
-def test_the_unexpected_is_one_line_and_a_traceback_on_request(
-    monkeypatch: pytest.MonkeyPatch, dwell_: Callable[..., Ran]
-) -> None:
+def test_the_unexpected_is_one_line_and_a_traceback_on_request(monkeypatch: pytest.MonkeyPatch, dwell_: Run) -> None:
     monkeypatch.setitem(program.commands, "broken", _broken)
     ran = dwell_("broken")
     assert (ran.code, ran.out) == (1, "")
@@ -777,7 +732,7 @@ def test_the_unexpected_is_one_line_and_a_traceback_on_request(
     assert "Traceback" in ran.err
 
 
-def test_a_damaged_store_is_told_without_a_traceback(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_a_damaged_store_is_told_without_a_traceback(store: Path, dwell_: Run) -> None:
     body = bytearray(store.read_bytes())
     body[4096 * 2 : 4096 * 40] = bytes(4096 * 38)
     store.write_bytes(bytes(body))
@@ -800,16 +755,14 @@ def test_a_reader_that_leaves_early_is_no_traceback(store: Path) -> None:
         assert process.stderr.read() == ""
 
 
-def test_no_color_where_no_terminal_is(store: Path, dwell_: Callable[..., Ran]) -> None:
+def test_no_color_where_no_terminal_is(store: Path, dwell_: Run) -> None:
     assert "\x1b" not in dwell_("health", store).out + dwell_("history", store).out
 
 
 # ---- the demo
 
 
-def test_the_demo_refuses_to_replace_what_it_did_not_make(
-    store: Path, tmp_path: Path, dwell_: Callable[..., Ran]
-) -> None:
+def test_the_demo_refuses_to_replace_what_it_did_not_make(store: Path, tmp_path: Path, dwell_: Run) -> None:
     before = store.read_bytes()
     ran = dwell_("demo", "--store", store, "--report", tmp_path / "report.html", "--events", "10")
     assert (ran.code, ran.out) == (1, "")
@@ -827,7 +780,7 @@ def test_the_demo_refuses_to_replace_what_it_did_not_make(
     ],
 )  # fmt: skip
 def test_a_demo_that_can_not_run_says_why_and_makes_nothing(
-    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Callable[..., Ran]
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Run
 ) -> None:
     monkeypatch.chdir(tmp_path)
     ran = dwell_("demo", *arguments)
@@ -847,17 +800,13 @@ def test_a_demo_that_can_not_run_says_why_and_makes_nothing(
         (("--keep",), "--keep"),
     ],
 )
-def test_options_of_the_other_demo_are_wrong_usage(
-    arguments: tuple[str, ...], option: str, dwell_: Callable[..., Ran]
-) -> None:
+def test_options_of_the_other_demo_are_wrong_usage(arguments: tuple[str, ...], option: str, dwell_: Run) -> None:
     ran = dwell_("demo", *arguments)
     assert ran.code == 2
     assert option in ran.err
 
 
-def test_the_demo_is_served_to_this_machine_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Callable[..., Ran]
-) -> None:
+def test_the_demo_is_served_to_this_machine_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Run) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "open.toml").write_text('[serve]\nhost = "0.0.0.0"\n')
     ran = dwell_("demo", "--serve", "--config", "open.toml")
@@ -868,7 +817,7 @@ def test_the_demo_is_served_to_this_machine_only(
 
 @pytest.mark.slow
 def test_the_store_of_the_demo_is_what_the_other_commands_take(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Callable[..., Ran]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dwell_: Run
 ) -> None:
     """So short a demo may have nothing to promote, and says so by its exit code; its store is there all the same."""
     monkeypatch.chdir(tmp_path)

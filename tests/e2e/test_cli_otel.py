@@ -2,40 +2,17 @@
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import dwell
-from dwell.cli import main
 from dwell.integrations.otel import import_otel
 
+from .called import Run
+
 AT = 1_700_000_000
-
-
-class Ran(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def dwell_(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return the program, run in this process."""
-
-    def run(*arguments: object) -> Ran:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return Ran(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture

@@ -10,34 +10,12 @@ from typing import Any, NamedTuple
 import pytest
 
 import dwell
-from dwell.cli import main
 from dwell.errors import ConfigError
 from dwell.integrations.ubi.opensearch import check_url, fetch
 
+from .called import Run
+
 AT = 1_700_000_000
-
-
-class Ran(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def dwell_(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return the program, run in this process."""
-
-    def run(*arguments: object) -> Ran:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return Ran(code, *capsys.readouterr())
-
-    return run
 
 
 def query(i: int, text: str = "shoes") -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from dwell.errors import CorruptStoreError, StoreClosedError
+from dwell.errors import StoreClosedError
 from dwell.records import GateDecision, Impression, Params, Signal
-from dwell.storage import codec, postgres_traces, rows
-from dwell.storage.instants import bound_micros, seconds
+from dwell.storage import codec, found_rows, postgres_traces, rows
+from dwell.storage.instants import bound_micros
 from dwell.storage.postgres_failures import told
 from dwell.storage.postgres_sessions import Connection
 from dwell.storage.protocol import Answer, EventState, Outcome, PairStatistics, Quarantined, chunks
@@ -19,7 +19,6 @@ from dwell.storage.protocol import Answer, EventState, Outcome, PairStatistics, 
 __all__ = ["Counters", "PostgresReader", "read_counters"]
 
 _MOST: Final = 2**62  # seqs, limits: everything above means all
-_DECODED_AT_ONCE: Final = 256  # a megabyte or so of bodies
 _ASKED_AT_ONCE: Final = 20_000  # seqs in one statement: their answer stands in memory twice for a moment
 
 _STATES: Final = """
@@ -190,16 +189,11 @@ class PostgresReader:
 
     def impressions(self, seqs: Sequence[int]) -> list[Impression]:
         """Return impressions in the order asked for; those that are gone are left out."""
-        found = {}
-        for seq, event_id, body, shown, is_altered, at in self._of_seqs(_IMPRESSIONS, seqs):
-            activation = None if shown is None else rows.ActivationRow(shown, is_altered, at)
-            found[seq] = rows.impression(seq, event_id, body, activation)
-        return [found[seq] for seq in map(int, seqs) if seq in found]
+        return found_rows.impressions(seqs, self._of_seqs(_IMPRESSIONS, seqs))
 
     def outcomes(self, seqs: Sequence[int]) -> list[Outcome]:
         """Return outcomes in the order asked for; those that are gone are left out."""
-        found = {row[0]: rows.outcome(row[0], rows.OutcomeRow(*row[1:])) for row in self._of_seqs(_OUTCOMES, seqs)}
-        return [found[seq] for seq in map(int, seqs) if seq in found]
+        return found_rows.outcomes(seqs, self._of_seqs(_OUTCOMES, seqs))
 
     def seqs(
         self,
@@ -233,22 +227,19 @@ class PostgresReader:
 
     def signals(self, seqs: Sequence[int]) -> dict[int, list[Signal]]:
         """Return the signals of these events, each list in the order (at, name, doc, value)."""
-        found: dict[int, list[tuple[str, rows.SignalRow]]] = {int(seq): [] for seq in seqs}
-        for row in self._of_seqs(_SIGNALS, found):
-            found[row[0]].append((row[1], rows.SignalRow(*row[2:])))
-        return {seq: _in_order(pairs) for seq, pairs in found.items()}
+        return found_rows.signals(seqs, lambda wanted: self._of_seqs(_SIGNALS, wanted))
 
     def orphans(self, event_id: str) -> list[Signal]:
         """Return signals parked for an event that is not known."""
         found = self._query(
             f"SELECT {_SIGNAL_COLUMNS} FROM orphans WHERE tenant = %s AND event_id = %s", (self._tenant, event_id)
         )
-        return _in_order([(event_id, rows.SignalRow(*row)) for row in found])
+        return found_rows.signals_in_order(event_id, found)
 
     def answer(self, key: str) -> Answer | None:
         """Return what the request under a key was answered, or None."""
         found = self._query("SELECT digest, body, at FROM answers WHERE tenant = %s AND key = %s", (self._tenant, key))
-        return Answer(key, found[0][0], found[0][1], seconds(found[0][2])) if found else None
+        return found_rows.answer(key, found)
 
     def params(self, version: int) -> Params | None:
         """Return a params version, bit for bit as it was written, or None."""
@@ -266,7 +257,7 @@ class PostgresReader:
             "SELECT n, body FROM decisions WHERE tenant = %s ORDER BY n DESC LIMIT %s",
             (self._tenant, _MOST if limit is None else max(0, limit)),
         )
-        return [codec.decode_decision(body, number=n) for n, body in reversed(found)]
+        return found_rows.decisions(found)
 
     def quarantined(self, *, event_id: str | None = None, limit: int = 1000) -> list[Quarantined]:
         """Return quarantined events, newest first."""
@@ -277,7 +268,7 @@ class PostgresReader:
             WHERE tenant = %s {which} ORDER BY n DESC LIMIT %s""",
             (*bindings, max(0, limit)),
         )
-        return [Quarantined(event_id=e, reason=reason, at=seconds(at), user=user) for e, reason, at, user in found]
+        return found_rows.quarantined(found)
 
     def is_erased(self, user: str) -> bool:
         """Return whether this pseudonym has a tombstone."""
@@ -299,7 +290,7 @@ class PostgresReader:
             WHERE tenant = %s AND query_hash = %s AND segment = %s AND length(users) >= %s ORDER BY doc""",
             (self._tenant, query_hash, segment, 8 * rows.MOST_USERS),
         )
-        return [rows.pair_statistics(query_hash, segment, row[0], rows.StatisticsRow(*row[1:])) for row in found]
+        return found_rows.statistics(query_hash, segment, found)
 
     def traces(self, *, items: Sequence[str] | None = None) -> Iterator[tuple[str, bytes]]:
         """Yield (item, packed row) of all items, or of those of the given ones that are there."""
@@ -333,22 +324,5 @@ class PostgresReader:
             n = self._query(f"SELECT count(*) FROM {which} = %s", (self._tenant,))[0][0]
             if n:
                 found.append(f"{n} {what}")
-        for some in chunks(self.seqs(), _DECODED_AT_ONCE):
-            try:
-                self.impressions(some)
-                self.outcomes(some)
-            except CorruptStoreError:
-                found.extend(self._damaged_among(some))
+        found.extend(found_rows.damages(self))
         return found
-
-    def _damaged_among(self, seqs: Sequence[int]) -> Iterator[str]:
-        for seq in seqs:
-            try:
-                self.impressions([seq])
-                self.outcomes([seq])
-            except CorruptStoreError as error:
-                yield error.message
-
-
-def _in_order(pairs: list[tuple[str, rows.SignalRow]]) -> list[Signal]:
-    return [rows.signal(event_id, row) for event_id, row in sorted(pairs, key=lambda pair: rows.signal_order(pair[1]))]

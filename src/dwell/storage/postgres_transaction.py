@@ -9,6 +9,7 @@ from typing import Any, Final
 from dwell.records import GateDecision, Impression, Params, Signal
 from dwell.storage import codec, postgres_traces, protocol, rows
 from dwell.storage.instants import bound_micros, micros
+from dwell.storage.known_events import KnownEvents
 from dwell.storage.pepper import user_mark
 from dwell.storage.postgres_held_back import HeldBack
 from dwell.storage.postgres_reader import Counters, PostgresReader
@@ -18,7 +19,6 @@ from dwell.storage.rows import applied_changes, trace_rows
 
 __all__ = ["EVENT_BYTES", "SIGNAL_BYTES", "PostgresTransaction"]
 
-_MOST_CACHED: Final = 20_000  # events remembered within one transaction: an import of millions must not grow
 _WRITTEN_AT_ONCE: Final = 5_000  # rows of one statement
 # What a row takes beside its contents: header, the columns of fixed width, index entries, and for an event its outcome.
 # tests/contract/test_postgres.py holds their sum against the size of the tables
@@ -35,6 +35,8 @@ WHERE o.tenant = %s AND o.seq = %s RETURNING before.n_bytes"""
 _KNOWN_SIGNALS: Final = """
 SELECT e.seq, s.dedupe, s.digest FROM events e LEFT JOIN signals s ON s.tenant = e.tenant AND s.event = e.seq
 WHERE e.tenant = %s AND e.seq = ANY(%s)"""
+
+_WITH_ORPHANS: Final = "SELECT DISTINCT event_id FROM orphans WHERE tenant = %s AND event_id = ANY(%s)"
 
 _SET_PRIORITIES: Final = """
 UPDATE outcomes o SET priority = given.priority
@@ -87,12 +89,7 @@ class PostgresTransaction(PostgresReader):
         self._counters_before = counters
         self._has_store_lock = False
         self.has_changed_store = False
-        self._has_forgotten = False  # whether events that are held back may be unknown here
-        self._states: dict[str, EventState | None] = {}
-        self._event_ids: dict[int, str] = {}
-        self._known_signals: dict[int, dict[str, str]] = {}
-        self._without_orphans: set[str] = set()
-        self._n_orphans: int | None = None  # counted once: a hundred thousand take milliseconds
+        self._known = KnownEvents()
 
     def end(self) -> None:
         """Let go of the connection."""
@@ -111,7 +108,7 @@ class PostgresTransaction(PostgresReader):
                 yield
         except BaseException:
             self._counters = counters
-            self._forget()
+            self._known.forget()
             raise
 
     def finish(self) -> bool:
@@ -139,66 +136,28 @@ class PostgresTransaction(PostgresReader):
 
     # ------------------------------------------------------------ what is known of events
 
-    def _forget(self) -> None:
-        self._states.clear()
-        self._event_ids.clear()
-        self._known_signals.clear()
-        self._without_orphans.clear()
-        self._n_orphans = None
-        self._has_forgotten = True
-
-    def _remember(self, event_id: str, state: EventState | None) -> None:
-        if len(self._states) >= _MOST_CACHED:
-            self._forget()
-        self._states[event_id] = state
-        if state is not None:
-            self._event_ids[state.seq] = event_id
-
-    def _forget_states(self, seqs: Iterable[int]) -> None:
-        for seq in seqs:
-            self._states.pop(self._event_ids.pop(seq, ""), None)
-
     def prefetch(self, event_ids: Sequence[str]) -> None:
         """Read what is known of these events at once."""
-        wanted = [event_id for event_id in dict.fromkeys(event_ids) if event_id not in self._states]
-        if not wanted:
-            return
-        if len(self._states) + len(wanted) > _MOST_CACHED:
-            self._forget()
-        found = self._found_states(wanted)
-        self._states.update(dict.fromkeys(wanted))
-        for state in found:
-            self._remember(state.event_id, state)
-        self._load_signals([state.seq for state in found])
-        with_orphans = self._query(
-            "SELECT DISTINCT event_id FROM orphans WHERE tenant = %s AND event_id = ANY(%s)", (self._tenant, wanted)
+        self._known.prefetch(
+            event_ids, find=self._found_states, find_signals=self._signals_of, find_orphaned=self._orphaned_among
         )
-        self._without_orphans.update(set(wanted).difference(row[0] for row in with_orphans))
 
-    def _load_signals(self, seqs: Sequence[int]) -> None:
-        if not seqs:
-            return
-        if len(self._known_signals) + len(seqs) > _MOST_CACHED:
-            self._known_signals.clear()
-        for seq, dedupe, digest in self._of_seqs(_KNOWN_SIGNALS, seqs):
-            known = self._known_signals.setdefault(seq, {})
-            if dedupe is not None:
-                known[dedupe] = digest
+    def _signals_of(self, seqs: Sequence[int]) -> Iterator[tuple[int, str | None, str | None]]:
+        return ((seq, dedupe, digest) for seq, dedupe, digest in self._of_seqs(_KNOWN_SIGNALS, seqs))
+
+    def _orphaned_among(self, event_ids: Sequence[str]) -> list[str]:
+        found = self._query(_WITH_ORPHANS, (self._tenant, event_ids))
+        return [row[0] for row in found]
 
     def event(self, event_id: str) -> EventState | None:
         """Return an event's state, or None."""
-        if event_id in self._states:
-            return self._states[event_id]
-        found = self._found_states([event_id])
-        state = found[0] if found else None
-        self._remember(event_id, state)
-        return state
+        return self._known.state(event_id, super().event)
 
     def _found_states(self, event_ids: Sequence[str]) -> list[EventState]:
         # Events that are held back are remembered, so that asking for others need not write them first
-        if self._has_forgotten:
+        if self._known.has_forgotten:
             self._held.write_all()
-            self._has_forgotten = False
+            self._known.has_forgotten = False
         with self._held.as_it_is():
             return super()._found_states(event_ids)
 
@@ -245,8 +204,7 @@ class PostgresTransaction(PostgresReader):
         self._held.add("events", (self._tenant, seq, *row))
         self._held.add("outcomes", (self._tenant, seq, state.state, row.served_at))
         self._grow(len(row.body) + len(row.shown) + EVENT_BYTES)
-        self._remember(row.event_id, state)
-        self._known_signals[seq] = {}
+        self._known.add(state)
         return seq
 
     def add_activation(self, seq: int, *, shown: Sequence[str], is_altered: bool, at: float) -> None:
@@ -260,21 +218,14 @@ class PostgresTransaction(PostgresReader):
             (self._tenant, seq, text, bool(is_altered), at_micros),
         )
         self._held.write("UPDATE outcomes SET state = 'open' WHERE tenant = %s AND seq = %s", (self._tenant, seq))
-        self._forget_states([seq])
+        self._known.forget_states([seq])
 
     def add_signal(self, seq: int, signal: Signal, *, credited_at: float | None = None) -> SignalStatus:
         """Store a signal, unless it is there already or there are too many."""
         row = rows.signal_row(signal, credited_at)
-        if seq not in self._known_signals:
-            self._load_signals([seq])
-        if seq not in self._known_signals:
-            raise rows.unknown_event(seq)
-        known = self._known_signals[seq]
-        if row.dedupe in known:
-            return "duplicate" if known[row.dedupe] == row.digest else "conflict"
-        if len(known) >= protocol.MAX_SIGNALS_PER_EVENT:
-            return "too_many"
-        known[row.dedupe] = row.digest
+        status = self._known.note_signal(seq, row, self._signals_of)
+        if status != "added":
+            return status
         self._held.add("signals", (self._tenant, seq, *row))
         self._grow(SIGNAL_BYTES)
         return "added"
@@ -292,20 +243,20 @@ class PostgresTransaction(PostgresReader):
             return "duplicate" if digest == row.digest else "conflict"
         if n_of_event >= protocol.MAX_SIGNALS_PER_EVENT:
             return "too_many"
-        if self._n_orphans is None:
+        if self._known.n_orphans is None:
             counted = self._query("SELECT count(*) FROM orphans WHERE tenant = %s", (self._tenant,))
-            self._n_orphans = int(counted[0][0])
-        if self._n_orphans >= protocol.MAX_ORPHANS:
+            self._known.n_orphans = int(counted[0][0])
+        if self._known.n_orphans >= protocol.MAX_ORPHANS:
             return "overloaded"
-        self._n_orphans += 1
+        self._known.n_orphans += 1
         self._held.add("orphans", (self._tenant, signal.event_id, *row))
         self._grow(SIGNAL_BYTES)
-        self._without_orphans.discard(signal.event_id)
+        self._known.note_orphan(signal.event_id)
         return "added"
 
     def take_orphans(self, event_id: str) -> list[Signal]:
         """Return and remove the signals parked for an event."""
-        if event_id in self._without_orphans:
+        if self._known.has_no_orphans(event_id):
             return []
         found = self.orphans(event_id)
         if found:
@@ -313,7 +264,7 @@ class PostgresTransaction(PostgresReader):
         return found
 
     def _drop_orphans(self, which: str, value: object) -> int:
-        self._n_orphans = None
+        self._known.n_orphans = None
         n = self._held.write(f"DELETE FROM orphans WHERE tenant = %s AND {which}", (self._tenant, value))
         self._grow(-n * SIGNAL_BYTES)
         return n
@@ -366,7 +317,7 @@ class PostgresTransaction(PostgresReader):
         if found:
             self._grow(len(row.details or b"") - found[0][0])
             self._note_change(1)
-            self._forget_states([outcome.seq])
+            self._known.forget_states([outcome.seq])
         return bool(found)
 
     def set_priorities(self, seqs: Sequence[int], priorities: Sequence[float]) -> int:
@@ -380,7 +331,7 @@ class PostgresTransaction(PostgresReader):
 
     def evict(self, seqs: Sequence[int]) -> int:
         """Mark events as evicted; return how many changed."""
-        self._forget_states(seqs)
+        self._known.forget_states(seqs)
         wanted = [seq for seq in map(int, seqs) if 0 < seq < 2**63]
         return self._note_change(
             self._held.write(
@@ -392,7 +343,7 @@ class PostgresTransaction(PostgresReader):
     def delete_events(self, seqs: Sequence[int]) -> int:
         """Remove the facts of events for good; return how many were there."""
         self._held.write_all()
-        self._forget()
+        self._known.forget()
         which = (self._tenant, [seq for seq in map(int, seqs) if 0 < seq < 2**63])
         self._held.write("SET LOCAL dwell.deletion_permit = 'given'")
         n_signals = self._held.write("DELETE FROM signals WHERE tenant = %s AND event = ANY(%s)", which)

@@ -14,18 +14,17 @@ from typing import Any, Final, NamedTuple
 import apsw
 import msgspec
 
-from dwell.errors import CorruptStoreError, StoreClosedError
+from dwell.errors import StoreClosedError
 from dwell.records import GateDecision, Impression, Params, Signal
-from dwell.storage import codec, rows, sqlite_traces
+from dwell.storage import codec, found_rows, rows, sqlite_traces
 from dwell.storage.failures import told
-from dwell.storage.instants import bound_micros, seconds
-from dwell.storage.protocol import Answer, EventState, Outcome, PairStatistics, Quarantined, chunks
+from dwell.storage.instants import bound_micros
+from dwell.storage.protocol import Answer, EventState, Outcome, PairStatistics, Quarantined
 from dwell.storage.schema import SEQ_BITS
 
 __all__ = ["SqliteReader", "Tenant", "json_text", "read_tenant"]
 
 _MOST_ROWS: Final = 2**62
-_DECODED_AT_ONCE: Final = 256  # a megabyte or so of bodies
 
 _STATE_COLUMNS: Final = """e.event_id, e.id, o.state, o.version, e.served_at, o.closed_at, e.user,
   json(coalesce(a.shown, e.shown))"""
@@ -195,20 +194,14 @@ class SqliteReader:
     def impressions(self, seqs: Sequence[int]) -> list[Impression]:
         """Return impressions in the order asked for; those that are gone are left out."""
         low = self._tenant.low
-        found = {}
-        for row_id, event_id, body, shown, is_altered, at in self._query(_IMPRESSIONS, (json_text(self._ids(seqs)),)):
-            activation = None if shown is None else rows.ActivationRow(shown, bool(is_altered), at)
-            found[row_id - low] = rows.impression(row_id - low, event_id, body, activation)
-        return [found[seq] for seq in map(int, seqs) if seq in found]
+        found = self._query(_IMPRESSIONS, (json_text(self._ids(seqs)),))
+        return found_rows.impressions(seqs, ((row[0] - low, *row[1:]) for row in found))
 
     def outcomes(self, seqs: Sequence[int]) -> list[Outcome]:
         """Return outcomes in the order asked for; those that are gone are left out."""
         low = self._tenant.low
-        found = {
-            row[0] - low: rows.outcome(row[0] - low, rows.OutcomeRow(*row[1:]))
-            for row in self._query(_OUTCOMES, (json_text(self._ids(seqs)),))
-        }
-        return [found[seq] for seq in map(int, seqs) if seq in found]
+        found = self._query(_OUTCOMES, (json_text(self._ids(seqs)),))
+        return found_rows.outcomes(seqs, ((row[0] - low, *row[1:]) for row in found))
 
     def seqs(
         self,
@@ -247,25 +240,25 @@ class SqliteReader:
 
     def signals(self, seqs: Sequence[int]) -> dict[int, list[Signal]]:
         """Return the signals of these events, each list in the order (at, name, doc, value)."""
+        return found_rows.signals(seqs, self._found_signals)
+
+    def _found_signals(self, seqs: Sequence[int]) -> Iterator[tuple[Any, ...]]:
         low = self._tenant.low
-        found: dict[int, list[tuple[str, rows.SignalRow]]] = {int(seq): [] for seq in seqs}
-        for row in self._query(_SIGNALS, (json_text(self._ids(found)),)):
-            found[row[0] - low].append((row[1], rows.SignalRow(*row[2:])))
-        return {seq: _in_order(pairs) for seq, pairs in found.items()}
+        return ((row[0] - low, *row[1:]) for row in self._query(_SIGNALS, (json_text(self._ids(seqs)),)))
 
     def orphans(self, event_id: str) -> list[Signal]:
         """Return signals parked for an event that is not known."""
         found = self._query(
             f"SELECT {_SIGNAL_COLUMNS} FROM orphans WHERE tenant = ? AND event_id = ?", (self._tenant.name, event_id)
         )
-        return _in_order([(event_id, rows.SignalRow(*row)) for row in found])
+        return found_rows.signals_in_order(event_id, found)
 
     def answer(self, key: str) -> Answer | None:
         """Return what the request under a key was answered, or None."""
         found = self._query(
             "SELECT digest, body, at FROM answers WHERE tenant = ? AND key = ?", (self._tenant.name, key)
         )
-        return Answer(key, found[0][0], found[0][1], seconds(found[0][2])) if found else None
+        return found_rows.answer(key, found)
 
     def params(self, version: int) -> Params | None:
         """Return a params version, bit for bit as it was written, or None."""
@@ -283,23 +276,17 @@ class SqliteReader:
             "SELECT n, body FROM decisions WHERE tenant = ? ORDER BY n DESC LIMIT ?",
             (self._tenant.name, _MOST_ROWS if limit is None else max(0, limit)),
         )
-        return [codec.decode_decision(body, number=n) for n, body in reversed(found)]
+        return found_rows.decisions(found)
 
     def quarantined(self, *, event_id: str | None = None, limit: int = 1000) -> list[Quarantined]:
         """Return quarantined events, newest first."""
-        which, bindings = (
-            ("", (self._tenant.name,))
-            if event_id is None
-            else (
-                "AND event_id = ?",
-                (self._tenant.name, event_id),
-            )
-        )
+        which = "" if event_id is None else "AND event_id = ?"
+        bindings = (self._tenant.name,) if event_id is None else (self._tenant.name, event_id)
         found = self._query(
             f"SELECT event_id, reason, at, user FROM quarantine WHERE tenant = ? {which} ORDER BY n DESC LIMIT ?",
             (*bindings, max(0, limit)),
         )
-        return [Quarantined(event_id=e, reason=reason, at=seconds(at), user=user) for e, reason, at, user in found]
+        return found_rows.quarantined(found)
 
     def is_erased(self, user: str) -> bool:
         """Return whether this pseudonym has a tombstone."""
@@ -329,7 +316,7 @@ class SqliteReader:
             WHERE tenant = ? AND query_hash = ? AND segment = ? AND length(users) >= ? ORDER BY doc""",
             (self._tenant.name, query_hash, segment, 8 * rows.MOST_USERS),
         )
-        return [rows.pair_statistics(query_hash, segment, row[0], rows.StatisticsRow(*row[1:])) for row in found]
+        return found_rows.statistics(query_hash, segment, found)
 
     def traces(self, *, items: Sequence[str] | None = None) -> Iterator[tuple[str, bytes]]:
         """Yield (item, packed row) of all items, or of those of the given ones that are there."""
@@ -358,22 +345,5 @@ class SqliteReader:
     def damages(self) -> list[str]:
         """Return what SQLite finds damaged, all tenants together, and the records of this one that do not decode."""
         found = [str(row[0]) for row in self._query("PRAGMA integrity_check") if row[0] != "ok"]
-        for some in chunks(self.seqs(), _DECODED_AT_ONCE):
-            try:
-                self.impressions(some)
-                self.outcomes(some)
-            except CorruptStoreError:
-                found.extend(self._damaged_among(some))
+        found.extend(found_rows.damages(self))
         return found
-
-    def _damaged_among(self, seqs: Sequence[int]) -> Iterator[str]:
-        for seq in seqs:
-            try:
-                self.impressions([seq])
-                self.outcomes([seq])
-            except CorruptStoreError as error:
-                yield error.message
-
-
-def _in_order(pairs: list[tuple[str, rows.SignalRow]]) -> list[Signal]:
-    return [rows.signal(event_id, row) for event_id, row in sorted(pairs, key=lambda pair: rows.signal_order(pair[1]))]

@@ -22,6 +22,7 @@ from dwell.records import GateDecision, Impression, Params, Signal
 from dwell.storage import codec, protocol, rows, sqlite_traces
 from dwell.storage.failures import told
 from dwell.storage.instants import bound_micros, micros
+from dwell.storage.known_events import KnownEvents
 from dwell.storage.pepper import user_mark
 from dwell.storage.protocol import Answer, EventState, Outcome, PairStatistics, Quarantined, SignalStatus, chunks
 from dwell.storage.rows import applied_changes, trace_rows
@@ -31,7 +32,6 @@ from dwell.storage.sqlite_reader import SqliteReader, Tenant, json_text
 __all__ = ["SqliteTransaction"]
 
 _SIZES: Final = (256, 64, 16, 4, 1)  # rows per statement: few texts, so that all of them stay prepared
-_MOST_CACHED: Final = 20_000  # events remembered within one transaction: an import of millions must not grow
 
 _EVENT_COLUMNS: Final = "id, tenant, event_id, served_at, user, is_shown, shown, body"
 _SIGNAL_COLUMNS: Final = "tenant, event, dedupe, digest, name, doc, value, at, received_at, idempotency_key"
@@ -122,11 +122,7 @@ class SqliteTransaction(SqliteReader):
         self._n_events_gone = 0  # events written to the file so far; positions in `_Savepoint` count from the start
         self._n_signals_gone = 0
         self._n_changes_gone = 0
-        self._states: dict[str, EventState | None] = {}
-        self._event_ids: dict[int, str] = {}
-        self._known_signals: dict[int, dict[str, str]] = {}
-        self._without_orphans: set[str] = set()
-        self._n_orphans: int | None = None  # counted once: a hundred thousand take milliseconds
+        self._known = KnownEvents()
 
     # ------------------------------------------------------------ statements
 
@@ -213,7 +209,7 @@ class SqliteTransaction(SqliteReader):
 
     def _return_to(self, savepoint: _Savepoint) -> None:
         self._tenant = savepoint.tenant
-        self._forget()
+        self._known.forget()
         if not savepoint.is_in_file:
             del self._events[savepoint.n_events - self._n_events_gone :]
             del self._signals[savepoint.n_signals - self._n_signals_gone :]
@@ -245,57 +241,23 @@ class SqliteTransaction(SqliteReader):
 
     # ------------------------------------------------------------ what is known of events
 
-    def _forget(self) -> None:
-        self._states.clear()
-        self._event_ids.clear()
-        self._known_signals.clear()
-        self._without_orphans.clear()
-        self._n_orphans = None
-
-    def _remember(self, event_id: str, state: EventState | None) -> None:
-        if len(self._states) >= _MOST_CACHED:
-            self._forget()
-        self._states[event_id] = state
-        if state is not None:
-            self._event_ids[state.seq] = event_id
-
-    def _forget_states(self, seqs: Iterable[int]) -> None:
-        for seq in seqs:
-            self._states.pop(self._event_ids.pop(seq, ""), None)
-
     def prefetch(self, event_ids: Sequence[str]) -> None:
         """Read what is known of these events at once."""
-        wanted = [event_id for event_id in dict.fromkeys(event_ids) if event_id not in self._states]
-        if not wanted:
-            return
-        if len(self._states) + len(wanted) > _MOST_CACHED:
-            self._forget()
-        found = self._found_states(wanted)
-        self._states.update(dict.fromkeys(wanted))
-        for state in found:
-            self._remember(state.event_id, state)
-        self._load_signals([state.seq for state in found])
-        with_orphans = self._query(_WITH_ORPHANS, (self._tenant.name, json_text(wanted)))[0][0]
-        self._without_orphans.update(set(wanted).difference(_decode_texts(with_orphans)))
+        self._known.prefetch(
+            event_ids, find=self._found_states, find_signals=self._signals_of, find_orphaned=self._orphaned_among
+        )
 
-    def _load_signals(self, seqs: Sequence[int]) -> None:
-        if not seqs:
-            return
-        if len(self._known_signals) + len(seqs) > _MOST_CACHED:
-            self._known_signals.clear()
+    def _signals_of(self, seqs: Sequence[int]) -> Iterator[tuple[int, str | None, str | None]]:
         low = self._tenant.low
-        for row_id, dedupe, digest in _decode_known(self._query(_KNOWN_SIGNALS, (json_text(self._ids(seqs)),))[0][0]):
-            known = self._known_signals.setdefault(row_id - low, {})
-            if dedupe is not None and digest is not None:
-                known[dedupe] = digest
+        found = self._query(_KNOWN_SIGNALS, (json_text(self._ids(seqs)),))[0][0]
+        return ((row_id - low, dedupe, digest) for row_id, dedupe, digest in _decode_known(found))
+
+    def _orphaned_among(self, event_ids: Sequence[str]) -> list[str]:
+        return _decode_texts(self._query(_WITH_ORPHANS, (self._tenant.name, json_text(event_ids)))[0][0])
 
     def event(self, event_id: str) -> EventState | None:
         """Return an event's state, or None."""
-        if event_id in self._states:
-            return self._states[event_id]
-        state = super().event(event_id)
-        self._remember(event_id, state)
-        return state
+        return self._known.state(event_id, super().event)
 
     # ------------------------------------------------------------ settings
 
@@ -323,8 +285,7 @@ class SqliteTransaction(SqliteReader):
         seq = self._tenant.last_seq + 1
         self._tenant = self._tenant._replace(last_seq=seq)
         self._events.append((self._tenant.low + seq, self._tenant.name, *row))
-        self._remember(row.event_id, rows.new_state(seq, row, impression.served))
-        self._known_signals[seq] = {}
+        self._known.add(rows.new_state(seq, row, impression.served))
         if len(self._events) >= _SIZES[0]:
             self._write_held_back()
         return seq
@@ -341,21 +302,14 @@ class SqliteTransaction(SqliteReader):
             (ids[0], self._tenant.name, text, int(is_altered), at_micros),
         )
         self._write("UPDATE outcomes SET state = 'open' WHERE id = ?", (ids[0],))
-        self._forget_states([seq])
+        self._known.forget_states([seq])
 
     def add_signal(self, seq: int, signal: Signal, *, credited_at: float | None = None) -> SignalStatus:
         """Store a signal, unless it is there already or there are too many."""
         row = rows.signal_row(signal, credited_at)
-        if seq not in self._known_signals:
-            self._load_signals([seq])
-        if seq not in self._known_signals:
-            raise rows.unknown_event(seq)
-        known = self._known_signals[seq]
-        if row.dedupe in known:
-            return "duplicate" if known[row.dedupe] == row.digest else "conflict"
-        if len(known) >= protocol.MAX_SIGNALS_PER_EVENT:
-            return "too_many"
-        known[row.dedupe] = row.digest
+        status = self._known.note_signal(seq, row, self._signals_of)
+        if status != "added":
+            return status
         self._signals.append((self._tenant.name, self._tenant.low + seq, *row))
         if len(self._signals) >= _SIZES[0]:
             self._write_held_back()
@@ -373,30 +327,30 @@ class SqliteTransaction(SqliteReader):
         name = self._tenant.name
         if self._query(_N_ORPHANS_OF_EVENT, (name, signal.event_id))[0][0] >= protocol.MAX_SIGNALS_PER_EVENT:
             return "too_many"
-        if self._n_orphans is None:
-            self._n_orphans = int(self._query("SELECT count(*) FROM orphans WHERE tenant = ?", (name,))[0][0])
-        if self._n_orphans >= protocol.MAX_ORPHANS:
+        if self._known.n_orphans is None:
+            self._known.n_orphans = int(self._query("SELECT count(*) FROM orphans WHERE tenant = ?", (name,))[0][0])
+        if self._known.n_orphans >= protocol.MAX_ORPHANS:
             return "overloaded"
-        self._n_orphans += 1
+        self._known.n_orphans += 1
         self._write_held_back()
         self._write_many(f"INSERT INTO orphans ({_ORPHAN_COLUMNS}) ", [(self._tenant.name, signal.event_id, *row)])
-        self._without_orphans.discard(signal.event_id)
+        self._known.note_orphan(signal.event_id)
         return "added"
 
     def take_orphans(self, event_id: str) -> list[Signal]:
         """Return and remove the signals parked for an event."""
-        if event_id in self._without_orphans:
+        if self._known.has_no_orphans(event_id):
             return []
         found = self.orphans(event_id)
         if found:
-            self._n_orphans = None if self._n_orphans is None else self._n_orphans - len(found)
+            self._known.n_orphans = None if self._known.n_orphans is None else self._known.n_orphans - len(found)
             self._write("DELETE FROM orphans WHERE tenant = ? AND event_id = ?", (self._tenant.name, event_id))
         return found
 
     def drop_orphans(self, received_before: float) -> int:
         """Remove parked signals that were received before an instant; return how many."""
         bound = bound_micros(received_before, "received_before")
-        self._n_orphans = None
+        self._known.n_orphans = None
         return self._write("DELETE FROM orphans WHERE tenant = ? AND received_at < ?", (self._tenant.name, bound))
 
     def put_answer(self, answer: Answer) -> None:
@@ -437,7 +391,7 @@ class SqliteTransaction(SqliteReader):
         is_put = bool(ids) and self._write(_PUT_OUTCOME, (*row, ids[0], expected_version)) > 0
         if is_put:
             self._note_change(1)
-            self._forget_states([outcome.seq])
+            self._known.forget_states([outcome.seq])
         return is_put
 
     def set_priorities(self, seqs: Sequence[int], priorities: Sequence[float]) -> int:
@@ -455,7 +409,7 @@ class SqliteTransaction(SqliteReader):
 
     def evict(self, seqs: Sequence[int]) -> int:
         """Mark events as evicted; return how many changed."""
-        self._forget_states(seqs)
+        self._known.forget_states(seqs)
         return self._note_change(
             self._write(
                 """UPDATE outcomes SET state = 'evicted'
@@ -467,7 +421,7 @@ class SqliteTransaction(SqliteReader):
     def delete_events(self, seqs: Sequence[int]) -> int:
         """Remove the facts of events for good; return how many were there."""
         self._write_held_back()
-        self._forget()
+        self._known.forget()
         ids = json_text(self._ids(seqs))
         self._write("INSERT INTO deletion_permit (n, tenant) VALUES (1, ?)", (self._tenant.name,))
         for table, column in (("signals", "event"), ("activations", "id"), ("outcomes", "id")):

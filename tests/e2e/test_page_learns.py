@@ -25,9 +25,10 @@ N_MORE = 5  # without a browser: the events after which a round of learning begi
 N_JUDGING = 30  # a round of these, also without, on whom it is judged
 N_ROUNDS = 5
 N_LATER = 6
-N_DRAWN = 100
+N_DRAWN = 200
 WINDOW_S = 1.0
 LEARNS_S = 60.0  # on a machine that does much else
+FOLLOWS_S = 5.0  # a second is promised, of a machine that does nothing else
 LOOK_S = 2.0  # the learner looks at the volume once a second
 #: The starting formula knows the match alone and puts what everybody looks for third
 DOCUMENTS = {"long": (1.0, 0.0), "old": (0.9, 0.0), "wanted": (0.8, 1.0), "odd": (0.7, 0.1), "far": (0.6, 0.0)}
@@ -136,14 +137,13 @@ def until(claim: Any, within_s: float) -> bool:
     return True
 
 
-def visit(browser: Any, asked: Shop, address: str, errors: list[str], *, leaves: bool = False) -> int:
-    """Search in a browser of one's own, click what is wanted, and return where it stood, from 0."""
+def visit(browser: Any, asked: Shop, address: str, errors: list[str], *, leaves: bool = False) -> None:
+    """Search in a browser of one's own, and click what is wanted."""
     context = browser.new_context()
     page = context.new_page()
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.goto(address, wait_until="load")
-    shown = page.eval_on_selector_all("[data-dwell-doc]", "els => els.map(el => el.dataset.dwellDoc)")
     link = page.get_by_role("link", name="wanted")
     if leaves:  # what is told on leaving goes by a beacon, of which no page hears again
         n_before = asked.joined()
@@ -159,13 +159,11 @@ def visit(browser: Any, asked: Shop, address: str, errors: list[str], *, leaves:
         told = [(item["signal"], item["doc"]) for item in json.loads(sent.value.request.post_data)["items"]]
         assert ("click", "wanted") in told
     context.close()
-    return int(shown.index("wanted"))
 
 
-def share_first(asked: Shop, key: str, users: str) -> float:
-    """Share of draws in which what is wanted comes first."""
-    drawn = [asked.ranked(f"{users}-{n}", key=key)["ids"][0] for n in range(N_DRAWN)]
-    return drawn.count("wanted") / N_DRAWN
+def places(asked: Shop, key: str) -> list[int]:
+    """Where what is wanted stands, from 0, in lists drawn for nobody in particular."""
+    return [asked.ranked(f"draw-{n}", key=key)["ids"].index("wanted") for n in range(N_DRAWN)]
 
 
 def visit_without_browser(asked: Shop, user: str) -> None:
@@ -182,21 +180,22 @@ def test_clicks_in_the_page_change_what_the_service_serves(browser: Any, shop: t
     asked, origin, admin = shop
     errors: list[str] = []
 
-    def search(name: str, **how: bool) -> int:
-        return visit(browser, asked, f"{origin}/search?user={name}", errors, **how)
+    def search(name: str, **how: bool) -> None:
+        visit(browser, asked, f"{origin}/search?user={name}", errors, **how)
 
     def ledger(kind: str) -> list[str]:
         found = asked.service.call("GET", "/v1/history", key=admin)[1]["decisions"]
         return [decision["verdict"] for decision in found if decision["kind"] == kind]
 
-    before = [search("visitor-0", leaves=True), *(search(f"visitor-{n}") for n in range(1, N_VISITORS))]
+    search("visitor-0", leaves=True)
+    for n in range(1, N_VISITORS):
+        search(f"visitor-{n}")
     for n in range(3 * N_VISITORS):
         asked.ranked(f"nobody-{n}", key=asked.quiet)  # the control: searches, and not a click
     time.sleep(WINDOW_S)
     for n in range(N_MORE):
         visit_without_browser(asked, f"more-{n}")
     assert until(lambda: ledger("judged"), LEARNS_S), "nothing was learned"
-    proposed = 1  # the first after the given weights
     for more in range(N_ROUNDS):
         for n in range(N_JUDGING):
             visit_without_browser(asked, f"judge-{more}-{n}")
@@ -204,16 +203,17 @@ def test_clicks_in_the_page_change_what_the_service_serves(browser: Any, shop: t
             break
     else:
         # the gate may be unlucky, the page may not: whoever runs the service can overrule it, on record
-        status, answer, _ = asked.service.call("POST", "/v1/promote", {"version": proposed, "force": True}, key=admin)
+        status, answer, _ = asked.service.call("POST", "/v1/promote", {"version": 1, "force": True}, key=admin)
         assert (status, ledger("forced")) == (200, ["promote"]), answer
-    assert asked.service.call("GET", "/v1/params", key=admin)[1]["version"] >= proposed
+    version = lambda key: asked.service.call("GET", "/v1/params", key=key)[1]["version"]  # noqa: E731 - said thrice
+    assert until(lambda: version(admin) >= 1, FOLLOWS_S), "what is live is not served"
 
-    after = [search(f"later-{n}") for n in range(N_LATER)]
-    # By the given weights it comes first in about one list of a hundred, by what is learned in six of ten or more: of
-    # 100 lists more than a third, or fewer, is wrong once in 10**7 runs. In 6 lists of visitors its place, two and more
-    # on average before, is then below one; their sum exceeds the bound more rarely still.
-    assert share_first(asked, asked.secret, "draw") > 1 / 3
-    assert sum(after) / len(after) < sum(before) / len(before) - 0.5
-    assert share_first(asked, asked.quiet, "draw") < 1 / 3, "without clicks nothing changes"
-    assert asked.service.call("GET", "/v1/params", key=asked.quiet)[1]["version"] == 0
+    for n in range(N_LATER):
+        search(f"later-{n}")
+    # By the given weights it stands third, give or take half a place: their mean over 200 lists has a standard error of
+    # a thirtieth of a place, the difference of two such means one of a twentieth. How far a few dozen lists move the
+    # weights differs from run to run, so five of those are asked for, which without learning come once in 10**6 runs.
+    now, before = places(asked, asked.secret), places(asked, asked.quiet)
+    assert sum(now) / N_DRAWN < sum(before) / N_DRAWN - 0.25
+    assert version(asked.quiet) == 0, "without clicks nothing changes"
     assert errors == []

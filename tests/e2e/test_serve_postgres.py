@@ -37,7 +37,8 @@ def served(url: str) -> Iterator[Service]:
 
 def visit(served: Service, event_id: str) -> tuple[int, Any]:
     candidates = [{"id": f"d{i}", "good": i / 4, "noise": 0.5} for i in range(4)]
-    asked = {"query": "q", "candidates": candidates, "k": 3, "user": f"u{len(event_id) % 9}", "event_id": event_id}
+    # Somebody else each time: of two or three users the split may hold out all, and then nothing is learned
+    asked = {"query": "q", "candidates": candidates, "k": 3, "user": f"u-{event_id}", "event_id": event_id}
     status, answer, _ = served.call("POST", "/v1/rank", {**asked, "wait": True})
     return status, answer
 

@@ -39,6 +39,8 @@ class TestRelaxedSqliteStore(StoreContract):
 
 
 class TestPostgresStore(StoreContract):
+    serves_together = True
+
     @pytest.fixture(autouse=True)
     def _databases(self) -> Iterator[None]:
         self.urls: dict[Path, str] = {}

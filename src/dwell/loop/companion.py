@@ -11,10 +11,10 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from dwell.activation import FEATURES, LADDER_12, LADDER_14, Activation, Prior
+from dwell.activation import FEATURES
 from dwell.config import ActivationSettings, TrainingSettings
 from dwell.errors import ConfigError
-from dwell.loop.activity import Activity, loaded
+from dwell.loop.activity_rows import Activity, fresh_activation, loaded
 from dwell.loop.close import Rules
 from dwell.loop.kept_rules import RULES, KeptRules, differences, in_force, put_rules, rules_in
 from dwell.loop.sessions import SessionRules, Sessions
@@ -25,7 +25,6 @@ __all__ = [
     "activity_of",
     "callers_first",
     "callers_part",
-    "fresh_activation",
     "learner_in_force",
     "own_features",
     "refuse_reserved",
@@ -34,7 +33,7 @@ __all__ = [
 _log = logging.getLogger("dwell")
 
 _LEARNER: Final = "learner"  # setting of the tenant
-_FOLLOWS: Final = frozenset({"owner"})
+_FOLLOWS: Final = frozenset({"owner", "serving"})
 
 
 def callers_part(names: Sequence[str]) -> tuple[str, ...]:
@@ -94,20 +93,10 @@ def learner_in_force(store: Store, asked: str, names: Sequence[str]) -> str:
         body = reader.setting(_LEARNER)
     if asked == "replay":
         return "both" if body is None else body.decode()
-    if store.role == "owner" and body != asked.encode():
+    if store.role in _FOLLOWS and body != asked.encode():
         with store.transaction() as tx:
             tx.put_setting(_LEARNER, asked.encode())
     return asked
-
-
-def fresh_activation(settings: ActivationSettings) -> Activation:
-    """Return an activation that has seen nothing."""
-    return Activation(
-        decay=settings.decay,
-        ladder=LADDER_12 if settings.n_rates == LADDER_12.size else LADDER_14,
-        prior=Prior(base_rate=settings.base_rate, n_exposures=settings.prior_exposures),
-        session_cap=None,  # the cap is the log's
-    )
 
 
 def activity_of(
@@ -120,7 +109,7 @@ def activity_of(
     *,
     is_guest: bool = False,
 ) -> Activity | None:
-    """Return activation as the store has it, None where it keeps none; only the store's owner follows the facts.
+    """Return activation as the store has it, None where it keeps none; only those that ingest follow the facts.
 
     What an event adds is what the store says, until a rebuild: see `kept_rules`.
 
@@ -160,6 +149,7 @@ def activity_of(
     if differing:
         activity.asked = asked
     activity.is_following = store.role in _FOLLOWS
+    activity.is_shared = store.role == "serving"
     if activity.is_following:
         if differing:
             _log.warning(

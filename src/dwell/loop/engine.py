@@ -431,8 +431,8 @@ class Loop:
         with self._state.store.snapshot() as reader:
             return reader.answer(key)
 
-    def keep_answer(self, answer: Answer) -> Future[None]:
-        """Return a future that is done once a request's answer is on disk, for its retries.
+    def keep_answer(self, answer: Answer) -> Future[Answer]:
+        """Return a future of the answer that is kept for a request's retries, on disk: the first one of its key.
 
         Raises:
             StorageError: The loop is closed, read-only, or its queue is full.

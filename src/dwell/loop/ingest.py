@@ -53,6 +53,9 @@ def submit_impression(state: LoopState, impression: Impression) -> bool:
 
     def done(written: Future[Any]) -> None:
         _note_failure(state, written)
+        if written.exception() is None and written.result() is None:  # a list of this id was recorded before this one
+            with state.serving:
+                state.recent.pop(impression.event_id, None)
         settle(written)
         follow_commit(state.activity, state.writer, time.monotonic())
 
@@ -85,11 +88,18 @@ def recorded_later(state: LoopState, event_id: str) -> Future[bool]:
     return state.writer.submit(lambda tx: tx.event(event_id) is not None, event_ids=(event_id,))
 
 
-def kept_later(state: LoopState, answer: Answer) -> Future[None]:
-    """Return a future that is done once a request's answer is on disk."""
+def kept_later(state: LoopState, answer: Answer) -> Future[Answer]:
+    """Return a future of the answer that is kept under a key, on disk: the one that came first, of all processes."""
     if state.writer is None or state.is_closed:
         raise StoreClosedError("the loop records nothing: it is closed or read-only")
-    return state.writer.submit(lambda tx: tx.put_answer(answer), n_bytes=_SIGNAL_BYTES + len(answer.body))
+
+    def keep(tx: Transaction) -> Answer:
+        before = tx.answer(answer.key)
+        if before is None:
+            tx.put_answer(answer)
+        return before or answer
+
+    return state.writer.submit(keep, n_bytes=_SIGNAL_BYTES + len(answer.body))
 
 
 def fix_dimension(state: LoopState, embedding: Float32Array) -> None:
@@ -108,7 +118,8 @@ def fix_dimension(state: LoopState, embedding: Float32Array) -> None:
         checks.embedding(embedding, dim=state.limits.embedding_dim)
     elif state.writer is not None:
         body = msgspec.msgpack.encode(embedding.size)
-        state.writer.submit(lambda tx: tx.put_setting(EMBEDDING_DIM, body))
+        # another process's may have been first
+        state.writer.submit(lambda tx: None if tx.setting(EMBEDDING_DIM) else tx.put_setting(EMBEDDING_DIM, body))
 
 
 def _note_failure(state: LoopState, done: Future[Any]) -> None:

@@ -18,8 +18,7 @@ from dwell.activation import Explanation, Worth
 from dwell.activation.instants import US_PER_S
 from dwell.config import NEVER_FORGET_NATS
 from dwell.errors import StorageError
-from dwell.loop.activity import Activity, dates_of, flush, flushed, loaded
-from dwell.loop.companion import fresh_activation
+from dwell.loop.activity_rows import Activity, dates_of, flush, flushed, fresh_activation, loaded
 from dwell.loop.kept_rules import KeptRules, put_rules
 from dwell.loop.sessions import Sessions
 from dwell.loop.state import LoopState
@@ -289,7 +288,7 @@ class ItemActivation:
             put_rules(tx, rules)
             activity.activation, activity.sessions, activity.settings = fresh, sessions, rules.settings
             activity.asked, activity.is_all_due = None, True
-            flush(activity, tx)
+            flush(activity, tx, is_anew=True)
             return len(fresh)
 
         def done(written: Future[int]) -> None:
@@ -301,7 +300,7 @@ class ItemActivation:
         return self._state.write(job, then=done)
 
     def _only_owner(self) -> None:
-        if not self._activity.is_following or self._state.writer is None:
+        if not self._activity.is_following or self._activity.is_shared or self._state.writer is None:
             raise StorageError(
                 "activation is changed by the process that owns the store",
                 code="not_owner",
@@ -319,7 +318,7 @@ class ItemActivation:
             known[:] = [item for item in items if item in activity.activation]
             before[:] = activity.activation.rows(known) if known else ()
             change()
-            flush(activity, tx)
+            flush(activity, tx, is_anew=True)
 
         def done(written: Future[None]) -> None:
             flushed(activity, written)

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from dwell.config import LEARNERS, MIN_TEMPERATURE, ReplaySettings, read_config
-from dwell.errors import ConfigError, FeatureSchemaError, RecordError
+from dwell.errors import ConfigError, FeatureSchemaError, RecordError, StorageError
 from dwell.loop.close import Rules
 from dwell.loop.companion import (
     activity_of,
@@ -47,13 +47,15 @@ from dwell.storage import (
     split_salt,
     store_secret,
 )
-from dwell.storage.places import has_side_files
+from dwell.storage.places import has_side_files, is_postgres
 
 __all__ = ["LoopRole", "Start", "build_state", "check_limits"]
 
-# A server owns its store, and leaves closing and learning to the learner beside it. A guest owns it for one call of a
-# command, which may not know how the application opens it
+# A server ingests, beside others where the store is a database, and leaves closing and learning to the learner. A guest
+# owns the store for one call of a command, which may not know how the application opens it
 LoopRole = Role | Literal["server", "guest"]
+INGESTS: Final = frozenset({"owner", "serving"})  # roles of a store that take facts in
+_MEETINGS: Final = 3  # of several that begin a store at once one writes it, and the others meet what it wrote
 _FEATURES: Final = "features"
 _NOTHING: Final = Estimate(0.0, -np.inf, np.inf, 0, 0.0)
 _MODES: Final = get_args(Mode)
@@ -178,7 +180,9 @@ def check_limits(limits: Limits) -> Limits:
     return limits
 
 
-def _store_role(role: LoopRole) -> Role:
+def _store_role(role: LoopRole, where: str) -> Role:
+    if role == "server" and is_postgres(where):
+        return "serving"
     return "owner" if role in {"server", "guest"} else cast("Role", role)
 
 
@@ -226,10 +230,10 @@ def build_state(
         attribution_window_s=_number("attribution_window_s", attribution_window_s, 0.0, 1e9),
         late_window_s=_number("late_window_s", late_window_s, 0.0, 1e9),
     )
-    store = open_store(where, tenant=tenant, durability=cast("Durability", durability), role=_store_role(role))
+    store = open_store(where, tenant=tenant, durability=cast("Durability", durability), role=_store_role(role, where))
     try:
         identity = _identity(store, where, pepper, tenant, seed)
-        names, live = _meet(store, start, temperature, learner)
+        names, live = _met(store, start, temperature, learner)
         learner = learner_in_force(store, learner, names)
         limits = limits._replace(embedding_dim=_dimension(store, limits.embedding_dim))
         with store.snapshot() as reader:
@@ -243,7 +247,7 @@ def build_state(
         raise
     return LoopState(
         store=store,
-        writer=Writer(store) if store.role == "owner" else None,
+        writer=Writer(store) if store.role in INGESTS else None,
         config=settings,
         rules=rules,
         feature_names=names,
@@ -256,7 +260,7 @@ def build_state(
         live=replace(live, temperature=temperature),
         replayed=_replayed(store, where, settings.replay, rules=rules, limits=limits, identity=identity, names=names),
         n_erasures_seen=n_erasures,
-        is_learning_elsewhere=role == "server",
+        is_learning_elsewhere=role in {"server", "serving"},
         activity=activity,
         learner=learner,
     )
@@ -320,7 +324,7 @@ def _dimension(store: Store, given: int | None) -> int | None:
             value=given,
             hint="Use one embedding model per store.",
         )
-    if given is not None and stored is None and store.role == "owner":
+    if given is not None and stored is None and store.role in INGESTS:
         with store.transaction() as tx:
             tx.put_setting(EMBEDDING_DIM, msgspec.msgpack.encode(given))
     return stored if given is None else given
@@ -336,6 +340,17 @@ def _identity(store: Store, where: str, pepper: bytes | str | None, tenant: str,
     check_pepper(store, resolved)
     given = None if pepper is None else resolved  # who gives the pepper may have the same draws from a new store
     return Identity(tenant, store_secret(store, given), split_salt(store, given), resolved, seed)
+
+
+def _met(store: Store, start: Start, temperature: float, learner: str) -> tuple[tuple[str, ...], Params]:
+    """Return the loop's features and live params; where another process wrote them at the same moment, its own."""
+    for _ in range(_MEETINGS - 1):
+        try:
+            return _meet(store, start, temperature, learner)
+        except StorageError as error:
+            if error.code != "duplicate_version":
+                raise
+    return _meet(store, start, temperature, learner)
 
 
 def _meet(store: Store, start: Start, temperature: float, learner: str) -> tuple[tuple[str, ...], Params]:

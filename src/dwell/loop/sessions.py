@@ -65,24 +65,29 @@ class Sessions:
         self._window_us = round(rules.window_s * US_PER_S)
         self._kept: OrderedDict[Window, Journal] = OrderedDict()
         self._n_erasures = 0
+        self._data_version: int | None = None
         self._within: Reader | None = None
 
     def clear(self) -> None:
         """Forget every journal."""
         self._kept.clear()
 
-    def keep_up(self, reader: Reader) -> None:
-        """Forget every journal where a user was erased by another process since the last time.
+    def keep_up(self, reader: Reader, data_version: int | None = None) -> None:
+        """Forget every journal where another process erased a user, or committed anything, since the last time.
 
         It is asked once a transaction: within one no other process changes anything, and what is asked of a transaction
         has it write what it holds back.
+
+        Args:
+            reader: The transaction.
+            data_version: The store's, where other processes ingest as well; else they change no journal but by erasing.
         """
         if reader is self._within:
             return
         self._within, n_erasures = reader, n_erasures_of(reader)
-        if n_erasures != self._n_erasures:
+        if n_erasures != self._n_erasures or data_version != self._data_version:
             self._kept.clear()
-            self._n_erasures = n_erasures
+            self._n_erasures, self._data_version = n_erasures, data_version
 
     def leave(self) -> None:
         """Take note that a transaction has ended."""

@@ -252,10 +252,12 @@ class LoopState:
             if found is not None and found.feature_names == self.feature_names:
                 self.live = found
             self._seen_version = version
-        if n_erasures != self.n_erasures_seen:
+        is_erased = n_erasures != self.n_erasures_seen
+        if is_erased:
             self.n_erasures_seen = n_erasures
             with self.serving:
                 self.recent.clear()
+        if is_erased or self.store.role == "serving":
             follow_others(self.activity, self.store, self.writer)
         return True
 
@@ -268,8 +270,7 @@ class LoopState:
         """
         with self.swapping:
             before, self.live, self.is_live_pending = self.live, params, is_pending
-            if is_pending:
-                self._seen_version = -1
+            self._seen_version = -1  # another process may have promoted since: the next look tells
         return before
 
     @property

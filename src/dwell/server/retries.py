@@ -3,7 +3,7 @@
 Reactions keep their answer in the very commit of their effect (`Loop.submit_feedback_many`). Other calls keep it right
 afterwards: where the process dies in between, a retry has its effect again, and each of them is harmless then: a list
 is found by its event id, an activation and an erasure find their work done, and `expected_version` stops a second
-promotion or rollback.
+promotion or rollback. Two processes that work on one key at the same moment answer the same: what was kept first.
 """
 
 from __future__ import annotations
@@ -74,17 +74,26 @@ async def _answered(
     loop = house.loop(tenant)
     before = await asyncio.to_thread(loop.kept_answer, named)
     if before is not None:
-        if before.digest != digest:
-            raise RequestError(
-                "this key was used for another request",
-                code="idempotency_conflict",
-                field="Idempotency-Key",
-                hint="Use a new key for a new request.",
-            )
-        kept = msgspec.msgpack.decode(before.body, type=_Kept)
-        return Response(kept.body, status_code=kept.status, headers=kept.headers)
+        return _same(before, digest)
     answer = await effect(request)
     headers = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
     body = msgspec.msgpack.encode(_Kept(answer.status_code, headers, bytes(answer.body)))
-    await house.arrivals.of(loop.keep_answer(Answer(named, digest, body, time.time())))
-    return answer
+    kept = await house.arrivals.of(loop.keep_answer(Answer(named, digest, body, time.time())))
+    return answer if kept.body == body and kept.digest == digest else _same(kept, digest)
+
+
+def _same(before: Answer, digest: bytes) -> Response:
+    """Return what was answered before, by this process or another one.
+
+    Raises:
+        RequestError: code `idempotency_conflict`: the key was used for another request.
+    """
+    if before.digest != digest:
+        raise RequestError(
+            "this key was used for another request",
+            code="idempotency_conflict",
+            field="Idempotency-Key",
+            hint="Use a new key for a new request.",
+        )
+    kept = msgspec.msgpack.decode(before.body, type=_Kept)
+    return Response(kept.body, status_code=kept.status, headers=kept.headers)

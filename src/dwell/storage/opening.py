@@ -24,11 +24,13 @@ def open_store(where: str, *, tenant: str = "", durability: Durability = "full",
         where: ":memory:", the path of a SQLite file, or postgresql://user@host:port/database.
         tenant: Whose facts; "" is the default tenant.
         durability: "full": an acknowledged write survives a power cut. "relaxed": a power cut may take the last ones.
-        role: "owner" ingests, and there is one; "learner" closes, learns and judges beside it, and there is one;
-            "admin" writes a little beside them; "reader" never writes.
+        role: "owner" ingests, and there is one; "serving" ingests as well, and there are several, in a database alone;
+            "learner" closes, learns and judges beside them, and there is one; "admin" writes a little beside them;
+            "reader" never writes.
 
     Raises:
-        ConfigError: A durability or role that does not exist, or a place that can not hold a store, as a folder.
+        ConfigError: A durability or role that does not exist, "serving" where a store has one owner, or a place that
+            can not hold a store, as a folder.
         StorageError: The store can not be opened; see `SqliteStore` and `PostgresStore`.
         MissingDependencyError: A database was named, and psycopg is not installed.
     """
@@ -41,6 +43,13 @@ def open_store(where: str, *, tenant: str = "", durability: Durability = "full",
         raise ConfigError("a store needs a place", field="where", value=where, hint='Give a path or ":memory:".')
     if is_postgres(where):
         return _postgres(where, tenant=tenant, durability=durability, role=role)
+    if role == "serving":
+        raise ConfigError(
+            f"{where} has one owner: several processes that serve can not share it",
+            field="role",
+            value=role,
+            hint='Open it as "owner" in one process, or copy it to PostgreSQL with `dwell db copy`.',
+        )
     if where == ":memory:":
         return MemoryStore(tenant=tenant, role=role)
     if Path(where).is_dir():

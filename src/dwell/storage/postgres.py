@@ -22,7 +22,8 @@ from dwell.storage.protocol import Durability, Role
 
 __all__ = ["PostgresStore", "stored_version"]
 
-_ALONE: Final[tuple[Role, ...]] = ("owner", "learner")  # of which a tenant has one at a time
+_WITH_LOCK: Final[tuple[Role, ...]] = ("owner", "serving", "learner")  # who stands in whose way: see `take_lock`
+_MAKES_TABLES: Final[tuple[Role, ...]] = ("owner", "serving")
 _MAKING_LOCK: Final = 0x6477_656D  # one process at a time makes the tables, or brings them up to date
 _WITH_TEXT: Final = (
     "events", "activations", "outcomes", "signals", "orphans", "quarantine", "statistics", "answers",
@@ -45,13 +46,13 @@ class PostgresStore:
         url: postgresql://user:password@host:port/database.
         tenant: Whose facts.
         durability: "full": a commit returns once it is on the database's disk; "relaxed": sooner.
-        role: "owner" makes the tables where there are none, and brings older ones up to date. Owner and learner are
-            alone by a lock that their session holds: it ends with the process, and a session that was lost takes it
-            anew before it writes again.
+        role: "owner" and "serving" make the tables where there are none, and bring older ones up to date. Owner and
+            learner are alone, and those that serve are many, by a lock that their session holds: it ends with the
+            process, and a session that was lost takes it anew before it writes again.
 
     Raises:
         ConfigError: The URL is malformed.
-        StoreOwnedError: Another process owns it for this tenant, or another learner learns.
+        StoreOwnedError: Another process owns it for this tenant, serves it where this one would own it, or learns.
         SchemaVersionError: A newer store, or an older one opened by somebody else than an owner.
         StorageError: code `not_a_store` or `cannot_open`; while the database is away `unreachable`, which is retryable.
     """
@@ -76,7 +77,7 @@ class PostgresStore:
         """Return a connection that may write, with the lock of its role."""
         connection = self._sessions.connect(is_reader=False)
         try:
-            if self._role in _ALONE:
+            if self._role in _WITH_LOCK:
                 take_lock(connection, self._role, self._tenant, self._where)
             if is_first:
                 self._bring_up_to_date(connection)
@@ -93,7 +94,7 @@ class PostgresStore:
         if version == VERSION:
             self._warn_of_fsync(connection)
             return
-        if self._role != "owner":
+        if self._role not in _MAKES_TABLES:
             if version is None:
                 raise StorageError(
                     f"there is no store at {self._where}", code="cannot_open", hint="An owner makes the tables."

@@ -35,6 +35,7 @@ _OLDEST_SERVER: Final = 130_000  # PostgreSQL 13: the oldest that got fixes when
 _AWAY_S: Final = 0.25  # a server that answers nothing costs a caller the time-out of connecting: not each of them
 _TAKEOVER_S: Final = 0.3  # how long a killed process's lock may live on before its session is cleared away
 _POLL_S: Final = 0.02
+_NAME_PARTS: Final = 3  # of a session's name: dwell, its role, its process
 _LASTING: Final = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted to log in")
 
 #: Set where the URL does not: a host that dies without a word frees its locks within half a minute
@@ -217,18 +218,25 @@ def _is_up(connection: Connection) -> bool:
 
 
 def take_lock(connection: Connection, role: Role, tenant: str, where: str) -> None:
-    """Make a session the only one with this role for a tenant, until it ends: by its close or its process's death.
+    """Have a session hold its role for a tenant, until it ends: by its close or its process's death.
+
+    An owner and a learner are alone. Those that serve share the owner's lock: they are many, or there is an owner.
 
     Raises:
-        StoreOwnedError: Another session is; says its process id, where it tells.
+        StoreOwnedError: Another session stands in the way; says what it is and its process id, where it tells.
     """
-    key = int.from_bytes(hashlib.blake2b(f"dwell {role}\0{tenant}".encode(), digest_size=8).digest(), signed=True)
+    is_shared = role == "serving"
+    name = "owner" if is_shared else role
+    key = int.from_bytes(hashlib.blake2b(f"dwell {name}\0{tenant}".encode(), digest_size=8).digest(), signed=True)
+    take = "SELECT pg_try_advisory_lock_shared(%s)" if is_shared else "SELECT pg_try_advisory_lock(%s)"
     ends_at = time.monotonic() + _TAKEOVER_S
-    while not connection.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchall()[0][0]:
+    while not connection.execute(take, (key,)).fetchall()[0][0]:
         if time.monotonic() >= ends_at:
-            holder = _holder(connection, key)
+            what, holder = _holder(connection, key)
             raise StoreOwnedError(
-                f"{where} has its {role} already: process {holder}",
+                f"{where} is served by process {holder}"
+                if what == "serving"
+                else f"{where} has its {what or name} already: process {holder}",
                 hint="Close it there first; `dwell inspect | health | promote | rollback | erase` work beside it.",
                 field="pid",
                 value=holder,
@@ -236,7 +244,8 @@ def take_lock(connection: Connection, role: Role, tenant: str, where: str) -> No
         time.sleep(_POLL_S)
 
 
-def _holder(connection: Connection, key: int) -> str:
+def _holder(connection: Connection, key: int) -> tuple[str, str]:
+    """Return the role and the process id of a session that holds a lock, as its name tells them."""
     found = connection.execute(
         """SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
@@ -244,4 +253,6 @@ def _holder(connection: Connection, key: int) -> str:
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())""",
         (key,),
     ).fetchall()
-    return str(found[0][0]).rpartition(" ")[2] if found and found[0][0] else "unknown"
+    told = str(found[0][0]).split() if found else []
+    is_ours = len(told) == _NAME_PARTS and told[0] == "dwell"  # a URL may have given the session another name
+    return (told[1], told[2]) if is_ours else ("", "unknown")

@@ -18,10 +18,12 @@ priority) and settings, the live pointer among them. Erasure of a user is the on
 * **Traces**: beside the facts a store keeps one packed row of numbers per item, whose inside it does not know, and the
   changes that are durable with the facts of their transaction but not in those rows yet. Both are derived from facts:
   they may be replaced or dropped at any time, no call about events touches them, and they do not count for the epoch.
-* **Ownership**: a process opens a store as "owner" (the only one that ingests), "learner" (the only one that closes
-  events, learns and judges, where the owner leaves that to another process), "admin" (short transactions beside an
-  owner) or "reader" (never writes). One process may own a store for several tenants; a second owner, or a second
-  learner of a tenant, is refused by `StoreOwnedError`; death frees the ownership.
+* **Ownership**: a process opens a store as "owner" (the only one that ingests), "serving" (ingests beside others that
+  serve), "learner" (the only one that closes events, learns and judges, where those who ingest leave that to another
+  process), "admin" (short transactions beside them) or "reader" (never writes). One process may own a store for several
+  tenants; of one tenant a second owner, a second learner, an owner beside one that serves, and one that serves beside
+  an owner are refused by `StoreOwnedError`; death frees the ownership. A store that bears one owner alone refuses
+  "serving" by `ConfigError`.
 * **Fork**: use in a child process raises `ForkedError`.
 * **Errors**: `StorageError` and its children; a failed transaction leaves nothing behind.
 
@@ -59,7 +61,7 @@ __all__ = [
 T = TypeVar("T")
 
 Durability = Literal["full", "relaxed"]
-Role = Literal["owner", "learner", "admin", "reader"]
+Role = Literal["owner", "serving", "learner", "admin", "reader"]
 SignalStatus = Literal["added", "duplicate", "conflict", "too_many", "overloaded"]
 
 MAX_SIGNALS_PER_EVENT: Final = 1_000  # a list of 100 documents with ten signals each; beyond it a producer is broken

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from dwell.errors import (
+    ConfigError,
     ForkedError,
     StaleParamsError,
     StorageError,
@@ -46,10 +47,12 @@ class StoreContract(EventContract, FactContract, TraceContract):
     Attributes:
         keeps: Whether what was written is there when the store is opened again.
         is_shared: Whether several may open the same place at a time.
+        serves_together: Whether several may ingest for one tenant at a time, in the role "serving".
     """
 
     keeps: ClassVar[bool] = True
     is_shared: ClassVar[bool] = True
+    serves_together: ClassVar[bool] = False
 
     def open_store(self, place: Path, *, tenant: str = "", role: Role = "owner") -> Store:
         """Return the store of a place, opened as asked; each test has a place of its own."""
@@ -264,6 +267,47 @@ class StoreContract(EventContract, FactContract, TraceContract):
             admin.close()
             reader.close()
         self.open_store(place).close()
+
+    def test_a_store_with_one_owner_refuses_those_that_would_serve_together(self, tmp_path: Path) -> None:
+        if self.serves_together:
+            return
+        with Refused(ConfigError):
+            self.open_store(tmp_path / "store", role="serving")
+        self.open_store(tmp_path / "store").close()
+
+    def test_several_serve_and_no_owner_stands_beside_them(self, tmp_path: Path) -> None:
+        if not self.serves_together:
+            return
+        place = tmp_path / "store"
+        first, second = (self.open_store(place, role="serving") for _ in range(2))
+        equal((first.role, second.role), ("serving", "serving"))
+        with Refused(StoreOwnedError):
+            self.open_store(place)
+        beside = [self.open_store(place, role=role) for role in ("learner", *_BESIDE)]
+        with Refused(StoreOwnedError):
+            self.open_store(place, role="learner")
+        before = second.data_version()
+        with first.transaction() as tx:
+            equal(tx.add_impression(sample_impression("a")), 1)
+            tx.add_orphan(sample_signal("b"))
+        true(second.data_version() != before, "one that serves does not see that another one committed")
+        with second.transaction() as tx, Refused(StorageError, "duplicate_event"):
+            tx.add_impression(sample_impression("a"))
+        with second.transaction() as tx:
+            equal(tx.add_signal(1, sample_signal("a")), "added")
+            equal(tx.add_impression(sample_impression("b")), 2)
+            equal(tx.take_orphans("b"), [sample_signal("b")])
+        with first.transaction() as tx:
+            equal((tx.add_impression(sample_impression("c")), tx.seqs()), (3, [1, 2, 3]))
+            equal(tx.add_signal(1, sample_signal("a")), "duplicate")
+        self.open_store(place, tenant="other").close()
+        for store in (first, *beside):
+            store.close()
+        with Refused(StoreOwnedError):
+            self.open_store(place)
+        second.close()
+        with opened(self, tmp_path), Refused(StoreOwnedError):
+            self.open_store(place, role="serving")
 
     def test_tenants_do_not_see_each_other(self, tmp_path: Path) -> None:
         if not (self.is_shared and self.keeps):

@@ -100,6 +100,12 @@ class EventRows:
         """How wide rows are at present."""
         return self._shape
 
+    @property
+    def row_bytes(self) -> int:
+        """Memory of one row."""
+        schema = row_schema(self._shape, key=self._key, embedding=self._embedding)
+        return sum(column.n_bytes for column in schema.all_columns)
+
     def checkpoint(self, token: int) -> None:
         """Bring all rows to disk.
 

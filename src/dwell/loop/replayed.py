@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 import threading
@@ -29,7 +30,7 @@ from dwell.reward.examination import Examination
 from dwell.storage import Outcome, Reader
 from dwell.storage.protocol import chunks
 
-__all__ = ["Change", "Notes", "Replayed"]
+__all__ = ["Change", "Notes", "Replayed", "closed_events"]
 
 _READ_AT_ONCE: Final = 1_000
 _REPORT_EVERY: Final = 100_000  # events between two lines of the progress report
@@ -89,6 +90,7 @@ class Replayed:
         examination: What exposures stand on; those computed under another one are computed anew. None takes them as
             they are.
         segment_quotas: Of the buffer, see `ReplayBuffer`; held-out events leave oldest first all the same.
+        are_ours: Says of events, one by one, which are kept here at all; None keeps all. The others are passed over.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Replayed:
         snapshot: Callable[[], AbstractContextManager[Reader]] | None = None,
         examination: Examination | None = None,
         segment_quotas: Quotas | None = None,
+        are_ours: Callable[[Sequence[Impression]], Sequence[bool]] | None = None,
     ) -> None:
         key = f"{feature_names!r}|{holdout!r}|{salt.hex()}"
         self.rows = EventRows(
@@ -133,6 +136,7 @@ class Replayed:
         self._salt = salt
         self._feature_names = feature_names
         self._snapshot = snapshot
+        self.are_ours = are_ours
         self._examination = examination
         self._segments: dict[str | None, int] = {}
         self._next_code = 0
@@ -173,7 +177,7 @@ class Replayed:
         """Take in closed events, or their newer versions, in order; return the seqs that left for them."""
         gone: list[int] = []
         with self._lock:
-            given = list(events)
+            given = self._ours(list(events))
             found = list(self._rows_of(given, feature_names))
             self.rows.put_many([row for _, row in found])
             # a newer version was counted when it was closed
@@ -195,6 +199,12 @@ class Replayed:
                     self.n_taken_in += len(keeper) - n_before + len(left)  # 0 for a newer version of a known one
             self.rows.drop(gone)
         return gone
+
+    def _ours(self, events: list[tuple[Impression, Outcome]]) -> list[tuple[Impression, Outcome]]:
+        """Return the events that are kept here, in their order."""
+        if self.are_ours is None or not events:
+            return events
+        return list(itertools.compress(events, self.are_ours([impression for impression, _ in events])))
 
     def _rows_of(
         self, events: Iterable[tuple[Impression, Outcome]], feature_names: tuple[str, ...]
@@ -235,7 +245,9 @@ class Replayed:
             seqs = [*self.buffer.seqs().tolist(), *self._held_out.seqs().tolist()]
             with self._snapshot() as reader:
                 for part in chunks(seqs, _READ_AT_ONCE):
-                    self.rows.put_many([row for _, row in self._rows_of(_events(reader, part), self._feature_names)])
+                    self.rows.put_many(
+                        [row for _, row in self._rows_of(closed_events(reader, part), self._feature_names)]
+                    )
 
     def drop(self, seqs: Iterable[int]) -> None:
         """Forget events, because they were erased or removed."""
@@ -275,9 +287,9 @@ class Replayed:
             seqs = reader.seqs(states=("closed", "reopened"))
             n_done = 0
             for part in chunks(seqs, _READ_AT_ONCE):
-                found = _events(reader, part)
+                found = self._ours(closed_events(reader, part))
                 self.rows.put_many([row for _, row in self._rows_of(found, feature_names)])
-                self._filling += part
+                self._filling += [impression.seq for impression, _ in found]
                 self.n_without_features += sum(not impression.has_features for impression, _ in found)
                 n_done += len(part)
                 if n_done // _REPORT_EVERY != (n_done - len(part)) // _REPORT_EVERY:
@@ -371,7 +383,7 @@ class Replayed:
         seqs = [*self.buffer.seqs().tolist(), *self._held_out.seqs().tolist(), *self._filling]
         with self._snapshot() as reader:
             for part in chunks(seqs, _READ_AT_ONCE):
-                self.rows.put_many([row for _, row in self._rows_of(_events(reader, part), self._feature_names)])
+                self.rows.put_many([row for _, row in self._rows_of(closed_events(reader, part), self._feature_names)])
         self.ring_report = f"made again from {len(seqs)} closed events"
 
     # ---- reading
@@ -394,7 +406,8 @@ class Replayed:
         return self.rows.in_close_order(is_held_out=True, is_swapped=False)
 
 
-def _events(reader: Reader, seqs: Sequence[int]) -> list[tuple[Impression, Outcome]]:
+def closed_events(reader: Reader, seqs: Sequence[int]) -> list[tuple[Impression, Outcome]]:
+    """Return events with what came of them, in the order asked for; those that are gone are left out."""
     outcomes = {outcome.seq: outcome for outcome in reader.outcomes(seqs)}
     return [(i, outcomes[i.seq]) for i in reader.impressions(seqs) if i.seq in outcomes]
 

@@ -22,7 +22,7 @@ import numpy as np
 from dwell.errors import NotEnoughExperienceError
 from dwell.records.arrays import FloatArray, IntArray
 
-__all__ = ["Drawn", "Line", "draw", "draw_capped", "not_enough"]
+__all__ = ["Drawn", "Line", "draw", "draw_capped", "not_enough", "positions_in_slices"]
 
 
 class Drawn(NamedTuple):
@@ -74,13 +74,18 @@ def draw(line: Line, n_drawn: int, rng: np.random.Generator) -> Drawn:
     if in_one_go is not None:
         return Drawn(*in_one_go(rng.random(n_drawn)))
     total = line.total
+    slots = line.find(positions_in_slices(total, n_drawn, rng))
+    return Drawn(slots, line.masses(slots) / total)
+
+
+def positions_in_slices(total: float, n_drawn: int, rng: np.random.Generator) -> FloatArray:
+    """Return one position in each of `n_drawn` equal slices of a line of this length, ascending, each below it."""
     positions = rng.random(n_drawn)
     positions += _slices(n_drawn)
     positions *= total / n_drawn
     if positions[-1] >= total:
         positions[-1] = np.nextafter(total, 0.0)
-    slots = line.find(positions)
-    return Drawn(slots, line.masses(slots) / total)
+    return positions
 
 
 @lru_cache(maxsize=64)

@@ -14,6 +14,15 @@ import numpy as np
 
 from dwell.records.arrays import FloatArray, IntArray
 from dwell.replay.draws import Drawn, Line, draw, draw_capped, not_enough
+from dwell.replay.masses import (
+    LEAST_BITS,
+    MOST_BITS,
+    PriorityUnit,
+    power_sum,
+    priority_scale,
+    priority_unit,
+    recency_masses,
+)
 from dwell.replay.ring import Ring
 from dwell.replay.stale import Stale
 from dwell.replay.sum_tree import SumTree
@@ -22,10 +31,6 @@ from dwell.replay.weights import log2_recency
 __all__ = ["ExactTree", "PrioritySampler", "RecencySampler", "Sampler", "UniformSampler"]
 
 REBASE_HALF_LIVES: Final = 64  # design, section 4: t_ref is rebased beyond 64 half-lives
-MOST_BITS: Final = 52  # a sum of units beyond it is rescaled: up to 2^53 it was exact, and all sums are made anew
-GRID_BITS: Final = 6  # units are powers of 64, so that one suits each sum: the tree depends on no history
-LEAST_BITS: Final = MOST_BITS - GRID_BITS  # a sum below it is rescaled: a unit is then at most 1.4e-14 of the whole
-SAFE_EXPONENT: Final = 500.0  # log2 of a power within it neither overflows nor underflows, nor does its sum
 
 
 class ExactTree(Line, Protocol):
@@ -123,7 +128,7 @@ class PrioritySampler:
     most a unit, 1.4e-14 of the whole, and the probabilities returned are those of what is drawn.
     """
 
-    __slots__ = ("_alpha", "_factor", "_filled", "_make_tree", "_most", "_ring", "_stale", "_tree", "scale")
+    __slots__ = ("_alpha", "_filled", "_make_tree", "_ring", "_stale", "_tree", "_unit", "scale")
 
     def __init__(self, ring: Ring, alpha: float, make_tree: Callable[[int], ExactTree], *, scale: int = 0) -> None:
         self._ring = ring
@@ -133,7 +138,7 @@ class PrioritySampler:
         self._stale = Stale()
         self._filled = -1.0  # the sum after the last fill
         self.scale = scale
-        self._take_unit(0)
+        self._unit = PriorityUnit.of(alpha, scale, 0)
 
     def placed(self, slot: int) -> None:
         """Note that a slot holds another experience, or none."""
@@ -148,7 +153,7 @@ class PrioritySampler:
         if self._tree.n_leaves < self._ring.n_slots:
             self._stale.mark_whole()
         elif not self._stale.is_whole:
-            self._tree.set(slots, self._units(self._ring.values("priority", slots)))
+            self._tree.set(slots, self._unit.masses(self._ring.values("priority", slots)))
 
     def cleared(self) -> None:
         """Note that every slot is vacant."""
@@ -165,19 +170,6 @@ class PrioritySampler:
         n = len(self._ring)
         return self._tree.leaves(n).copy() if self._refreshed() else np.ones(n)
 
-    def _units(self, priorities: FloatArray) -> FloatArray:
-        """Return whole units; 2^53 and more where they are too many."""
-        # never beyond float64; such a mass is found in the total, and a new unit chosen
-        bounded = np.minimum(priorities, self._most)
-        if self.scale:
-            bounded = np.ldexp(bounded, -self.scale)
-        # 0 ** 0 is 1 in floating point; a zero priority stays out at every alpha
-        units: FloatArray = bounded**self._alpha if self._alpha else (bounded > 0.0).astype(np.float64)
-        units *= self._factor
-        np.rint(units, out=units)
-        np.maximum(units, priorities > 0.0, out=units)
-        return units
-
     def _refreshed(self) -> bool:
         """Bring the tree up to date and return whether anything has a mass."""
         if self._tree.n_leaves < self._ring.n_slots:
@@ -185,7 +177,7 @@ class PrioritySampler:
             self._stale.mark_whole()
         if self._stale and not self._stale.is_whole:
             slots = self._stale.taken()
-            self._tree.set(slots, self._units(self._ring.values("priority", slots) * (slots < len(self._ring))))
+            self._tree.set(slots, self._unit.masses(self._ring.values("priority", slots) * (slots < len(self._ring))))
         if self._stale.is_whole:
             self._stale.taken()
             self._fill()
@@ -202,20 +194,10 @@ class PrioritySampler:
         unit = 0
         if largest > 0.0:
             # a function of the largest alone: a saved scale that no longer fits is not taken up
-            is_safe = abs(self._alpha * np.log2(largest)) <= SAFE_EXPONENT
-            self.scale = 0 if is_safe else int(np.frexp(largest)[1])
-            powers = np.power(np.ldexp(priorities, -self.scale), self._alpha)
-            total = float(powers.sum() if self._alpha else np.count_nonzero(priorities))
-            exponent = int(np.frexp(total)[1])  # total < 2^exponent
-            unit = (MOST_BITS - exponent) // GRID_BITS * GRID_BITS
-        self._take_unit(unit)
-        self._tree.fill(self._units(priorities))
-
-    def _take_unit(self, unit: int) -> None:
-        self._factor = 2.0**unit
-        # the priority whose mass alone is 2^54 units: beyond it there is no need to tell masses apart
-        log2_most = (54 - unit) / self._alpha + self.scale if self._alpha else 1023.0
-        self._most = 2.0 ** min(max(log2_most, -1022.0), 1023.0)
+            self.scale = priority_scale(largest, self._alpha)
+            unit = priority_unit(power_sum(priorities, self._alpha, self.scale))
+        self._unit = PriorityUnit.of(self._alpha, self.scale, unit)
+        self._tree.fill(self._unit.masses(priorities))
 
 
 class RecencySampler:
@@ -291,9 +273,7 @@ class RecencySampler:
             self._fill()
 
     def _masses_of(self, timestamps: FloatArray) -> FloatArray:
-        # a remainder is exact: what is lost of the fraction is one rounding, however far from the epoch
-        whole, rest = np.divmod(timestamps, self._half_life_s)
-        return np.ldexp(np.exp2(rest / self._half_life_s), (whole - self.scale).astype(np.int64))
+        return recency_masses(timestamps, self._half_life_s, self.scale)
 
     def _fill(self) -> None:
         timestamps = self._ring.timestamps

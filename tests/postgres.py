@@ -19,9 +19,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -61,8 +62,9 @@ def binaries() -> Path | None:
 class Server:
     """A running server; see `server`."""
 
-    def __init__(self, where: Path) -> None:
+    def __init__(self, where: Path, settings: Mapping[str, str] = MappingProxyType({})) -> None:
         self._binaries = where
+        self._settings = {**_SETTINGS, **settings}
         self._user: dict[str, Any] = {}
         self.folder = Path(tempfile.mkdtemp(prefix="dwell-pg-"))
         if os.geteuid() == 0:
@@ -89,7 +91,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, and return when it answers."""
-        settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
+        settings = [f"-c{name}={value}" for name, value in self._settings.items()]
         log = (self.folder / "log").open("ab")
         self._process = subprocess.Popen(
             [str(self._binaries / "postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder), *settings],
@@ -130,6 +132,12 @@ class Server:
         name = f"d{next(self._numbers)}"
         self.do(f"CREATE DATABASE {name} TEMPLATE template0")
         return self.url(name)
+
+    @property
+    def pid(self) -> int:
+        """The process id of a running server, whose children are all others."""
+        assert self._process is not None
+        return self._process.pid
 
     def do(self, sql: str) -> None:
         """Run a statement as the administrator."""

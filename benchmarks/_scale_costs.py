@@ -251,7 +251,7 @@ def cost_lines(told: Mapping[str, Sequence[Told]], *, is_judged: bool) -> list[s
             )
         lines += [
             "",
-            "| events in the store | `train`, CPU s | of so many events | steps | `evaluate`, CPU s | judged | peak, MB |",
+            "| events in the store | `train`, CPU s | of so many events | steps | `evaluate`, s | judged | peak, MB |",
             "|---|---|---|---|---|---|---|",
         ]
         lines += [

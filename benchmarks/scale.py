@@ -27,6 +27,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 
 import _scale_copy as copying  # noqa: E402 - after the number of threads
 import _scale_costs as costing  # noqa: E402 - the same
+import _scale_processes as serving  # noqa: E402 - the same
 import _scale_steps as stepping  # noqa: E402 - the same
 import dwell  # noqa: E402 - the same
 from _scale_place import VARIABLE, emptied  # noqa: E402 - the same
@@ -49,6 +50,14 @@ def steps(asked: argparse.Namespace) -> list[str]:
     return ["## Steps: training by size", "", *stepping.step_lines(kept, measured, is_judged=not asked.quick)]
 
 
+def processes(asked: argparse.Namespace) -> list[str]:
+    """Return whether several API processes and a learner lose, double or mix anything."""
+    minutes = asked.minutes or (0.2 if asked.quick else 10.0)
+    ended, found = serving.processes(asked.url, minutes=minutes, n_workers=asked.workers)
+    lines = serving.process_lines(ended, found, is_judged=not asked.quick)
+    return ["## Processes: one tenant, one database", "", *lines]
+
+
 def costs(asked: argparse.Namespace) -> list[str]:
     """Return what events cost, and write it to the file that the plan reads."""
     sizes = asked.sizes or (costing.QUICK_SIZES if asked.quick else costing.SIZES)
@@ -61,6 +70,7 @@ def costs(asked: argparse.Namespace) -> list[str]:
 SECTIONS: Final[dict[str, Callable[[argparse.Namespace], list[str]]]] = {
     "copy": copy,
     "steps": steps,
+    "processes": processes,
     "costs": costs,
 }
 
@@ -73,6 +83,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--url", default=os.environ.get(VARIABLE, ""), help="an empty database")
     parser.add_argument("--sizes", help="comma-separated sizes of `steps` and `costs`, growing, in place of theirs")
     parser.add_argument("--minutes", type=float, help="how long `processes` asks (default 10, or .2 with --quick)")
+    parser.add_argument("--workers", type=int, default=serving.N_WORKERS, help="API processes (default %(default)s)")
     parser.add_argument("--folder", type=Path, help="where files are written (default: the system's temporary folder)")
     parser.add_argument("--costs", type=Path, metavar="FILE", help=f"measured costs (default {COSTS.name})")
     found, _ = parser.parse_known_args(given)

@@ -269,10 +269,11 @@ def _error(listed: Listed, params: dwell.Params | None) -> float:
         return float("inf")
     given = candidates(listed.number)
     scores = params.score(given["features"])
-    order = np.array([given["ids"].index(doc) for doc in listed.ids])
-    expected = scores[order].astype(np.float32).astype(np.float64)
+    shown = [given["ids"].index(doc) for doc in listed.ids]
+    order = np.array([*shown, *(i for i in range(scores.size) if i not in shown)])
+    expected = scores[shown].astype(np.float32).astype(np.float64)
     error = np.abs(expected - np.array(listed.scores)).max() / np.abs(expected).max()
-    chances = conditional_propensities(policy_scores(scores, TEMPERATURE), order, order.size)
+    chances = conditional_propensities(policy_scores(scores, TEMPERATURE), order, len(shown))
     return float(max(error, np.abs(chances - np.array(listed.propensities)).max()))
 
 
@@ -305,7 +306,7 @@ def process_lines(ended: Ended, found: Checked, *, is_judged: bool) -> list[str]
     shares = ", ".join(f"{name} {seconds / ended.seconds:.2f}" for name, seconds in ended.cpu_s.items())
     n_processes = len(set(ended.processes.values()))
     lines = [
-        f"{ended.n_workers} API processes asked for, {n_processes} answered; {N_CLIENTS} clients; {ended.seconds:.0f} s.",
+        f"{ended.n_workers} processes asked for, {n_processes} answered; {N_CLIENTS} clients; {ended.seconds:.0f} s.",
         f"Lists answered by each process: {answered}. Cores used: {shares}.",
         f"Answers: {statuses}; broken connections {crowd.n_broken}; fallbacks, tried no further {crowd.n_fallbacks}.",
         f"The live version changed {len(found.swaps)} times, {ended.n_by_hand} asked for by hand.",
@@ -332,7 +333,7 @@ def process_lines(ended: Ended, found: Checked, *, is_judged: bool) -> list[str]
         "",
         f"{found.n_events:,} events and {found.n_signals:,} signals in the store.",
         f"Retries: {crowd.n_retried:,}, answered as the first time: {crowd.n_same:,}.",
-        f"Scores and propensities recomputed from the version named: off by at most {found.error:.1e}, promised {AGREEING:g}.",
+        f"Answers recomputed from the version that they name: off by at most {found.error:.1e}, promised {AGREEING:g}.",
         f"The last request of an older version began {slowest:.3f} s after a change, promised {SWAP_S:g}.",
         f"Nothing lost, twice or mixed: {said}.",
         *(f"* {text}" for text in crowd.wrong[:5]),

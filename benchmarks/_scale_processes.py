@@ -262,16 +262,16 @@ def _id(listed: Listed | Heard) -> str:
 def _error(listed: Listed, params: dwell.Params | None) -> float:
     """Return how far an answer is from one that is recomputed from the version that it names.
 
-    Scores are answered as float32 and compared as such, relative to the largest; propensities are float64 and depend on
-    the scores of all candidates, shown or not.
+    Scores are served, and drawn from, as the float32 that is logged, so they are rounded here as well; propensities
+    are float64 and depend on the scores of all candidates, shown or not.
     """
     if params is None:
         return float("inf")
     given = candidates(listed.number)
-    scores = params.score(given["features"])
+    scores = params.score(given["features"]).astype(np.float32).astype(np.float64)
     shown = [given["ids"].index(doc) for doc in listed.ids]
     order = np.array([*shown, *(i for i in range(scores.size) if i not in shown)])
-    expected = scores[shown].astype(np.float32).astype(np.float64)
+    expected = scores[shown]
     error = np.abs(expected - np.array(listed.scores)).max() / np.abs(expected).max()
     chances = conditional_propensities(policy_scores(scores, TEMPERATURE), order, len(shown))
     return float(max(error, np.abs(chances - np.array(listed.propensities)).max()))

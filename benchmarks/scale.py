@@ -28,6 +28,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 import _scale_copy as copying  # noqa: E402 - after the number of threads
 import _scale_costs as costing  # noqa: E402 - the same
 import _scale_processes as serving  # noqa: E402 - the same
+import _scale_same as comparing  # noqa: E402 - the same
 import _scale_steps as stepping  # noqa: E402 - the same
 import dwell  # noqa: E402 - the same
 from _scale_place import VARIABLE, emptied  # noqa: E402 - the same
@@ -58,6 +59,12 @@ def processes(asked: argparse.Namespace) -> list[str]:
     return ["## Processes: one tenant, one database", "", *lines]
 
 
+def same(asked: argparse.Namespace) -> list[str]:
+    """Return whether PostgreSQL learns and decides what SQLite does."""
+    found = comparing.same(asked.url, is_quick=asked.quick, folder=asked.folder)
+    return ["## The same on PostgreSQL", "", *comparing.same_lines(found)]
+
+
 def costs(asked: argparse.Namespace) -> list[str]:
     """Return what events cost, and write it to the file that the plan reads."""
     sizes = asked.sizes or (costing.QUICK_SIZES if asked.quick else costing.SIZES)
@@ -71,6 +78,7 @@ SECTIONS: Final[dict[str, Callable[[argparse.Namespace], list[str]]]] = {
     "copy": copy,
     "steps": steps,
     "processes": processes,
+    "same": same,
     "costs": costs,
 }
 

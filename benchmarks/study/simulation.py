@@ -19,6 +19,7 @@ __all__ = [
     "CLICK_NOISE",
     "GATED",
     "N_SHOWN",
+    "PEPPER",
     "TEMPERATURE",
     "TRAIN_EVERY",
     "UNGATED",
@@ -38,6 +39,7 @@ TRAIN_EVERY: Final = 1_000
 N_USERS: Final = 500
 SECONDS_PER_EVENT: Final = 60.0
 START_AT: Final = 1_700_000_000.0
+PEPPER: Final = b"benchmark"
 GATED: Final[dict[str, Any]] = {}
 UNGATED: Final[dict[str, Any]] = {"gate": {"kind": "off"}}
 CLICK_NOISE: Final = 0.1  # Ai et al., SIGIR 2018: the rate of clicks on what is irrelevant
@@ -147,15 +149,15 @@ class Clicks:
         return drawn
 
 
-def _open(world: World, seed: int, config: dict[str, Any]) -> dwell.Loop:
+def _open(world: World, seed: int, config: dict[str, Any], where: str = ":memory:") -> dwell.Loop:
     return dwell.open(
-        ":memory:",
+        where,
         features=list(world.feature_names),
         weights=dict(world.weights),
         temperature=TEMPERATURE,
         seed=seed,
         config=config,
-        pepper=b"benchmark",  # given, so that a run can be repeated
+        pepper=PEPPER,  # given, so that a run can be repeated
         strict=True,  # a fall-back would be measured as a ranking
     )
 
@@ -187,6 +189,7 @@ def run_loop(
     user: str = "pbm",
     train_at: Sequence[int] | None = None,
     progress: Callable[[str], None] = lambda _: None,
+    where: str = ":memory:",
 ) -> Run:
     """Return what became of a loop that serves, listens and trains, by its public calls alone.
 
@@ -199,6 +202,7 @@ def run_loop(
         train_at: After how many events to call `train`, a number as often as there are calls; every 1,000 when not
             given.
         progress: Told a line after each call.
+        where: A new store.
 
     Raises:
         RuntimeError: A reaction did not join its event.
@@ -207,7 +211,7 @@ def run_loop(
     clicks = Clicks(world, seed, user)
     seconds = {"rank": 0.0, "feedback": 0.0, "train": 0.0}
     served_quality: list[float] = []
-    with _open(world, seed, config) as loop:
+    with _open(world, seed, config, where) as loop:
         found = [_checkpoint(loop, world, 0, None)]
         answers: list[Any] = []
         block: list[float] = []

@@ -27,6 +27,7 @@
     |   + RingUnusable                         the column ring can not be used; it is made again from the database
     |   + PepperMismatch                       the pepper is not the one this store was made with
     |   + SnapshotErased                       a snapshot held data that has been erased since
+    |   + ArchiveError                         an archive can not be reached, or a part of it is not to be used
     + ServiceError                             a served loop could not be asked, or answered what can not be used
     |   + ServiceUnreachableError              no answer: not reachable, too late, or overloaded; trying again is right
     |   + AuthenticationError                  the key is missing, unknown, or not good for this call
@@ -43,6 +44,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "AlreadyLiveError",
+    "ArchiveError",
     "AuthenticationError",
     "ConfigError",
     "CorruptStoreError",
@@ -302,6 +304,17 @@ class SnapshotErased(StorageError):  # noqa: N818 - the name is public surface
     """A snapshot held data that has been erased since."""
 
     code = "snapshot_erased"
+
+
+class ArchiveError(StorageError):
+    """An archive can not be reached, or a part of it is not to be used.
+
+    Its code says why: `archive_unreachable`, `archive_busy` (another process writes to it), `archive_foreign` (it is
+    another store's), `archive_name`, `archive_link`, `archive_digest` (its bytes are not those that were written),
+    `archive_schema`, `archive_too_large` or `archive_values`.
+    """
+
+    code = "archive"
 
 
 class ServiceError(DwellError):

@@ -23,6 +23,7 @@ from dwell.learning.learner import LearnerSettings
 from dwell.records import checks
 from dwell.replay.bounds import checked_quotas
 from dwell.reward.presets import custom, resolve_rewards
+from dwell.storage.archive_places import archive_folder
 
 __all__ = [
     "LEARNERS",
@@ -178,6 +179,7 @@ class StoreSettings:
         retention_s: Age at which facts are removed; 0 keeps them.
         max_store_bytes: Size from which evicted facts are removed, oldest first.
         seed: Seeds the draws, with the store's secret.
+        archive: Folder of Parquet files that facts go to before they are removed; "" archives nothing.
 
     Raises:
         ConfigError: A value that `dwell.open` would refuse, by the setting's full name.
@@ -202,6 +204,7 @@ class StoreSettings:
     retention_s: float = 0.0
     max_store_bytes: int = 10_000_000_000
     seed: int = 0
+    archive: str = ""
 
     def __post_init__(self) -> None:
         _choice("store.mode", self.mode, ("log-only", "shadow", "canary", "live"))
@@ -230,6 +233,9 @@ class StoreSettings:
             ("seed", 0, 2**63 - 1),
         ):
             _whole(f"store.{name}", getattr(self, name), low, high)
+        if self.archive:
+            with _named("store."):
+                archive_folder(self.archive)
         if self.max_candidates < self.max_results:
             raise ConfigError(
                 "max_candidates is below max_results",
@@ -252,7 +258,7 @@ class StoreSettings:
         if self.default_reward:
             signals = resolve_rewards(self.rewards).signals
             found["rewards"] = custom(signals, default_reward=self.default_reward)
-        found["retention_s"] = self.retention_s or None
+        found["retention_s"], found["archive"] = self.retention_s or None, self.archive or None
         return {**found, "features": list(self.features) or None, "weights": dict(self.weights) or None}
 
 

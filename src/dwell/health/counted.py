@@ -19,12 +19,17 @@ _OUTCOMES: Final = {
     "duplicate": "{} of {} signals had been told before",
     "rejected": "{} of {} signals were refused",
 }
+_ARCHIVE: Final = {
+    "archive_failing": "{} attempts in a row to archive facts failed; they are kept",
+    "archive_erasures_pending": "{} erased users still stand in an archive that can not be reached",
+}
 
 
 def counted_checks(counters: Mapping[str, int]) -> list[Check]:
     """Return the checks that stand on counters alone."""
     dropped, failed = counters.get("dropped_impressions", 0), counters.get("failed_impressions", 0)
     served, fallbacks = counters.get("impressions", 0), counters.get("fallback", 0)
+    archive = {name: counters.get(name, 0) for name in _ARCHIVE}
     n_calls = served + fallbacks
     lost = "served lists were not recorded"
     signals = {name: counters.get(f"feedback_{name}", 0) for name in ("joined", *_OUTCOMES)}
@@ -40,6 +45,7 @@ def counted_checks(counters: Mapping[str, int]) -> list[Check]:
         ),
         judged("dropped", dropped, f"{dropped} {lost}: the queue of writes was full" if dropped else "none was lost"),
         judged("failed", failed, f"{failed} {lost}: the store refused them" if failed else "none was refused"),
+        *(judged(name, n, (_ARCHIVE[name] if n else "{} failed").format(n or "none")) for name, n in archive.items()),
         judged(
             "fallback",
             fallbacks / n_calls if n_calls else None,

@@ -96,6 +96,17 @@ RULES: Final[Mapping[str, Rule]] = {
         "Check free space, permissions and health of the store's disk (counted as failed_impressions).",
         "as for dropped",
     ),
+    "archive_failing": Rule(
+        "buffer", "Attempts in a row to archive", "count", "most", 0.0, "warning",
+        "Check that the archive's disk is mounted, has space and may be written; the log says what it refused.",
+        "what can not be archived is not deleted: the store grows, and facts stay past their retention",
+    ),
+    "archive_erasures_pending": Rule(
+        "buffer", "Erased users who are still in an archive", "count", "most", 0.0, "critical",
+        "Have the archive reachable: the next call of train or erase finishes it. One that is gone for good: "
+        "dwell archive forget.",
+        "an erasure is done when every copy is",
+    ),
     # ---- batches
     "batch_duplicates_ratio": Rule(
         "batches", "Lists drawn twice into one batch", "ratio", "most", 0.5, "warning",

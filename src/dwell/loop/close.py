@@ -19,7 +19,7 @@ from dwell.reward.presets import RewardPreset
 from dwell.reward.swaps import examined_given_pair
 from dwell.storage import EventState, Outcome, Transaction
 
-__all__ = ["Rules", "close_one", "logged_exposure", "reopen"]
+__all__ = ["Rules", "close_one", "exposed_under", "logged_exposure", "reopen"]
 
 
 class Rules(NamedTuple):
@@ -63,6 +63,24 @@ def logged_exposure(impression: Impression, examination: Examination) -> Exposur
     rng = named_generator(b"", "exposure", impression.event_id)
     found = expected_exposure(z, theta, rng)
     return Exposure(found.value[impression.document_scores], found.standard_error[impression.document_scores])
+
+
+def exposed_under(impression: Impression, outcome: Outcome, examination: Examination | None) -> Outcome:
+    """Return an outcome whose exposure stands on an examination; as it is where none is given, or it has no exposure.
+
+    Args:
+        impression: What was served.
+        outcome: What came of it.
+        examination: The one in force, or None.
+    """
+    if examination is None or outcome.exposure is None or outcome.examination_version == examination.version:
+        return outcome
+    found = logged_exposure(impression, examination)
+    if found is None:
+        return outcome
+    return dataclasses.replace(
+        outcome, exposure=found.value.astype(np.float32), examination_version=examination.version
+    )
 
 
 def _rewarded(

@@ -541,8 +541,8 @@ class Loop:
         Raises:
             StoreBusyError: The facts are gone for every reader, their bytes are not overwritten yet: another process
                 held an older state for half a minute. Call again.
-            StorageError: The facts could not be removed, and nothing is half erased; or the file could not be written
-                anew. Call again; where the facts are gone it then returns 0.
+            StorageError: The facts could not be removed, and nothing is half erased; or the file, or an archive
+                (`ArchiveError`), could not be written anew. Call again; the facts that are gone count no more.
         """
         checks.identifier(user, "user")
         with self._state.alone():

@@ -38,6 +38,7 @@ def open_loop(
     retention_s: float | None = None,
     max_store_bytes: int = 10_000_000_000,
     drop_features: Sequence[str] = (),
+    archive: str | Path | None = None,
     _role: LoopRole = "owner",
 ) -> Loop:
     """Open a loop on a store, made where it is not there yet.
@@ -67,6 +68,7 @@ def open_loop(
         retention_s: Age after which facts are removed; None keeps them.
         max_store_bytes: Size from which evicted facts are removed, oldest first.
         drop_features: Features to retire.
+        archive: Folder of Parquet files that events go to before they are removed; extra `arrow`, docs/archive.md.
 
     Raises:
         ConfigError: An argument is out of range, by name.
@@ -89,6 +91,7 @@ def open_loop(
         pepper=pepper,
         tenant=tenant,
         seed=seed,
+        archive=archive,
         role=_role,
     )
     return Loop(state)

@@ -8,8 +8,18 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from dwell.errors import RingUnusable, StorageError, StoreBusyError
+from dwell.errors import ArchiveError, RingUnusable, StorageError, StoreBusyError
 from dwell.loop.activity import Watch
+from dwell.loop.archiving import (
+    FAILING,
+    PART_ROWS,
+    Archived,
+    archive_first,
+    erase_from_archives,
+    put_pending,
+    retry_erasures,
+    told_failing,
+)
 from dwell.loop.close import close_one, logged_exposure
 from dwell.loop.erasures import ERASURES, n_erasures_of
 from dwell.loop.expected import expected_rewards
@@ -324,33 +334,61 @@ def _statistics(reader: Reader, seqs: Sequence[int]) -> list[PairStatistics]:
 
 
 def _retain(state: LoopState, now: float) -> None:
-    """Remove facts that are past their retention, or that the store has no room for, and orphans nobody claimed."""
+    """Remove facts that are past their retention, or that the store has no room for, and orphans nobody claimed.
 
-    def remove(seqs: Sequence[int]) -> None:
-        with state.replayed.changing(is_written=False) as change:
-            for part in chunks(seqs, _AT_ONCE):
-                n_removed = state.write(lambda tx, part=part: tx.delete_events(part))  # type: ignore[misc]
-                change.is_written = True
-                state.counters["removed"] += n_removed
-            state.replayed.drop(seqs)
-
+    Where events are archived first and the archive can not take them, they stay: it is counted and told.
+    """
     state.write(lambda tx: (tx.drop_orphans(now - ORPHAN_WINDOW_S), tx.drop_answers(now - ANSWERS_KEPT_S)))
-    if state.limits.retention_s is not None:
-        with state.store.snapshot() as reader:
-            old = reader.seqs(until=now - state.limits.retention_s)
-        remove(old)
-    while state.store_size() > state.limits.max_store_bytes:
-        with state.store.snapshot() as reader:
-            evicted = reader.seqs(states=("evicted",), limit=_SIZE_BATCH)
-        if not evicted:
-            return
-        remove(evicted)
+    try:
+        retry_erasures(state)
+        if state.limits.retention_s is not None:
+            with state.store.snapshot() as reader:
+                old = reader.seqs(until=now - state.limits.retention_s)
+            _remove(state, old)
+        while state.store_size() > state.limits.max_store_bytes:
+            with state.store.snapshot() as reader:
+                evicted = reader.seqs(states=("evicted",), limit=_SIZE_BATCH)
+            if not _remove(state, evicted):
+                break
+    except ArchiveError as error:
+        told_failing(state, error)
+    else:
+        if state.counters[FAILING]:
+            state.counters[FAILING] = 0
+
+
+def _remove(state: LoopState, seqs: Sequence[int]) -> int:
+    """Delete events, each as it stands in the archive where there is one; return how many went.
+
+    Raises:
+        ArchiveError: They could not be archived; those that were not are still there.
+    """
+    n_removed = 0
+    for block in chunks(seqs, PART_ROWS):
+        archived = archive_first(state, block)
+
+        def job(tx: Transaction, part: Sequence[int], archived: dict[int, Archived] | None = archived) -> list[int]:
+            gone = list(part)
+            if archived is not None:  # what changed since it was read is archived anew the next time
+                gone = [o.seq for o in tx.outcomes(part) if archived.get(o.seq) == Archived(o.state, o.version)]
+            tx.delete_events(gone)
+            return gone
+
+        with state.replayed.changing(is_written=False) as change:
+            for part in chunks(block, _AT_ONCE):
+                gone = state.write(lambda tx, part=part, job=job: job(tx, part))  # type: ignore[misc]
+                change.is_written = True
+                state.replayed.drop(gone)
+                state.counters["removed"] += len(gone)
+                n_removed += len(gone)
+    return n_removed
 
 
 def erase(state: LoopState, user: str, now: float) -> int:
-    """Remove everything of a user from store and memory, leave a tombstone, and return how many events went.
+    """Remove everything of a user from store, memory and archives, leave a tombstone, and return how many events went.
 
-    First the facts go, in one transaction, then the file is written anew, so that their bytes stand nowhere on it.
+    First the facts go, in one transaction, then the file is written anew, so that their bytes stand nowhere on it, then
+    every part of an archive that holds some.
 
     Raises:
         StoreBusyError: The facts are gone for every reader, their bytes are not overwritten yet: another process held
@@ -358,6 +396,7 @@ def erase(state: LoopState, user: str, now: float) -> int:
         StorageError: The facts could not be removed, and nothing is half erased; or, with the facts gone, the file
             could not be written anew, as where no space is left for its copy. Call again; where the facts are gone
             it then returns 0.
+        ArchiveError: The facts are gone, and an archive could not be reached: it is pending until it is.
     """
     who = pseudonym(state.identity.pepper, state.identity.tenant, user)
     if state.replayed.is_doubtful:  # an erasure that ended half way may have left something there
@@ -368,6 +407,7 @@ def erase(state: LoopState, user: str, now: float) -> int:
             watch.erased(tx, who)
         n_erasures = n_erasures_of(tx) + 1
         tx.put_setting(ERASURES, msgspec.msgpack.encode(n_erasures))
+        put_pending(tx, who)
         return tx.erase_user(who, at=now), n_erasures
 
     with state.replayed.changing(is_written=False) as change:
@@ -386,7 +426,7 @@ def erase(state: LoopState, user: str, now: float) -> int:
     state.counters["erased_events"] += len(gone)
     checkpoint(state)  # what was dropped from the ring has left the disk as well
     _scrub(state)
-    return len(gone)
+    return len(gone) + erase_from_archives(state)
 
 
 def _scrub(state: LoopState) -> None:

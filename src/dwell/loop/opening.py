@@ -15,6 +15,7 @@ import numpy as np
 
 from dwell.config import LEARNERS, MIN_TEMPERATURE, ReplaySettings, read_config
 from dwell.errors import ConfigError, FeatureSchemaError, RecordError, StorageError
+from dwell.loop.archiving import check_archive
 from dwell.loop.close import Rules
 from dwell.loop.companion import (
     activity_of,
@@ -47,6 +48,7 @@ from dwell.storage import (
     split_salt,
     store_secret,
 )
+from dwell.storage.archive_places import archive_folder
 from dwell.storage.places import has_side_files, is_postgres
 
 __all__ = ["LoopRole", "Start", "build_state", "check_limits"]
@@ -203,6 +205,7 @@ def build_state(
     pepper: bytes | str | None,
     tenant: str,
     seed: int,
+    archive: object = None,
     role: LoopRole = "owner",
 ) -> LoopState:
     """Return an open loop's state.
@@ -219,6 +222,8 @@ def build_state(
     _choice("durability", durability, _DURABILITIES)
     _choice("learner", learner, LEARNERS)
     seed = _seed(seed)
+    to = None if archive is None or archive == "" else archive_folder(archive)
+    check_archive(to)
     with _arguments():
         is_strict = checks.boolean(strict, "strict")
         if tenant != "":  # not by its truth: None is no tenant
@@ -263,6 +268,7 @@ def build_state(
         is_learning_elsewhere=role in {"server", "serving"},
         activity=activity,
         learner=learner,
+        archive=to,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dwell.errors import ReplayError, RingUnusable, StorageError
-from dwell.loop.close import logged_exposure
+from dwell.loop.close import exposed_under
 from dwell.loop.event_rows import EventRows
 from dwell.loop.row_codec import EmbeddingKind, LearningRow, RowShape, taken_up_us
 from dwell.loop.rows import event_row
@@ -210,7 +210,7 @@ class Replayed:
         self, events: Iterable[tuple[Impression, Outcome]], feature_names: tuple[str, ...]
     ) -> Iterator[tuple[Impression, LearningRow]]:
         for impression, given in events:
-            outcome = self._exposed(impression, given)
+            outcome = exposed_under(impression, given, self._examination)
             row = event_row(impression, outcome, feature_names=feature_names, salt=self._salt, holdout=self._holdout)
             if row is None:
                 continue
@@ -225,16 +225,6 @@ class Replayed:
                     replace(row, segment_code=code), outcome.reward or 0.0, outcome.priority, impression.query_embedding
                 ),
             )
-
-    def _exposed(self, impression: Impression, outcome: Outcome) -> Outcome:
-        """Return an outcome whose exposure stands on the examination in force."""
-        known = self._examination
-        if known is None or outcome.exposure is None or outcome.examination_version == known.version:
-            return outcome
-        found = logged_exposure(impression, known)
-        if found is None:
-            return outcome
-        return replace(outcome, exposure=found.value.astype(np.float32), examination_version=known.version)
 
     def expose_anew(self, examination: Examination) -> None:
         """Compute the exposure of every event in memory under another examination, from the facts."""

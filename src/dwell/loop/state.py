@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from dwell.config import Config
@@ -96,7 +97,8 @@ class LoopState:
 
     `live` is swapped by one reference. `training` is held by close, train, promote, erase; rank and feedback never wait
     for it. `swapping` is held for as long as it takes to read or set which version is live. `is_learning_elsewhere`:
-    another process closes events, learns and judges, and this one follows it.
+    another process closes events, learns and judges, and this one follows it. `archive`: where events go before they
+    are deleted.
     """
 
     store: Store
@@ -119,6 +121,7 @@ class LoopState:
     expected: Expected | None = None
     band: Band | None = None
     measured: Measured | None = None
+    archive: Path | None = None
     activity: Activity | None = None
     learner: str = "replay"
     calibrated: Calibration | None = None

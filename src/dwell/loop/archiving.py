@@ -18,6 +18,7 @@ from dwell.errors import ArchiveError, ConfigError, DwellError, MissingDependenc
 from dwell.loop.state import LoopState
 from dwell.storage import Reader, Transaction
 from dwell.storage.archive import PART_ROWS, Archive
+from dwell.storage.archive_places import archive_folder
 from dwell.storage.archive_rows import archived_events, needed_arrow
 
 __all__ = [
@@ -26,7 +27,7 @@ __all__ = [
     "Archived",
     "archive_first",
     "archives_of",
-    "check_archive",
+    "checked_archive",
     "erase_from_archives",
     "forget_archive",
     "pending_erasures",
@@ -63,15 +64,18 @@ class _Known(NamedTuple):
     token: str
 
 
-def check_archive(folder: Path | None) -> None:
-    """Return where an archive could be written; whether its disk is there is found when it is.
+def checked_archive(folder: object) -> Path | None:
+    """Return the absolute path of an archive that could be written, or None; its disk is looked for when it is written.
 
     Raises:
+        ConfigError: The path can be no archive's.
         MissingDependencyError: pyarrow is not installed.
     """
-    if folder is not None:
-        with needed_arrow():
-            import pyarrow.parquet  # noqa: F401 - told when the store is opened, not a month later
+    if folder is None:
+        return None
+    with needed_arrow():
+        import pyarrow.parquet  # noqa: F401 - told when the store is opened, not a month later
+    return archive_folder(folder)
 
 
 def archives_of(reader: Reader) -> list[tuple[str, str]]:
@@ -102,9 +106,9 @@ def archive_first(state: LoopState, seqs: Sequence[int]) -> dict[int, Archived] 
     Raises:
         ArchiveError: They are not all on the archive's disk.
     """
-    if state.archive is None or not seqs:
+    if state.limits.archive is None or not seqs:
         return None
-    archive = _attached(state, state.archive)
+    archive = _attached(state, Path(state.limits.archive))
     with archive.alone():
         with state.store.snapshot() as reader:
             events = archived_events(reader, seqs)

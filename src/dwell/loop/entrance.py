@@ -78,12 +78,10 @@ def open_loop(
     state = build_state(
         str(where),
         start=Start(features, weights, drop_features),
-        limits=Limits(*bounds),
-        mode=mode,
-        temperature=temperature,
+        limits=Limits(*bounds, archive),
+        served=(mode, temperature),
         rewards=rewards,
-        attribution_window_s=attribution_window_s,
-        late_window_s=late_window_s,
+        windows=(attribution_window_s, late_window_s),
         durability=durability,
         config=config,
         strict=strict,
@@ -91,7 +89,6 @@ def open_loop(
         pepper=pepper,
         tenant=tenant,
         seed=seed,
-        archive=archive,
         role=_role,
     )
     return Loop(state)

@@ -15,7 +15,7 @@ import numpy as np
 
 from dwell.config import LEARNERS, MIN_TEMPERATURE, ReplaySettings, read_config
 from dwell.errors import ConfigError, FeatureSchemaError, RecordError, StorageError
-from dwell.loop.archiving import check_archive
+from dwell.loop.archiving import checked_archive
 from dwell.loop.close import Rules
 from dwell.loop.companion import (
     activity_of,
@@ -48,7 +48,6 @@ from dwell.storage import (
     split_salt,
     store_secret,
 )
-from dwell.storage.archive_places import archive_folder
 from dwell.storage.places import has_side_files, is_postgres
 
 __all__ = ["LoopRole", "Start", "build_state", "check_limits"]
@@ -156,7 +155,7 @@ def _seed(value: object) -> int:
 
 
 def check_limits(limits: Limits) -> Limits:
-    """Return limits that are in range.
+    """Return limits that are in range, the archive's folder as an absolute path.
 
     Raises:
         ConfigError: One is not, by name.
@@ -179,7 +178,7 @@ def check_limits(limits: Limits) -> Limits:
         _number("retention_s", limits.retention_s, 1.0, 1e11)
     _number("canary_share", limits.canary_share, 0.0, 1.0)
     _number("holdout", limits.holdout, 0.0, 0.9)
-    return limits
+    return limits._replace(archive=checked_archive(limits.archive))
 
 
 def _store_role(role: LoopRole, where: str) -> Role:
@@ -193,11 +192,9 @@ def build_state(
     *,
     start: Start,
     limits: Limits,
-    mode: str,
-    temperature: float,
+    served: tuple[str, float],
     rewards: object,
-    attribution_window_s: float,
-    late_window_s: float,
+    windows: tuple[float, float],
     durability: str,
     config: object,
     strict: bool,
@@ -205,7 +202,6 @@ def build_state(
     pepper: bytes | str | None,
     tenant: str,
     seed: int,
-    archive: object = None,
     role: LoopRole = "owner",
 ) -> LoopState:
     """Return an open loop's state.
@@ -217,18 +213,18 @@ def build_state(
     """
     settings = read_config(config, os.environ)
     start = _checked_start(start)
-    check_limits(limits)
+    limits = check_limits(limits)
+    mode, temperature = served
     _choice("mode", mode, _MODES)
     _choice("durability", durability, _DURABILITIES)
     _choice("learner", learner, LEARNERS)
     seed = _seed(seed)
-    to = None if archive is None or archive == "" else archive_folder(archive)
-    check_archive(to)
     with _arguments():
         is_strict = checks.boolean(strict, "strict")
         if tenant != "":  # not by its truth: None is no tenant
             checks.identifier(tenant, "tenant")
     temperature = _temperature(temperature)
+    attribution_window_s, late_window_s = windows
     rules = Rules(
         preset=resolve_rewards(cast("Any", rewards)),
         examination=PositionBased(settings.training.examination_eta),  # until the store is asked, below
@@ -268,7 +264,6 @@ def build_state(
         is_learning_elsewhere=role in {"server", "serving"},
         activity=activity,
         learner=learner,
-        archive=to,
     )
 
 

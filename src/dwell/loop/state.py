@@ -79,6 +79,7 @@ class Limits(NamedTuple):
         max_store_bytes: Size from which evicted facts are removed, oldest first.
         canary_share: Share of users who are served the proposal in mode "canary".
         holdout: Share of users whose events only judge.
+        archive: Folder that facts go to before they are removed, or None.
     """
 
     capacity: int
@@ -89,6 +90,7 @@ class Limits(NamedTuple):
     max_store_bytes: int
     canary_share: float
     holdout: float
+    archive: str | Path | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -97,8 +99,7 @@ class LoopState:
 
     `live` is swapped by one reference. `training` is held by close, train, promote, erase; rank and feedback never wait
     for it. `swapping` is held for as long as it takes to read or set which version is live. `is_learning_elsewhere`:
-    another process closes events, learns and judges, and this one follows it. `archive`: where events go before they
-    are deleted.
+    another process closes events, learns and judges, and this one follows it.
     """
 
     store: Store
@@ -121,7 +122,6 @@ class LoopState:
     expected: Expected | None = None
     band: Band | None = None
     measured: Measured | None = None
-    archive: Path | None = None
     activity: Activity | None = None
     learner: str = "replay"
     calibrated: Calibration | None = None

@@ -44,6 +44,9 @@ _VERSION: Final = 1
 _ADJUSTED_VERSION: Final = 2
 _PREFIX: Final = struct.Struct("<B3xII4x")
 _CHECKED_FROM: Final = 8  # what stands before is the version and the checksum itself
+_UNCHECKED: Final = struct.Struct("<B3xI")
+_LENGTH: Final = struct.Struct("<I4x")
+_PADDINGS: Final = tuple(bytes(n) for n in range(8))
 _F8: Final = np.dtype("<f8")
 _F4: Final = np.dtype("<f4")
 _I8: Final = np.dtype("<i8")
@@ -136,14 +139,14 @@ def _encoded_names(names: tuple[str, ...]) -> bytes:
 
 
 def _raw(array: npt.ArrayLike, dtype: np.dtype[Any]) -> bytes:
+    if isinstance(array, np.ndarray) and array.dtype is dtype:  # as nearly always: half the time
+        return array.tobytes()
     return np.asarray(array, dtype=dtype).tobytes()
 
 
 def _sealed(header: bytes, arrays: Sequence[bytes] = (), *, version: int = _VERSION) -> bytes:
-    padding = bytes(-len(header) % 8)
-    unchecked = b"".join((_PREFIX.pack(version, 0, len(header)), header, padding, *arrays))
-    checksum = zlib.crc32(memoryview(unchecked)[_CHECKED_FROM:])
-    return b"".join((unchecked[:4], checksum.to_bytes(4, "little"), memoryview(unchecked)[_CHECKED_FROM:]))
+    checked = b"".join((_LENGTH.pack(len(header)), header, _PADDINGS[-len(header) % 8], *arrays))
+    return _UNCHECKED.pack(version, zlib.crc32(checked)) + checked
 
 
 def _opened(blob: bytes, what: str, *, versions: tuple[int, ...] = (_VERSION,)) -> tuple[memoryview, int]:

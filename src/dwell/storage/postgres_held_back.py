@@ -2,7 +2,8 @@
 
 A statement is a round trip: some 50 us to a server on the same host, ten times that through a network. So rows that
 nobody reads yet wait in memory and travel together: by COPY where they are many, pipelined otherwise. A savepoint that
-only ever saw such rows costs no round trip at all.
+only ever saw such rows costs no round trip at all. Events are most of the bytes: where they are many and no savepoint
+could take them back, their COPY begins early, and the database works on them while the next ones are encoded.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import psycopg
 from dwell.errors import StorageError
 from dwell.storage.postgres_failures import told
 from dwell.storage.postgres_sessions import Connection
+from dwell.storage.postgres_stream import RowStream
 
 __all__ = ["HeldBack"]
 
@@ -24,6 +26,8 @@ Row = tuple[Any, ...]
 
 _COPIED_FROM: Final = 4  # rows: from here on COPY is the cheaper way (benchmarks/postgres.py)
 _MOST_HELD: Final = 1_000  # rows of a table: a megabyte or two of events
+_STREAMED: Final = "events"  # the first of all tables, so that nothing has to be written before it
+_STREAMED_FROM: Final = 64  # rows: a transaction of fewer sends them at its end, in the cheaper way
 
 _SIGNAL_TYPES: Final = ("text", "text", "text", "text", "float8", "int8", "int8", "text")
 
@@ -75,12 +79,28 @@ class HeldBack:
         self._savepoints: list[_Savepoint] = []
         self._rows: dict[str, list[Row]] = {table: [] for table in _TABLES}
         self._n_gone = dict.fromkeys(_TABLES, 0)  # rows written so far; a savepoint counts from the start
+        self._stream: RowStream | None = None
         self._is_read_as_it_is = False
         self.has_changed = False
 
     def end(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection; what was not written by then is not wanted any more."""
+        self._abandon()
         self._connection = None
+
+    def _abandon(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.abandon()
+
+    def _at_rest(self) -> Connection:
+        """Return the connection, ready for a statement."""
+        connection = self.check()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with self._told():
+                stream.finish()
+        return connection
 
     def check(self) -> Connection:
         """Return the connection of a transaction that goes on.
@@ -96,20 +116,25 @@ class HeldBack:
             )
         return self._connection
 
-    def _failed(self, error: psycopg.Error) -> StorageError:
-        # A statement that failed ends the transaction, or what was done since the last savepoint that the server knows
-        self._is_lost = True
-        return told(error, self._where)
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            # A statement that failed ends the transaction, or what was done since the last savepoint the server knows
+            self._is_lost = True
+            self._abandon()
+            if isinstance(error, psycopg.Error):
+                raise told(error, self._where) from error
+            raise
 
     def read(self, sql: str, bindings: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
         """Write what was held back, then return the rows of a statement."""
         if any(self._rows.values()) and not self._is_read_as_it_is:
             self.write_all()
-        connection = self.check()
-        try:
+        connection = self._at_rest()
+        with self._told():
             return connection.execute(sql, bindings, binary=True).fetchall()
-        except psycopg.Error as error:
-            raise self._failed(error) from error
 
     @contextlib.contextmanager
     def as_it_is(self) -> Iterator[None]:
@@ -132,12 +157,10 @@ class HeldBack:
         return self.read(sql, bindings)
 
     def _run(self, sql: str, bindings: Sequence[Any] = ()) -> int:
-        connection = self.check()
+        connection = self._at_rest()
         self.has_changed = True
-        try:
+        with self._told():
             return connection.execute(sql, bindings or None).rowcount
-        except psycopg.Error as error:
-            raise self._failed(error) from error
 
     def add(self, table: str, row: Row) -> None:
         """Hold a new row back."""
@@ -146,6 +169,15 @@ class HeldBack:
         held.append(row)
         if len(held) >= _MOST_HELD:
             self.write_all()
+        elif table == _STREAMED:
+            self._send_early()
+
+    def _send_early(self) -> None:
+        held = self._rows[_STREAMED]
+        if len(held) >= _STREAMED_FROM and not self._savepoints:
+            self._send(_STREAMED, held)
+            self._n_gone[_STREAMED] += len(held)
+            held.clear()
 
     def write_all(self) -> None:
         """Write what was held back, each savepoint between what came before and after it."""
@@ -155,6 +187,7 @@ class HeldBack:
                 self._run(f"SAVEPOINT level_{depth}")
                 savepoint.is_at_server = True
         self._insert_up_to(self._positions())
+        self._at_rest()
 
     def _positions(self) -> dict[str, int]:
         return {table: self._n_gone[table] + len(held) for table, held in self._rows.items()}
@@ -169,22 +202,26 @@ class HeldBack:
                 self._n_gone[table] = position
 
     def _insert(self, table: str, many: list[Row]) -> None:
-        connection = self.check()
+        if len(many) >= _COPIED_FROM or (table == _STREAMED and self._stream is not None):
+            self._send(table, many)
+            return
+        connection = self._at_rest()
         self.has_changed = True
-        columns, types = _TABLES[table]
-        names = ", ".join(columns)
-        try:
-            with connection.cursor() as cursor:
-                if len(many) < _COPIED_FROM:
-                    places = ", ".join(["%s"] * len(columns))
-                    cursor.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", many)
-                    return
-                with cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
-                    copy.set_types(types)
-                    for row in many:
-                        copy.write_row(row)
-        except psycopg.Error as error:
-            raise self._failed(error) from error
+        columns, _ = _TABLES[table]
+        places = ", ".join(["%s"] * len(columns))
+        with self._told(), connection.cursor() as cursor:
+            cursor.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", many)
+
+    def _send(self, table: str, many: list[Row]) -> None:
+        """Begin a COPY, or go on with that of events, which is the only one that is ever left open."""
+        connection = self.check() if table == _STREAMED else self._at_rest()
+        self.has_changed = True
+        with self._told():
+            if self._stream is None:
+                self._stream = RowStream(connection, table, *_TABLES[table])
+            self._stream.write(many)
+        if table != _STREAMED:
+            self._at_rest()
 
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -200,6 +237,7 @@ class HeldBack:
         self._savepoints.pop()
         if savepoint.is_at_server:
             self._run(f"RELEASE SAVEPOINT level_{len(self._savepoints)}")
+        self._send_early()
 
     def _return_to(self, savepoint: _Savepoint) -> None:
         for table, n in savepoint.n_rows.items():

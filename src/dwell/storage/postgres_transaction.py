@@ -199,11 +199,11 @@ class PostgresTransaction(PostgresReader):
         if self.event(row.event_id) is not None:
             raise rows.duplicate_event(row.event_id)
         seq = self._counters.last_seq + 1
-        self._counters = self._counters._replace(last_seq=seq)
+        n_bytes = self._counters.n_bytes + len(row.body) + len(row.shown) + EVENT_BYTES
+        self._counters = self._counters._replace(last_seq=seq, n_bytes=n_bytes)
         state = rows.new_state(seq, row, impression.served)
         self._held.add("events", (self._tenant, seq, *row))
         self._held.add("outcomes", (self._tenant, seq, state.state, row.served_at))
-        self._grow(len(row.body) + len(row.shown) + EVENT_BYTES)
         self._known.add(state)
         return seq
 

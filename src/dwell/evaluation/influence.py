@@ -21,6 +21,8 @@ __all__ = [
     "MAX_DOCUMENT_SHARE",
     "MAX_USER_FACTOR",
     "UserInfluence",
+    "capped_level",
+    "document_factor",
     "document_weights",
     "sequential_user_weights",
     "user_influence",
@@ -71,8 +73,13 @@ def _numbered(user_hashes: HashArray, has_user: BoolArray) -> tuple[IntArray, in
     return users, found.size + int(not has_user.all())
 
 
-def _level(totals: FloatArray, factor: float) -> float:
-    """Return the largest C with C = factor * mean(min(totals, C)), or inf where no total lies above it."""
+def capped_level(totals: FloatArray, factor: float) -> float:
+    """Return the largest C with C = factor * mean(min(totals, C)), or inf where no total lies above it.
+
+    Args:
+        totals: (n,) of each user, or document, in any order, n >= 1.
+        factor: >= 1.
+    """
     ordered = np.sort(totals)
     below = np.cumsum(ordered)[::-1]  # sum of all but the j largest, j = 0, 1, ...
     room = totals.size - factor * np.arange(totals.size)
@@ -103,7 +110,7 @@ def user_weights(
         return np.zeros(0)
     users, n_users = _numbered(user_hashes, known)
     totals = np.bincount(users, minlength=n_users).astype(np.float64)
-    weights: FloatArray = np.minimum(1.0, _level(totals, max_user_factor) / totals)[users]
+    weights: FloatArray = np.minimum(1.0, capped_level(totals, max_user_factor) / totals)[users]
     return weights
 
 
@@ -174,9 +181,14 @@ def document_weights(doc_hashes: HashArray, credit: FloatArray, *, max_share: fl
     if positive.any():
         found, docs = np.unique(doc_hashes[positive], return_inverse=True)
         totals = np.bincount(docs, weights=credit[positive]).astype(np.float64)
-        level = _level(totals, max(max_share * found.size, MAX_USER_FACTOR))
+        level = capped_level(totals, document_factor(found.size, max_share))
         weights[positive] = np.minimum(1.0, level / totals)[docs]
     return weights
+
+
+def document_factor(n_documents: int, max_share: float = MAX_DOCUMENT_SHARE) -> float:
+    """Return how many average documents one may weigh, of so many with positive credit."""
+    return max(max_share * n_documents, MAX_USER_FACTOR)
 
 
 def user_influence(x: FloatArray, user_hashes: HashArray, *, has_user: BoolArray | None = None) -> UserInfluence:

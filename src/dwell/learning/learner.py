@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict, get_args
+from typing import Final, NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 
-from dwell.errors import ConfigError, DivergedError, LearningError
+from dwell.errors import DivergedError, LearningError
 from dwell.learning.adam import Adam, adam_step
+from dwell.learning.bounding import bounded
 from dwell.learning.estimates import (
     DEFAULT_RELEVANCE,
     Channel,
@@ -24,12 +25,12 @@ from dwell.learning.estimates import (
     utility_of,
 )
 from dwell.learning.pl_rank import Rankings, exposure_of, full_rankings, pl_rank_gradient
-from dwell.learning.predictor import DEFAULT_RIDGE, Predictor
+from dwell.learning.predictor import Predictor
 from dwell.learning.relevance import exposure_clip
+from dwell.learning.settings import LearnerSettings, NegativeExamination
 from dwell.learning.trust import trust_radius, trusted_rewards
 from dwell.ranking import policy_scores, score_spread
 from dwell.ranking.policy import MIN_SPREAD
-from dwell.records.adjustments import MAX_RANK
 from dwell.records.arrays import BoolArray, FloatArray, IntArray
 from dwell.records.rows import RowBatch
 
@@ -42,7 +43,9 @@ __all__ = [
     "Objective",
     "Sampled",
     "ScoreSlope",
+    "SlopeSums",
     "Terms",
+    "Walk",
     "bounded",
     "check_lists",
     "check_start",
@@ -54,101 +57,22 @@ __all__ = [
     "list_reward",
     "log_weights_of",
     "position_values",
+    "ranking_noise",
     "score_slope",
+    "score_slope_under",
+    "slope_sums",
     "spread_chain",
     "terms_of",
+    "withdrawn_share",
 ]
 
-NegativeExamination = Literal["clicks", "shown"]
-
-OBJECTIVE_NAMES: Final = ("lambda_loss", "pairwise", "pdgd", "pl_rank")  # `protocol.OBJECTIVES`, above, and PDGD
 # A list whose scores hardly differ has a gradient of order 1 / spread: one with equal scores among 50 froze Adam for
 # good, since its square stays in the second moment. Below this spread a list weighs less, in proportion. Simulated (the
 # world of tests/statistical/test_gradient.py, 4 seeds), 10 % of such lists: from a cosine of .50 to the best weights to
 # .52 without, .77 / .83 / .84 with .03 / .1 / .3; .85 where there are no such lists.
 _FULL_SPREAD: Final = 0.3
-_HALVINGS: Final = 30  # of an angle: beyond them it is no step at all
-_POLE: Final = 1e-7  # sine of the angle to the opposite pole below which rounding alone would choose the direction
 _TINY: Final = np.float32(1e-30)  # a float32 exponential draw can be 0: its log would be -inf
 _UNIT: Final = 1e-6  # a start that was kept as float32 is at norm 1 to 1e-7
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearnerSettings:
-    """What the learner may do.
-
-    Attributes:
-        objective: What is climbed: "pl_rank" (expected list reward), "lambda_loss" or "pairwise", or "pdgd", which
-            learns on-line, from what the live params drew alone; docs/learners.md.
-        relevance: Estimate of what a document is worth; docs/relevance.md has a card for each.
-        trust_bias: Whether what is seen is also believed for its position: clicks are corrected by the affine model.
-        trust_relevant: How often a relevant document that is looked at is clicked, in (0, 1]; read with `trust_bias`.
-        trust_irrelevant: How often an irrelevant one at the first position is, in [0, trust_relevant); at position k it
-            is 1 / min(k, 10) of that. Read with `trust_bias`.
-        negative_weight: What a certain dislike costs, in certain clicks, in [0, 100].
-        negative_examination: "clicks" (dislikes depend on the position as clicks do) or "shown" (whoever dislikes has
-            read it, at whatever position).
-        step_size: Adam's step, in (0, 1], in units of weights at norm 1.
-        online_step_size: In the loop, the step per list of "pdgd", in (0, 1].
-        n_samples: Rankings sampled per list and step, 1 to 1,024.
-        l2: Pull towards the live params, >= 0.
-        ridge: Ridge of the reward predictor, >= 0.
-        max_step_norm: Largest distance of a proposal from the live params, both at norm 1, in (0, 2].
-        max_weight: Bound on every weight at norm 1, in (0, 1]; one that is beyond it in the live params may not grow.
-        segment_weights: Whether segments with enough events learn weights of their own; docs/learners.md.
-        query_rank: Rank of the weights by the query's embedding, 0 (none) to 8; docs/learners.md.
-    """
-
-    objective: str = "pl_rank"
-    relevance: RelevanceKind = DEFAULT_RELEVANCE
-    trust_bias: bool = False
-    trust_relevant: float = 0.98  # Vardasbi, Oosterhuis, de Rijke 2020, section 5: at the first position
-    trust_irrelevant: float = 0.65  # the same: .65 / min(k, 10)
-    negative_weight: float = 1.0
-    negative_examination: NegativeExamination = "clicks"
-    step_size: float = 0.003  # gated-loop study: Adam .003 did no harm from 500 to 10,000 events
-    online_step_size: float = 0.1  # Oosterhuis and de Rijke 2018, section 5
-    n_samples: int = 16
-    l2: float = 0.01
-    ridge: float = DEFAULT_RIDGE
-    max_step_norm: float = 1.0  # 60 degrees on the unit sphere; docs/experiments.md has the distances seen
-    max_weight: float = 1.0
-    segment_weights: bool = False
-    query_rank: int = 0
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("step_size", 0.0, 1.0),
-            ("online_step_size", 0.0, 1.0),
-            ("n_samples", 0.0, 1024.0),
-            ("max_step_norm", 0.0, 2.0),
-            ("max_weight", 0.0, 1.0),
-            ("trust_relevant", 0.0, 1.0),
-        ):
-            self._check(low < getattr(self, name) <= high, name, f"a learner setting is outside ({low:g}, {high:g}]")
-        for name, choices in (
-            ("objective", OBJECTIVE_NAMES),
-            ("relevance", get_args(RelevanceKind)),
-            ("negative_examination", get_args(NegativeExamination)),
-        ):
-            self._check(getattr(self, name) in choices, name, f"unknown {name}", f"Use one of {list(choices)}.")
-        for name in ("l2", "ridge"):
-            self._check(0.0 <= getattr(self, name) < np.inf, name, "a learner setting is negative or not finite")
-        for name in ("trust_bias", "segment_weights"):
-            self._check(isinstance(getattr(self, name), bool), name, "true or false is due here", "Use True.")
-        rank: object = self.query_rank
-        is_rank = isinstance(rank, int) and not isinstance(rank, bool) and 0 <= rank <= MAX_RANK
-        self._check(is_rank, "query_rank", f"a rank is a whole number from 0 to {MAX_RANK}", "0 learns none.")
-        for name in ("segment_weights", "query_rank"):
-            is_plain = self.objective != "pdgd" or not getattr(self, name)
-            self._check(is_plain, name, "pdgd learns one vector of weights", "Choose another learner.objective.")
-        is_below = 0.0 <= self.trust_irrelevant < self.trust_relevant
-        self._check(is_below, "trust_irrelevant", "an irrelevant document is clicked less often than a relevant one")
-        self._check(0.0 <= self.negative_weight <= 100.0, "negative_weight", "a learner setting is outside [0, 100]")
-
-    def _check(self, is_legal: bool, name: str, message: str, hint: str = "Correct the setting.") -> None:  # noqa: FBT001 - reads as a sentence
-        if not is_legal:
-            raise ConfigError(message, field=f"learner.{name}", value=getattr(self, name), hint=hint)
 
 
 class Lists(NamedTuple):
@@ -374,17 +298,50 @@ class ScoreSlope(NamedTuple):
 
     Attributes:
         gradient: float64 (b, d), dJ/ds, less of it where the scores of a list hardly differ.
-        objective: Estimated reward per list, above that of its mean document.
-        withdrawn: Share of credit withdrawn by the trust region, in [0, 1].
+        reward: Sum over lists of weight times estimated reward, above that of the list's mean document.
+        credit: Sum of the absolute credit of all documents.
+        trusted: The same of what the trust region left.
     """
 
     gradient: FloatArray
-    objective: float
-    withdrawn: float
+    reward: float
+    credit: float
+    trusted: float
+
+    @property
+    def objective(self) -> float:
+        """Estimated reward per list, above that of its mean document."""
+        return self.reward / len(self.gradient)
+
+    @property
+    def withdrawn(self) -> float:
+        """Share of credit withdrawn by the trust region, in [0, 1]."""
+        return withdrawn_share(self.credit, self.trusted)
+
+
+def withdrawn_share(credit: float, trusted: float) -> float:
+    """Return the share of credit withdrawn, in [0, 1], from sums of its absolute values before and after."""
+    return 1.0 - trusted / credit if credit > 0.0 else 0.0
+
+
+def ranking_noise(
+    rng: np.random.Generator, n_lists: int, n_samples: int, n_documents: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Return the noise of a step's rankings, float32 (n_lists, n_samples, n_documents): log of exponential draws."""
+    noise = rng.standard_exponential((n_lists, n_samples, n_documents), dtype=np.float32)
+    return np.log(np.maximum(noise, _TINY, out=noise), out=noise)
 
 
 def score_slope(lists: Lists, scores: FloatArray, terms: Terms, rng: np.random.Generator) -> ScoreSlope:
     """Return the slope of the objective with respect to scores (b, d) of the policy being learned."""
+    noise = ranking_noise(rng, len(scores), terms.settings.n_samples, scores.shape[1])
+    return score_slope_under(lists, scores, terms, noise)
+
+
+def score_slope_under(
+    lists: Lists, scores: FloatArray, terms: Terms, noise: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+) -> ScoreSlope:
+    """Return the same from the noise of the rankings, float32 (b, m, d), as `ranking_noise` draws it."""
     batch, temperature = lists.batch, terms.temperature
     values = position_values(batch, terms.theta)
     settings = terms.settings
@@ -399,9 +356,6 @@ def score_slope(lists: Lists, scores: FloatArray, terms: Terms, rng: np.random.G
     credit = _centred(relevance, batch)
     if lists.praise is not None:
         credit = np.where(credit > 0.0, credit * lists.praise, credit)
-    b, d = batch.is_document.shape
-    noise = rng.standard_exponential((b, settings.n_samples, d), dtype=np.float32)
-    noise = np.log(np.maximum(noise, _TINY, out=noise), out=noise)
     rankings = full_rankings(log_weights_of(scores, batch, temperature), noise)
     safe = full_rankings(log_weights_of(lists.safe_scores, batch, temperature), noise)
     exposure, safe_exposure = exposure_of(rankings, values), exposure_of(safe, values)
@@ -409,12 +363,105 @@ def score_slope(lists: Lists, scores: FloatArray, terms: Terms, rng: np.random.G
     sampled = Sampled(batch, rankings, credit, trusted, exposure, safe_exposure, values, terms.eps)
     gradient = spread_chain(terms.objective(sampled), scores, batch, temperature)
     gradient *= _flatness_weight(scores, batch)[:, None]
-    size = float(np.abs(credit).sum())
-    return ScoreSlope(
-        gradient,
-        float((lists.weights * (credit * exposure).sum(axis=1)).mean()),
-        1.0 - float(np.abs(trusted).sum()) / size if size > 0.0 else 0.0,
-    )
+    reward = float((lists.weights * (credit * exposure).sum(axis=1)).sum())
+    return ScoreSlope(gradient, reward, float(np.abs(credit).sum()), float(np.abs(trusted).sum()))
+
+
+class SlopeSums(NamedTuple):
+    """What a part of a step's lists adds to the step; parts are added up in any division of the lists.
+
+    Attributes:
+        slope: float64 (p,), sum over lists of weight times dJ/dw.
+        n_lists: How many.
+        reward: As in `ScoreSlope`.
+        credit: As in `ScoreSlope`.
+        trusted: As in `ScoreSlope`.
+    """
+
+    slope: FloatArray
+    n_lists: int
+    reward: float
+    credit: float
+    trusted: float
+
+    def plus(self, other: SlopeSums) -> SlopeSums:
+        """Return the sums over the lists of both."""
+        return SlopeSums(
+            self.slope + other.slope,
+            self.n_lists + other.n_lists,
+            self.reward + other.reward,
+            self.credit + other.credit,
+            self.trusted + other.trusted,
+        )
+
+
+def slope_sums(
+    lists: Lists, w: FloatArray, terms: Terms, noise: np.ndarray[tuple[int, ...], np.dtype[np.float32]], step: int
+) -> SlopeSums:
+    """Return what these lists add to a step at weights (p,).
+
+    Args:
+        lists: All of a step's, or some of them, with the weights that they have among all.
+        w: (p,) weights at which the step begins.
+        terms: What stays the same over the steps.
+        noise: float32 (b, m, d), of these lists.
+        step: Number of the step, from 1, for what is not finite.
+
+    Raises:
+        DivergedError: Something that a list says was not finite.
+    """
+    check_lists(lists, step)
+    found = score_slope_under(lists, checked_scores(lists, w, step), terms, noise)
+    by_document = (lists.weights[:, None] * found.gradient).ravel()
+    slope = by_document @ lists.phi.reshape(-1, w.size)
+    return SlopeSums(slope, len(found.gradient), found.reward, found.credit, found.trusted)
+
+
+class Walk(NamedTuple):
+    """Where learning stands between two steps.
+
+    Attributes:
+        start: float64 (p,), the live params at norm 1.
+        w: float64 (p,), where it has come to.
+        adam: Moments of the slopes so far.
+        curves: See `Learned`; every step adds to them.
+    """
+
+    start: FloatArray
+    w: FloatArray
+    adam: Adam
+    curves: dict[str, list[float]]
+
+    @classmethod
+    def begun(cls, start: FloatArray) -> Walk:
+        """Return a walk before its first step.
+
+        Raises:
+            LearningError: The start is no finite vector at norm 1.
+        """
+        check_start(start)
+        curves: dict[str, list[float]] = {"objective": [], "gradient_norm": [], "withdrawn": []}
+        return cls(start, start.copy(), Adam(np.zeros_like(start), np.zeros_like(start)), curves)
+
+    def stepped(self, sums: SlopeSums, settings: LearnerSettings) -> Walk:
+        """Return the walk one step on, by the sums over all of its lists.
+
+        Raises:
+            DivergedError: The gradient is not finite.
+        """
+        slope = sums.slope / sums.n_lists - settings.l2 * (self.w - self.start)
+        if not np.isfinite(slope).all():
+            raise _diverged("the gradient is not finite", self.adam.n_steps + 1)
+        adam, move = adam_step(self.adam, slope, settings.step_size)
+        self.curves["objective"].append(sums.reward / sums.n_lists)
+        self.curves["gradient_norm"].append(float(np.linalg.norm(slope)))
+        self.curves["withdrawn"].append(withdrawn_share(sums.credit, sums.trusted))
+        return self._replace(w=self.w + move, adam=adam)
+
+    def ended(self, settings: LearnerSettings) -> Learned:
+        """Return where it led, within the bounds."""
+        vector, step_norm, was_bounded = bounded(self.w, self.start, settings)
+        return Learned(vector, self.adam.n_steps, step_norm, was_bounded, self.curves)
 
 
 def check_start(start: FloatArray) -> None:
@@ -496,81 +543,22 @@ def learn(
         LearningError: The start is no finite vector at norm 1, or the number of events is none.
         DivergedError: A gradient or something that a list says was not finite.
     """
-    check_start(start)
+    walk = Walk.begun(start)
     terms = terms_of(
         predictors, theta=theta, temperature=temperature, n_events=n_events, settings=settings, objective=objective
     )
-    w = start.copy()
-    adam = Adam(np.zeros_like(w), np.zeros_like(w))
-    curves: dict[str, list[float]] = {"objective": [], "gradient_norm": [], "withdrawn": []}
     for lists in samples:
-        check_lists(lists, adam.n_steps + 1)
-        found = score_slope(lists, checked_scores(lists, w, adam.n_steps + 1), terms, rng)
-        b = len(found.gradient)
-        by_document = (lists.weights[:, None] * found.gradient).ravel()
-        slope = by_document @ lists.phi.reshape(-1, w.size) / b - settings.l2 * (w - start)
-        if not np.isfinite(slope).all():
-            raise _diverged("the gradient is not finite", adam.n_steps + 1)
-        adam, move = adam_step(adam, slope, settings.step_size)
-        w = w + move
-        curves["objective"].append(found.objective)
-        curves["gradient_norm"].append(float(np.linalg.norm(slope)))
-        curves["withdrawn"].append(found.withdrawn)
-    vector, step_norm, was_bounded = bounded(w, start, settings)
-    return Learned(vector, adam.n_steps, step_norm, was_bounded, curves)
+        noise = ranking_noise(rng, *_sizes(lists, settings))
+        walk = walk.stepped(slope_sums(lists, walk.w, terms, noise, walk.adam.n_steps + 1), settings)
+    return walk.ended(settings)
+
+
+def _sizes(lists: Lists, settings: LearnerSettings) -> tuple[int, int, int]:
+    b, d = lists.batch.is_document.shape
+    return b, settings.n_samples, d
 
 
 def _flatness_weight(scores: FloatArray, batch: RowBatch) -> FloatArray:
     """Return what each list's gradient counts, (b,), in (0, 1]: less where its scores hardly differ."""
     spread = score_spread(np.where(batch.is_document, scores, 0.0), batch.stand_in)
     return np.minimum(np.maximum(spread, MIN_SPREAD) / _FULL_SPREAD, 1.0)
-
-
-def bounded(w: FloatArray, start: FloatArray, settings: LearnerSettings) -> tuple[FloatArray, float, bool]:
-    """Return w at norm 1, each weight and the distance from the start cut to what is allowed."""
-    norm = float(np.linalg.norm(w))
-    limit = np.maximum(settings.max_weight, np.abs(start))
-    unit = _boxed(w / norm, start, limit) if norm > 0.0 else start
-    distance = float(np.linalg.norm(unit - start))
-    if distance <= settings.max_step_norm:
-        return unit, distance, False
-    # along the great circle: a chord of length c spans the angle 2 arcsin(c / 2)
-    sideways = unit - (unit @ start) * start
-    length = float(np.linalg.norm(sideways))
-    if length < _POLE:
-        return start, 0.0, True  # the opposite pole: no direction leads there more than another
-    sideways /= length
-    most = 2.0 * np.arcsin(settings.max_step_norm / 2.0)
-    # an arc between two points inside the bounds may bulge out of them; boxed again, it may end too far: then halve
-    angle = most
-    for _ in range(_HALVINGS):
-        cut = _boxed(np.cos(angle) * start + np.sin(angle) * sideways, start, limit)
-        distance = float(np.linalg.norm(cut - start))
-        if distance <= settings.max_step_norm * (1.0 + 1e-12):
-            return cut, min(distance, settings.max_step_norm), True
-        angle *= 0.5
-    return start, 0.0, True
-
-
-def _boxed(unit: FloatArray, start: FloatArray, limit: FloatArray) -> FloatArray:
-    """Return a vector at norm 1 whose weights stay within their limits, the others scaled up to make good the norm.
-
-    Since `start` has norm 1 within the same limits, there always is one.
-    """
-    is_cut = np.abs(unit) > limit
-    if not is_cut.any():
-        return unit
-    result = unit.copy()
-    for _ in range(unit.size):
-        result[is_cut] = np.copysign(limit, unit)[is_cut]
-        due = max(1.0 - float((result[is_cut] ** 2).sum()), 0.0) ** 0.5
-        free = np.where(is_cut, 0.0, unit)
-        if not free.any():
-            free = np.where(is_cut, 0.0, start)
-        size = float(np.linalg.norm(free))
-        result = np.where(is_cut, result, free * (due / size) if size > 0.0 else 0.0)
-        newly = (np.abs(result) > limit) & ~is_cut
-        if not newly.any():
-            break
-        is_cut |= newly
-    return result

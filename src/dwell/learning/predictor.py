@@ -53,6 +53,10 @@ class PredictorSums:
             self.gram + (x * (weight * theta)[:, None]).T @ x, self.moment + (weight * rewards) @ x, self.n + len(x)
         )
 
+    def joined(self, other: PredictorSums) -> PredictorSums:
+        """Return the sums over the events of both."""
+        return PredictorSums(self.gram + other.gram, self.moment + other.moment, self.n + other.n)
+
     def minus(self, phi: FloatArray, rewards: FloatArray, theta: FloatArray, weight: FloatArray) -> PredictorSums:
         """Return the sums without served documents that are in them: a late reward takes the old one back.
 

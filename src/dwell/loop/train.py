@@ -26,26 +26,35 @@ from dwell.loop.channels import Channels, channels_for, credited
 from dwell.loop.judge import Judgement, safe_policy
 from dwell.loop.replayed import Replayed
 from dwell.records import GateDecision, Params
-from dwell.records.arrays import Float32Array, FloatArray
+from dwell.records.arrays import Float32Array, FloatArray, IntArray
 from dwell.records.impression import Mode
 from dwell.records.rows import EventRow, stack_rows
 from dwell.replay.priority import priority_of
 
 __all__ = [
+    "LEARNER_TEMPERATURE",
+    "Budget",
     "Learning",
+    "Lister",
     "Plan",
     "Proposal",
     "Standardised",
     "Standing",
     "TrainReport",
     "fit_predictors",
+    "fitted",
     "fitting_features",
     "plan_steps",
+    "predictor_sums",
     "propose",
+    "slower_at_first",
+    "spread",
+    "surprise",
+    "unseen_places",
 ]
 
 _FITTING_ROWS = 1_000  # as `learning.transform`: more rows do not move 64 knots
-_LEARNER_TEMPERATURE = 0.3  # where serving draws nothing there is still a policy to differentiate: the default one
+LEARNER_TEMPERATURE = 0.3  # where serving draws nothing there is still a policy to differentiate: the default one
 _FULL_STEP_EVENTS = 1_000  # gated-loop study: below it a smaller learner did less harm
 _AT_ONCE = 256  # events mapped together
 _CACHE_BYTES = 256_000_000  # standardised features kept while one proposal is learned; beyond it they are made anew
@@ -200,18 +209,30 @@ def fit_predictors(
     """Return predictors fitted to queries of fold 0, of fold 1, and to all of them."""
     caps = caps_of(rows) if caps is None else caps
     phi_of = standardised if standardised is not None else Standardised(space, rows)
-    sums = [PredictorSums.empty(space.size), PredictorSums.empty(space.size)]
+    return fitted(predictor_sums(rows, phi_of, theta, caps=caps), ridge=ridge)
+
+
+def predictor_sums(
+    rows: Sequence[EventRow], standardised: Standardised, theta: FloatArray, *, caps: Caps
+) -> tuple[PredictorSums, PredictorSums]:
+    """Return what predictors are fitted to, over queries of fold 0 and of fold 1; sums of parts of the rows add up."""
+    sums = [PredictorSums.empty(standardised.size), PredictorSums.empty(standardised.size)]
     for fold in (0, 1):
         part = [row for row in rows if row.query_hash % 2 == fold]
         for start in range(0, len(part), _AT_ONCE):
             some = part[start : start + _AT_ONCE]
-            phi = np.concatenate([phi_of(row)[: row.n_kept] for row in some]).astype(np.float64)
+            phi = np.concatenate([standardised(row)[: row.n_kept] for row in some]).astype(np.float64)
             rewards = np.concatenate([row.rewards for row in some])
             examined = np.concatenate([examination_at(np.arange(1, row.n_kept + 1), theta) for row in some])
             praise = np.concatenate([caps.praised([row], row.n_kept)[0] for row in some]) if caps.praise else 1.0
             weight = np.repeat([caps.event(row) for row in some], [row.n_kept for row in some])
             sums[fold] = sums[fold].plus(phi, rewards, examined, weight * np.where(rewards > 0.0, praise, 1.0))
-    both = PredictorSums(sums[0].gram + sums[1].gram, sums[0].moment + sums[1].moment, sums[0].n + sums[1].n)
+    return sums[0], sums[1]
+
+
+def fitted(sums: tuple[PredictorSums, PredictorSums], *, ridge: float) -> tuple[Predictor, Predictor, Predictor]:
+    """Return predictors fitted to the sums of fold 0, of fold 1, and to those of both together."""
+    both = sums[0].joined(sums[1])
     return fit_predictor(sums[0], ridge=ridge), fit_predictor(sums[1], ridge=ridge), fit_predictor(both, ridge=ridge)
 
 
@@ -230,9 +251,14 @@ def _folds(
 
 def fitting_features(rows: Sequence[EventRow], rng: np.random.Generator) -> Float32Array:
     """Return up to 1,000 documents' raw features, spread over the events."""
-    chosen = rng.permutation(len(rows))[:_FITTING_ROWS]
+    chosen = spread(len(rows), rng)
     found = np.concatenate([rows[i].features for i in chosen])
-    return found[rng.permutation(len(found))[:_FITTING_ROWS]]
+    return found[spread(len(found), rng)]
+
+
+def spread(n: int, rng: np.random.Generator) -> IntArray:
+    """Return up to 1,000 of n places, each at most once, in random order: what a feature map is fitted to."""
+    return rng.permutation(n)[:_FITTING_ROWS]
 
 
 def _samples(
@@ -246,10 +272,8 @@ def _samples(
     caps: Caps,
 ) -> Iterator[tuple[list[EventRow], FloatArray]]:
     """Yield rows and sampling weights per step: half unseen events, each once, half replayed ones while they last."""
-    fresh = math.ceil(plan.batch / 2)
-    order = np.concatenate([rng.permutation(len(unseen)) for _ in range(math.ceil(plan.n_steps * fresh / len(unseen)))])
-    for step in range(plan.n_steps):
-        rows = [unseen[i] for i in order[step * fresh : (step + 1) * fresh]]
+    for places in unseen_places(len(unseen), plan, rng):
+        rows = [unseen[i] for i in places]
         weights = np.ones(len(rows))
         n_old = budget.spend(plan.batch - len(rows))
         if n_old > 0:
@@ -260,6 +284,13 @@ def _samples(
             weights = np.concatenate([weights, batch.sampling_weights[kept]])
         weights *= [caps.event(row) for row in rows]
         yield rows, weights / weights.mean()
+
+
+def unseen_places(n_unseen: int, plan: Plan, rng: np.random.Generator) -> list[IntArray]:
+    """Return which of the unseen events each step takes: half of its lists, everybody once before anybody twice."""
+    fresh = math.ceil(plan.batch / 2)
+    order = np.concatenate([rng.permutation(n_unseen) for _ in range(math.ceil(plan.n_steps * fresh / n_unseen))])
+    return [order[step * fresh : (step + 1) * fresh] for step in range(plan.n_steps)]
 
 
 class Budget:
@@ -296,6 +327,11 @@ class Standardised:
         self._place = {row.seq: i for i, row in enumerate(rows)}
         self._kept: dict[int, Float32Array] = {}
         self._n_bytes = 0
+
+    @property
+    def size(self) -> int:
+        """Number of standardised features, p."""
+        return self._space.size
 
     def __call__(self, row: EventRow) -> Float32Array:
         """Return float32 (l, p) for one event."""
@@ -357,8 +393,8 @@ def propose(
     )
     fit = partial(_folds, space=space, ridge=config.learner.ridge, standardised=standardised, caps=caps)
     channels = channels_for(config.learner, theta, rows, fit, versions)
-    settings = _slower_at_first(config.learner, len(rows))
-    lister = _Lister(space, standardised, caps, channels, space.vector(live), live, mode, theta, config.learner)
+    settings = slower_at_first(config.learner, len(rows))
+    lister = Lister(space, standardised, caps, channels, space.vector(live), live, mode, theta, config.learner)
     is_split = is_split_by_query(config.learner, live)
     # additions are learned from the same lists once more: half of the time is left for them
     begun, most_s = clock(), config.training.max_seconds
@@ -378,14 +414,14 @@ def propose(
                 steps.extend([step] if is_split else [])
                 yield lister.lists(*step, is_global=True)
 
-    lessons = Lessons(steps, rows, lister.lists, (fold0, fold1), theta, live.temperature or _LEARNER_TEMPERATURE, ended)
+    lessons = Lessons(steps, rows, lister.lists, (fold0, fold1), theta, live.temperature or LEARNER_TEMPERATURE, ended)
     learned = _learned(lister.start, lists(), lessons, settings, rng)
     learned = learned if hasten is None else hasten(learned, lister.start, both)
     ended.deadline = begun + most_s
     add = partial(additions_of, learned.vector, live, space, lessons, config=config, settings=settings, rng=rng)
     found = add() if is_split else Additions({}, None)
     params = space.params(learned.vector, *found, version=version, parent=live, created_at=now)
-    priorities = {seq: _surprise(row, standardised(row), both, theta) for seq, row in seen.items()}
+    priorities = {seq: surprise(row, standardised(row), both, theta) for seq, row in seen.items()}
     served_by = Counter(row.params_version for row in rows)
     left_out = {} if channels is None else channels.left_out
     ended_by = "time" if ended.has_been_over else "steps"
@@ -434,7 +470,7 @@ class _Ended:
         return is_over
 
 
-class _Lister(NamedTuple):
+class Lister(NamedTuple):
     """What lists to learn from are made with."""
 
     space: Space
@@ -447,16 +483,19 @@ class _Lister(NamedTuple):
     theta: FloatArray
     settings: LearnerSettings
 
-    def lists(self, rows: Sequence[EventRow], weights: FloatArray, *, is_global: bool = False) -> Lists:
+    def lists(
+        self, rows: Sequence[EventRow], weights: FloatArray, *, is_global: bool = False, n_documents: int = 0
+    ) -> Lists:
         """Return events as lists.
 
         Args:
             rows: At least one.
             weights: (b,) sampling weights.
+            n_documents: Fewest documents to pad to, as `stack_rows`.
             is_global: Whether global weights are learned: these are held to the live global ones, since what the live
                 params add for some queries is not theirs to undo.
         """
-        batch = stack_rows(rows)
+        batch = stack_rows(rows, n_documents=n_documents)
         phi = np.zeros((*batch.is_document.shape, self.space.size))
         for i, row in enumerate(rows):
             phi[i, : len(row.inclusion)] = self.standardised(row)
@@ -475,7 +514,7 @@ class _Lister(NamedTuple):
         return safe
 
 
-def _slower_at_first(settings: LearnerSettings, n_events: int) -> LearnerSettings:
+def slower_at_first(settings: LearnerSettings, n_events: int) -> LearnerSettings:
     """Return settings whose step shrinks with the root of the events below a thousand, as the noise of a slope grows.
 
     benchmarks/learning.py, 100 events, ungated, 5 seeds, position-based users: -.0083 nDCG at .003, -.0007 at .001.
@@ -483,7 +522,7 @@ def _slower_at_first(settings: LearnerSettings, n_events: int) -> LearnerSetting
     return replace(settings, step_size=settings.step_size * math.sqrt(min(n_events / _FULL_STEP_EVENTS, 1.0)))
 
 
-def _surprise(row: EventRow, phi: Float32Array, predictor: Predictor, theta: FloatArray) -> float:
+def surprise(row: EventRow, phi: Float32Array, predictor: Predictor, theta: FloatArray) -> float:
     """Return an event's new priority: how far its reward is from what the predictor expected of the list."""
     examined = examination_at(np.arange(1, row.n_kept + 1), theta)
     expected = float(examined @ predictor.predict(phi[: row.n_kept].astype(np.float64)))

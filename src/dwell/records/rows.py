@@ -113,10 +113,15 @@ class RowBatch:
         return np.exp(self.log_stand_in)
 
 
-def stack_rows(rows: Sequence[EventRow]) -> RowBatch:
-    """Return events padded into one batch, in the order given; at least one event, all with the same features."""
+def stack_rows(rows: Sequence[EventRow], *, n_documents: int = 0) -> RowBatch:
+    """Return events padded into one batch, in the order given; at least one event, all with the same features.
+
+    Args:
+        rows: The events.
+        n_documents: Fewest documents to pad to: those of the longest list of a batch of which these are a part.
+    """
     n_rows = len(rows)
-    d = max(len(row.inclusion) for row in rows)
+    d = max(n_documents, *(len(row.inclusion) for row in rows))
     k = max(row.n_kept for row in rows)
     f = rows[0].features.shape[1]
     features = np.zeros((n_rows, d, f), dtype=np.float32)

@@ -177,7 +177,7 @@ class ShardSampler:
             positions = rng.integers(self.n, size=n_drawn).astype(np.float64)
         else:
             positions = positions_in_slices(self.total, n_drawn, rng)
-        entries, owners = self._as_one(positions) if self._order == "as_one" else self._by_shard(positions)
+        entries, owners = self.located(positions)
         probabilities = self.probabilities(entries["mass"])
         log2 = None
         if self._half_life_s is not None:
@@ -192,6 +192,13 @@ class ShardSampler:
             entries["n_documents"].copy(),
             entries["count"].copy(),
         )
+
+    def located(self, positions: FloatArray | IntArray) -> tuple[Entries, IntArray]:
+        """Return who stands at each position of the line, int or float (m,) below `total`, and where each one lives."""
+        if not len(positions):
+            return np.zeros(0, dtype=ENTRY), np.zeros(0, dtype=np.int64)
+        found = self._as_one if self._order == "as_one" else self._by_shard
+        return found(positions.astype(np.float64))
 
     def _as_one(self, positions: FloatArray) -> tuple[Entries, IntArray]:
         """Return who stands at each position of the line of all shards, and where each one lives."""

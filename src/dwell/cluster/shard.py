@@ -13,13 +13,16 @@ from typing import Final, Literal, NamedTuple, Self
 
 import numpy as np
 
+from dwell.cluster import lessons
+from dwell.cluster.lessons import GradientPart, Lesson, PartOfStep, Totals, UserCaps
 from dwell.cluster.line import ENTRY, Entries, Keys, Law, Line, ShardIndex
 from dwell.cluster.placement import Placement, key_of, keys_of
 from dwell.errors import ConfigError, ReplayError
+from dwell.learning.predictor import PredictorSums
 from dwell.loop.replayed import Replayed, closed_events
 from dwell.loop.row_codec import taken_up_us
 from dwell.records import Experience, Impression, UpdateResult
-from dwell.records.arrays import FloatArray, IntArray
+from dwell.records.arrays import Float32Array, FloatArray, IntArray
 from dwell.replay.arguments import MAX_CAPACITY
 from dwell.replay.masses import power_sum
 from dwell.reward.examination import Examination, PositionBased
@@ -170,6 +173,7 @@ class Shard:
         self._index: ShardIndex | None = None
         self._line: tuple[Law, Line] | None = None
         self._held: ShardIndex | None = None
+        self._lesson: Lesson | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -328,7 +332,9 @@ class Shard:
     def index(self) -> ShardIndex:
         """Return what can be learned from, in its order."""
         if self._index is None:
-            self._index = self._sorted(is_held_out=False)
+            index = self._sorted(is_held_out=False)
+            caps = UserCaps() if self._lesson is None else self._lesson.caps
+            self._index = replace(index, counts=caps.counts(index))
         return self._index
 
     def held_out(self) -> ShardIndex:
@@ -469,6 +475,61 @@ class Shard:
         self._changed()
         n_updated, n_rejected = int(taken.sum()), int((~is_valid).sum())
         return UpdateResult(n_updated, len(seqs) - n_updated - n_rejected, n_rejected)
+
+    # ---- learning
+
+    def user_totals(self) -> tuple[IntArray, IntArray, int]:
+        """Return how many users have how many events, and how many events have none; see `lessons`."""
+        return lessons.user_totals(self.index())
+
+    def credits(self, caps: UserCaps) -> Totals:
+        """Return the positive credit of each document, where events count as these caps say."""
+        index = self.index()
+        return lessons.credits_of(self.replayed.rows, index, caps.counts(index))
+
+    def version_counts(self) -> dict[int, int]:
+        """Return the number of events that can be learned from, by the params version that served them."""
+        versions, counts = np.unique(self.index().params_versions, return_counts=True)
+        return dict(zip(versions.tolist(), counts.tolist(), strict=True))
+
+    def features_of(self, seqs: IntArray, documents: IntArray) -> Float32Array:
+        """Return raw features, float32 (m, f), of one document of each event: what a feature map is fitted to."""
+        rows = {row.seq: row.features for row in self.replayed.rows.rows(seqs.tolist())}
+        found = [rows[seq][j] for seq, j in zip(seqs.tolist(), documents.tolist(), strict=True)]
+        return np.array(found, dtype=np.float32).reshape(len(found), max(len(self.spec.feature_names), 1))
+
+    def prepare(self, lesson: Lesson) -> None:
+        """Take up a lesson: what is asked from now on is asked in its terms. A shard that was rebuilt has none."""
+        self._lesson = lesson
+        self._index = self._line = None
+
+    def _taught(self) -> Lesson:
+        if self._lesson is None:
+            raise ReplayError(
+                "this shard was not told what is to be learned",
+                code="unprepared",
+                field="lesson",
+                value=self.spec.name,
+                hint="Call prepare, as after every rebuild.",
+            )
+        return self._lesson
+
+    def predictor_sums(self) -> tuple[PredictorSums, PredictorSums]:
+        """Return what predictors are fitted to, over queries of fold 0 and of fold 1."""
+        return lessons.sums_for_predictors(self.replayed.rows, self.index(), self._taught())
+
+    def gradient(self, w: FloatArray, part: PartOfStep) -> GradientPart:
+        """Return what its lists add to a step at weights (p,).
+
+        Raises:
+            ReplayError: code `unprepared`.
+            DivergedError: Something that a list says was not finite.
+        """
+        return lessons.gradient_of(self.replayed.rows, self._taught(), w, part)
+
+    def surprises(self, seqs: IntArray, beta: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Return those of the seqs that are there, and how surprising each is to a predictor: its new priority."""
+        return lessons.surprises_of(self.replayed.rows, seqs, beta, self._taught())
 
 
 def _no_experience(seq: int) -> Experience:

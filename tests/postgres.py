@@ -19,7 +19,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -33,13 +33,14 @@ from dwell.storage import open_store
 
 from .canary import kept
 
-__all__ = ["Server", "database", "emptied_database", "server"]
+__all__ = ["Server", "database", "emptied_database", "make_v1", "server"]
 
 TABLES = (
     "events", "tenants", "settings", "orphans", "quarantine", "params", "decisions", "tombstones", "statistics",
     "answers", "traces", "trace_changes",
 )  # fmt: skip
-_emptied: list[str] = []
+_emptied: dict[str, list[str]] = {}
+V1 = Path(__file__).parent / "frozen" / "postgres_v1.sql"
 _START_S = 60.0  # a loaded machine; a second otherwise
 _SETTINGS = {
     "listen_addresses": "", "max_connections": "60", "shared_buffers": "32MB", "wal_level": "minimal",
@@ -161,14 +162,46 @@ def database() -> str:
     return server().new_database()
 
 
+def _make_split(url: str) -> None:
+    """Make the tables of a store with three events in a partition."""
+    open_store(url).close()
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE dwell.store SET events_per_partition = 3")
+
+
+def make_v1(url: str) -> None:
+    """Make the tables as schema version 1 had them."""
+    with psycopg.connect(url) as connection:
+        connection.execute(V1.read_text(encoding="utf-8"))
+
+
+def _make_upgraded(url: str) -> None:
+    make_v1(url)
+    open_store(url).close()
+
+
+_MADE: dict[str, Callable[[str], None]] = {
+    "today": lambda url: open_store(url).close(),
+    "split": _make_split,
+    "upgraded": _make_upgraded,
+}
+
+
 @contextmanager
-def emptied_database() -> Iterator[str]:
+def emptied_database(made: str = "today") -> Iterator[str]:
     """Give the URL of a database with the tables of a store and nothing in them; it is emptied and lent again.
 
     A new one takes a fifth of a second, because the server brings all of it to the disk; this takes milliseconds.
+
+    Args:
+        made: "today" as an owner makes it, "split" into partitions of three events, "upgraded" from version 1.
     """
-    url = _emptied.pop() if _emptied else database()
-    open_store(url).close()
+    lent = _emptied.setdefault(made, [])
+    if lent:
+        url = lent.pop()
+    else:
+        url = database()
+        _MADE[made](url)
     try:
         yield url
     finally:
@@ -181,4 +214,4 @@ def emptied_database() -> Iterator[str]:
             for table in ("signals", "activations", "outcomes", *TABLES):
                 connection.execute(f"DELETE FROM dwell.{table}")
             connection.execute("UPDATE dwell.store SET n_changes = 0")
-        _emptied.append(url)
+        lent.append(url)

@@ -279,16 +279,16 @@ def test_what_is_no_store_of_ours_is_left_as_it_is(opened: Open) -> None:
 
 def test_a_newer_store_is_refused_and_an_older_one_by_others_than_its_owner(opened: Open, url: str) -> None:
     try:
-        run(url, f"UPDATE dwell.store SET schema_version = {VERSION + 1}")
+        run(url, f"UPDATE dwell.store SET schema_version = {VERSION + 1}, oldest_code = {VERSION + 1}")
         for role in ("owner", "reader"):
             with pytest.raises(SchemaVersionError, match="Upgrade dwell"):
                 opened(role)
-        run(url, f"UPDATE dwell.store SET schema_version = {VERSION - 1}")
+        run(url, "UPDATE dwell.store SET schema_version = 0, oldest_code = 1")
         for role, told in (("owner", "older than any"), ("reader", "as its owner")):
             with pytest.raises(SchemaVersionError, match=told):
                 opened(role)
     finally:
-        run(url, f"UPDATE dwell.store SET schema_version = {VERSION}")
+        run(url, f"UPDATE dwell.store SET schema_version = {VERSION}, oldest_code = 1")
 
 
 def test_another_encoding_is_refused(opened: Open) -> None:
@@ -328,7 +328,7 @@ def test_the_size_that_is_told_is_about_that_of_the_tables(opened: Open, url: st
     on_disk = run(
         url,
         "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c "
-        "WHERE relkind = 'r' AND relname IN ('events', 'outcomes', 'signals')",
+        "WHERE relkind = 'r' AND relname IN ('events_0', 'event_ids', 'outcomes_0', 'signals_0')",
     )[0][0]
     with store.snapshot() as reader:
         told = reader.size_bytes()

@@ -40,6 +40,7 @@ class TestRelaxedSqliteStore(StoreContract):
 
 class TestPostgresStore(StoreContract):
     serves_together = True
+    made = "today"
 
     @pytest.fixture(autouse=True)
     def _databases(self) -> Iterator[None]:
@@ -49,8 +50,17 @@ class TestPostgresStore(StoreContract):
 
     def open_store(self, place: Path, *, tenant: str = "", role: Role = "owner") -> Store:
         if place not in self.urls:
-            self.urls[place] = self.lent.enter_context(emptied_database())
+            self.urls[place] = self.lent.enter_context(emptied_database(self.made))
         return open_store(self.urls[place], tenant=tenant, role=role)
+
+
+class TestSplitPostgresStore(TestPostgresStore):
+    made = "split"  # three events in a partition
+    test_size_follows_the_facts = None  # of hundreds of events, in as many tables
+
+
+class TestUpgradedPostgresStore(TestPostgresStore):
+    made = "upgraded"  # from version 1
 
 
 class _Broken:

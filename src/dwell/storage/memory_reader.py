@@ -261,6 +261,10 @@ class MemoryReader:
         """Return about the bytes that the same facts would take in a file."""
         return self._counter("size_bytes")
 
+    def spans(self) -> list[tuple[int, int]]:
+        """Return the ranges of seq that can be removed as a whole: none, rows go one by one."""
+        return []
+
     def damages(self) -> list[str]:
         """Return a line for everything that can not be decoded any more."""
         found = []

@@ -247,6 +247,10 @@ class MemoryTransaction(MemoryReader):
             n += 1
         return self._note_change(n)
 
+    def drop_span(self, first: int, last: int) -> int | None:  # noqa: ARG002 - the protocol's
+        """Return None: rows go one by one."""
+        return None
+
     def erase_user(self, user: str, *, at: float) -> list[int]:
         """Remove every fact of a pseudonym, leave a tombstone, and return the seqs that went."""
         at_micros = micros(at, "at")

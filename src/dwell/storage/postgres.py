@@ -14,8 +14,9 @@ import psycopg
 from dwell.errors import CorruptStoreError, SchemaVersionError, StorageError
 from dwell.storage.door import Door
 from dwell.storage.postgres_failures import is_connection_lost, told
+from dwell.storage.postgres_migrations import STEPS
 from dwell.storage.postgres_reader import Counters, PostgresReader, read_counters
-from dwell.storage.postgres_schema import SCHEMA, STEPS, VERSION
+from dwell.storage.postgres_schema import SCHEMA, VERSION
 from dwell.storage.postgres_sessions import Connection, Sessions, take_lock
 from dwell.storage.postgres_transaction import PostgresTransaction
 from dwell.storage.protocol import Durability, Role
@@ -26,9 +27,10 @@ _WITH_LOCK: Final[tuple[Role, ...]] = ("owner", "serving", "learner")  # who sta
 _MAKES_TABLES: Final[tuple[Role, ...]] = ("owner", "serving")
 _MAKING_LOCK: Final = 0x6477_656D  # one process at a time makes the tables, or brings them up to date
 _WITH_TEXT: Final = (
-    "events", "activations", "outcomes", "signals", "orphans", "quarantine", "statistics", "answers",
+    "events", "event_ids", "activations", "outcomes", "signals", "orphans", "quarantine", "statistics", "answers",
 )  # fmt: skip
 _WITH_MAINTAIN: Final = 170_000  # PostgreSQL 17 lets others than the owner vacuum by a privilege of its own
+_MIGRATION_WAITS_S: Final = 60  # for the transactions of processes that go on beside it; they wait meanwhile
 _OWN_RETRIES: Final = 1  # a connection that was lost while it lay idle is no failure of the call that finds out
 
 _log = logging.getLogger("dwell")
@@ -91,7 +93,7 @@ class PostgresStore:
 
     def _bring_up_to_date(self, connection: Connection) -> None:
         version = _known_version(connection, self._where)
-        if version == VERSION:
+        if version is not None and version >= VERSION:
             self._warn_of_fsync(connection)
             return
         if self._role not in _MAKES_TABLES:
@@ -118,6 +120,8 @@ class PostgresStore:
         if version is None:
             connection.execute(SCHEMA)
             return
+        connection.execute("SET LOCAL statement_timeout = 0")
+        connection.execute(f"SET LOCAL lock_timeout = '{_MIGRATION_WAITS_S}s'")
         for step in range(version, VERSION):
             if step not in STEPS:
                 raise SchemaVersionError(
@@ -157,7 +161,11 @@ class PostgresStore:
                         "INSERT INTO tenants (tenant) VALUES (%s) ON CONFLICT (tenant) DO NOTHING", (self._tenant,)
                     )
                     counters = read_counters(connection, self._tenant, is_locked=True) or Counters()
+                _check_code(counters, self._where)
                 self._note_data_version(connection)
+            except SchemaVersionError:
+                _roll_back(connection)
+                raise
             except psycopg.Error as error:
                 if attempt < _OWN_RETRIES and is_connection_lost(error) and connection.closed:
                     continue
@@ -198,10 +206,12 @@ class PostgresStore:
         self._door.check()
         with self._sessions.reading() as connection:
             try:
-                connection.execute("BEGIN")
+                # Before the first read, which fixes what this snapshot sees: no partition is dropped beneath it
+                connection.execute("BEGIN; LOCK TABLE snapshots IN ACCESS SHARE MODE")
                 counters = read_counters(connection, self._tenant) or Counters()
             except psycopg.Error as error:
                 raise told(error, self._where) from error
+            _check_code(counters, self._where)
             reader = PostgresReader(connection, self._where, self._tenant, counters)
             try:
                 yield reader
@@ -297,14 +307,26 @@ def _known_version(connection: Connection, where: str) -> int | None:
     """Return the schema version that stands there, or None where there are no tables.
 
     Raises:
-        SchemaVersionError: It is of a newer dwell.
+        SchemaVersionError: It is of a newer dwell, and code of this one may not use it.
     """
     version = _version_of(connection, where)
     if version is not None and version > VERSION:
-        raise SchemaVersionError(
-            f"{where} has schema version {version}, this dwell knows up to {VERSION}", hint="Upgrade dwell."
-        )
+        oldest = int(connection.execute("SELECT oldest_code FROM dwell.store").fetchall()[0][0])
+        if oldest > VERSION:
+            raise SchemaVersionError(
+                f"{where} has schema version {version}, this dwell knows up to {VERSION}", hint="Upgrade dwell."
+            )
     return version
+
+
+def _check_code(counters: Counters, where: str) -> None:
+    # Comes with the tenant's row, so that a process that was running while the tables were upgraded stops at once
+    if counters.oldest_code > VERSION:
+        raise SchemaVersionError(
+            f"{where} was upgraded while this process had it open: it needs code of schema version "
+            f"{counters.oldest_code} or newer, this dwell knows {VERSION}",
+            hint="Upgrade dwell, and start this process anew.",
+        )
 
 
 def _version_of(connection: Connection, where: str) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -19,24 +20,30 @@ from dwell.storage.protocol import Answer, EventState, Outcome, PairStatistics, 
 __all__ = ["Counters", "PostgresReader", "read_counters"]
 
 _MOST: Final = 2**62  # seqs, limits: everything above means all
+_ASKED_OF_ALL: Final = 100  # seqs: from here on a statement per partition costs less than to look in each for all
 _ASKED_AT_ONCE: Final = 20_000  # seqs in one statement: their answer stands in memory twice for a moment
 
+# The numbers are named for each table: a statement reads those partitions only whose numbers it is told
 _STATES: Final = """
 SELECT e.event_id, e.seq, o.state, o.version, e.served_at, o.closed_at, e.pseudonym, coalesce(a.shown, e.shown)
-FROM events e JOIN outcomes o USING (tenant, seq) LEFT JOIN activations a USING (tenant, seq)
-WHERE e.tenant = %s AND """
+FROM events e JOIN outcomes o ON o.tenant = e.tenant AND o.seq = e.seq AND o.seq = ANY(%(seqs)s)
+LEFT JOIN activations a ON a.tenant = e.tenant AND a.seq = e.seq AND a.seq = ANY(%(seqs)s)
+WHERE e.tenant = %(tenant)s AND e.seq = ANY(%(seqs)s) ORDER BY e.seq"""
 
 _IMPRESSIONS: Final = """
 SELECT e.seq, e.event_id, e.body, a.shown, a.is_altered, a.at
-FROM events e LEFT JOIN activations a USING (tenant, seq) WHERE e.tenant = %s AND e.seq = ANY(%s)"""
+FROM events e LEFT JOIN activations a ON a.tenant = e.tenant AND a.seq = e.seq AND a.seq = ANY(%(seqs)s)
+WHERE e.tenant = %(tenant)s AND e.seq = ANY(%(seqs)s)"""
 
 _OUTCOMES: Final = """
-SELECT seq, state, version, closed_at, reward, priority, details FROM outcomes WHERE tenant = %s AND seq = ANY(%s)"""
+SELECT seq, state, version, closed_at, reward, priority, details FROM outcomes
+WHERE tenant = %(tenant)s AND seq = ANY(%(seqs)s)"""
 
 _SIGNAL_COLUMNS: Final = "dedupe, digest, name, doc, value, at, received_at, idempotency_key"
 _SIGNALS: Final = f"""
 SELECT s.event, e.event_id, {", ".join("s." + name for name in _SIGNAL_COLUMNS.split(", "))}
-FROM signals s JOIN events e ON e.tenant = s.tenant AND e.seq = s.event WHERE s.tenant = %s AND s.event = ANY(%s)"""
+FROM signals s JOIN events e ON e.tenant = s.tenant AND e.seq = s.event AND e.seq = ANY(%(seqs)s)
+WHERE s.tenant = %(tenant)s AND s.event = ANY(%(seqs)s)"""
 
 # One walk along the index per state, each in order and ended early, then merged: no sort of a million rows
 _WALK: Final = """
@@ -54,6 +61,15 @@ _LONELY: Final = (
         "signals without an event",
         "signals s LEFT JOIN events e ON e.tenant = s.tenant AND e.seq = s.event WHERE e.seq IS NULL AND s.tenant",
     ),
+    (
+        "events that are not found by their name",
+        """events e LEFT JOIN event_ids i USING (tenant, event_id) WHERE i.seq IS DISTINCT FROM e.seq AND e.tenant""",
+    ),
+    (
+        "names of events that are not there",
+        """event_ids i LEFT JOIN events e ON e.tenant = i.tenant AND e.seq = i.seq
+        WHERE e.event_id IS DISTINCT FROM i.event_id AND i.tenant""",
+    ),
     ("events beyond the last number", "events e JOIN tenants t USING (tenant) WHERE e.seq > t.last_seq AND e.tenant"),
     (
         "live params that are not there",
@@ -64,7 +80,10 @@ _LONELY: Final = (
 
 
 class Counters(NamedTuple):
-    """What a tenant's own row says."""
+    """What a tenant's own row says, and of the store: since which version code may use it, events per partition.
+
+    Up to `room_until` there are partitions for numbers to come.
+    """
 
     last_seq: int = 0
     live_version: int | None = None
@@ -72,6 +91,9 @@ class Counters(NamedTuple):
     last_trace_change: int = 0
     n_commits: int = 0
     n_bytes: int = 0
+    oldest_code: int = 0
+    width: int = 1
+    room_until: int = 0
 
 
 def read_counters(connection: Connection, tenant: str, *, is_locked: bool = False) -> Counters | None:
@@ -83,8 +105,9 @@ def read_counters(connection: Connection, tenant: str, *, is_locked: bool = Fals
         is_locked: Wait for whoever writes for this tenant, and let nobody else write before this transaction is over.
     """
     found = connection.execute(
-        f"""SELECT last_seq, live_version, epoch, last_trace_change, n_commits, n_bytes
-        FROM tenants WHERE tenant = %s {"FOR NO KEY UPDATE" if is_locked else ""}""",
+        f"""SELECT last_seq, live_version, epoch, last_trace_change, n_commits, n_bytes,
+        oldest_code, events_per_partition, last_seq + events_per_partition
+        FROM tenants, store WHERE tenant = %s {"FOR NO KEY UPDATE OF tenants" if is_locked else ""}""",
         (tenant,),
     ).fetchone()
     return None if found is None else Counters(*found)
@@ -128,9 +151,14 @@ class PostgresReader:
             raise told(error, self._where) from error
 
     def _of_seqs(self, sql: str, seqs: Iterable[int]) -> Iterator[tuple[Any, ...]]:
-        wanted = [seq for seq in dict.fromkeys(map(int, seqs)) if 0 < seq < _MOST]
-        for some in chunks(wanted, _ASKED_AT_ONCE):
-            yield from self._query(sql, (self._tenant, list(some)))
+        wanted = sorted({seq for seq in map(int, seqs) if 0 < seq < _MOST})
+        width = self._counters.width if len(wanted) > _ASKED_OF_ALL else _MOST
+        for some in self._by_partition(wanted, width):
+            yield from self._query(sql, {"tenant": self._tenant, "seqs": list(some)})
+
+    def _by_partition(self, wanted: Sequence[int], width: int) -> Iterator[Sequence[int]]:
+        for _, group in groupby(wanted, key=lambda seq: seq // width):
+            yield from chunks(list(group), _ASKED_AT_ONCE)
 
     def setting(self, key: str) -> bytes | None:
         """Return a setting of this tenant, or None."""
@@ -166,26 +194,30 @@ class PostgresReader:
     def _found_states(self, event_ids: Sequence[str]) -> list[EventState]:
         # text that can not stand in a key is the name of nothing
         wanted = [event_id for event_id in event_ids if "\0" not in event_id]
-        return [_state(row) for row in self._query(_STATES + "e.event_id = ANY(%s)", (self._tenant, wanted))]
+        return self._states_of("SELECT seq FROM event_ids WHERE tenant = %s AND event_id = ANY(%s)", wanted)
+
+    def _states_of(self, which: str, *bindings: object) -> list[EventState]:
+        """Return the states of the events whose numbers a statement finds, in seq order."""
+        seqs = sorted(row[0] for row in self._query(which, (self._tenant, *bindings)))
+        return [_state(row) for row in self._of_seqs(_STATES, seqs)]
 
     def due(self, served_before: float, *, limit: int) -> list[EventState]:
         """Return open events served at or before an instant, in seq order."""
-        found = self._query(
-            _STATES
-            + """e.seq IN (SELECT seq FROM outcomes WHERE tenant = %s AND state = 'open' AND served_at <= %s
-            ORDER BY seq LIMIT %s) ORDER BY e.seq""",
-            (self._tenant, self._tenant, bound_micros(served_before, "served_before"), max(0, limit)),
+        return self._states_of(
+            """SELECT seq FROM outcomes WHERE tenant = %s AND state = 'open' AND served_at <= %s
+            ORDER BY seq LIMIT %s""",
+            bound_micros(served_before, "served_before"),
+            max(0, limit),
         )
-        return [_state(row) for row in found]
 
     def events_of(self, user: str, *, since: float, until: float) -> list[EventState]:
         """Return the events of a pseudonym with since <= served_at < until, in seq order."""
-        bounds = (bound_micros(since, "since"), bound_micros(until, "until"))
-        found = self._query(
-            _STATES + "e.pseudonym = %s AND e.served_at >= %s AND e.served_at < %s ORDER BY e.seq",
-            (self._tenant, user, *bounds),
+        return self._states_of(
+            "SELECT seq FROM events WHERE tenant = %s AND pseudonym = %s AND served_at >= %s AND served_at < %s",
+            user,
+            bound_micros(since, "since"),
+            bound_micros(until, "until"),
         )
-        return [_state(row) for row in found]
 
     def impressions(self, seqs: Sequence[int]) -> list[Impression]:
         """Return impressions in the order asked for; those that are gone are left out."""
@@ -316,6 +348,10 @@ class PostgresReader:
         The files of the database are larger while rows that are gone wait for VACUUM, and are shared by all tenants.
         """
         return self._counters.n_bytes
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Return the partitions that this tenant has passed and nobody else has anything in, as (first, last) seq."""
+        return [(first, last) for first, last in self._query("SELECT * FROM spans(%s)", (self._tenant,))]
 
     def damages(self) -> list[str]:
         """Return what contradicts itself, and the records that do not decode."""

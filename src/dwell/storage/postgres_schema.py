@@ -11,20 +11,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from dwell.storage.postgres_partitions import EVENTS_PER_PARTITION, FUNCTIONS, TABLES
 from dwell.storage.schema import FACTS
 
-__all__ = ["SCHEMA", "STEPS", "VERSION"]
+__all__ = ["SCHEMA", "VERSION", "guards"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 
-#: From a version to the next one, in one transaction with all others; none yet
-STEPS: Final[dict[int, str]] = {}
-
-_TABLES: Final = """
+_TABLES: Final = f"""
 CREATE TABLE dwell.store (
   n integer PRIMARY KEY CHECK (n = 1),
   schema_version integer NOT NULL,
-  n_changes bigint NOT NULL DEFAULT 0
+  n_changes bigint NOT NULL DEFAULT 0,
+  oldest_code integer NOT NULL DEFAULT 1,
+  events_per_partition bigint NOT NULL DEFAULT {EVENTS_PER_PARTITION} CHECK (events_per_partition > 0)
 );
 
 CREATE TABLE dwell.tenants (
@@ -43,60 +43,6 @@ CREATE TABLE dwell.settings (
   key text COLLATE "C" NOT NULL,
   value bytea NOT NULL,
   PRIMARY KEY (tenant, scope, key)
-);
-
-CREATE TABLE dwell.events (
-  tenant text COLLATE "C" NOT NULL,
-  seq bigint NOT NULL CHECK (seq > 0),
-  event_id text COLLATE "C" NOT NULL,
-  served_at bigint NOT NULL CHECK (served_at >= 0),
-  pseudonym text COLLATE "C",
-  is_shown boolean NOT NULL,
-  shown text COLLATE "C" NOT NULL,
-  body bytea NOT NULL,
-  PRIMARY KEY (tenant, seq)
-);
-CREATE UNIQUE INDEX events_by_event_id ON dwell.events (tenant, event_id);
-CREATE INDEX events_by_user ON dwell.events (tenant, pseudonym, served_at) WHERE pseudonym IS NOT NULL;
-
-CREATE TABLE dwell.activations (
-  tenant text COLLATE "C" NOT NULL,
-  seq bigint NOT NULL,
-  shown text COLLATE "C" NOT NULL,
-  is_altered boolean NOT NULL,
-  at bigint NOT NULL CHECK (at >= 0),
-  PRIMARY KEY (tenant, seq),
-  FOREIGN KEY (tenant, seq) REFERENCES dwell.events (tenant, seq)
-);
-
-CREATE TABLE dwell.outcomes (
-  tenant text COLLATE "C" NOT NULL,
-  seq bigint NOT NULL,
-  state text COLLATE "C" NOT NULL CHECK (state IN ('open', 'closed', 'reopened', 'not_shown', 'evicted')),
-  version bigint NOT NULL DEFAULT 0 CHECK (version >= 0),
-  closed_at bigint CHECK (closed_at >= 0),
-  reward double precision CHECK (reward BETWEEN -1 AND 1),
-  priority double precision NOT NULL DEFAULT 1 CHECK (priority >= 0 AND priority < 'infinity'),
-  details bytea,
-  served_at bigint NOT NULL CHECK (served_at >= 0),
-  PRIMARY KEY (tenant, seq),
-  FOREIGN KEY (tenant, seq) REFERENCES dwell.events (tenant, seq)
-) WITH (fillfactor = 80);
-CREATE INDEX outcomes_by_state ON dwell.outcomes (tenant, state, seq, served_at);
-
-CREATE TABLE dwell.signals (
-  tenant text COLLATE "C" NOT NULL,
-  event bigint NOT NULL,
-  dedupe text COLLATE "C" NOT NULL,
-  digest text COLLATE "C" NOT NULL,
-  name text COLLATE "C" NOT NULL,
-  doc text COLLATE "C",
-  value double precision NOT NULL,
-  at bigint NOT NULL CHECK (at >= 0),
-  received_at bigint NOT NULL CHECK (received_at >= 0),
-  idempotency_key text COLLATE "C",
-  PRIMARY KEY (tenant, event, dedupe),
-  FOREIGN KEY (tenant, event) REFERENCES dwell.events (tenant, seq)
 );
 
 CREATE TABLE dwell.orphans (
@@ -187,6 +133,9 @@ CREATE TABLE dwell.trace_changes (
   PRIMARY KEY (tenant, n)
 );
 
+"""
+
+_GUARDS: Final = """
 CREATE FUNCTION dwell.never_changes() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   RAISE EXCEPTION '% never change once written', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
@@ -202,7 +151,8 @@ END $$;
 """
 
 
-def _guards(table: str) -> str:
+def guards(table: str) -> str:
+    """Return the triggers that keep the rows of a table as they were written."""
     return f"""
 CREATE TRIGGER {table}_never_change BEFORE UPDATE ON dwell.{table}
 FOR EACH STATEMENT EXECUTE FUNCTION dwell.never_changes();
@@ -214,6 +164,9 @@ FOR EACH STATEMENT EXECUTE FUNCTION dwell.goes_by_permit();
 SCHEMA: Final = (
     "CREATE SCHEMA IF NOT EXISTS dwell;"
     + _TABLES
-    + "".join(_guards(table) for table in FACTS)
+    + TABLES
+    + _GUARDS
+    + "".join(guards(table) for table in FACTS)
+    + FUNCTIONS
     + f"INSERT INTO dwell.store (n, schema_version) VALUES (1, {VERSION});"
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any, Final
 
 from dwell.storage.copied_tables import Rows, Table
@@ -84,6 +85,16 @@ class PostgresSide:
 
     def write(self, table: Table, rows: Rows) -> None:
         """Add rows to an empty table."""
+        if table.name != "events":
+            self._copy(table, rows)
+            return
+        # Partitions are made between two COPYs, not within one
+        width = self._connection.execute("SELECT events_per_partition FROM store").fetchall()[0][0]
+        for place, part in groupby(rows, key=lambda row: row[1] // width):
+            self._connection.execute("SELECT make_room(%s)", (max(1, place * width),))
+            self._copy(table, part)
+
+    def _copy(self, table: Table, rows: Rows) -> None:
         columns = ["tenant", *(_column(table, name) for name in table.columns)]
         with (
             self._connection.cursor() as cursor,

@@ -33,14 +33,21 @@ FROM (SELECT coalesce(octet_length(details), 0) AS n_bytes FROM outcomes
 WHERE o.tenant = %s AND o.seq = %s RETURNING before.n_bytes"""
 
 _KNOWN_SIGNALS: Final = """
-SELECT e.seq, s.dedupe, s.digest FROM events e LEFT JOIN signals s ON s.tenant = e.tenant AND s.event = e.seq
-WHERE e.tenant = %s AND e.seq = ANY(%s)"""
+SELECT e.seq, s.dedupe, s.digest
+FROM events e LEFT JOIN signals s ON s.tenant = e.tenant AND s.event = e.seq AND s.event = ANY(%(seqs)s)
+WHERE e.tenant = %(tenant)s AND e.seq = ANY(%(seqs)s)"""
+
+_STATE: Final = "SELECT state FROM outcomes WHERE tenant = %(tenant)s AND seq = ANY(%(seqs)s)"
 
 _WITH_ORPHANS: Final = "SELECT DISTINCT event_id FROM orphans WHERE tenant = %s AND event_id = ANY(%s)"
 
 _SET_PRIORITIES: Final = """
 UPDATE outcomes o SET priority = given.priority
-FROM unnest(%s::bigint[], %s::float8[]) AS given (seq, priority) WHERE o.tenant = %s AND o.seq = given.seq"""
+FROM unnest(%s::bigint[], %s::float8[]) AS given (seq, priority)
+WHERE o.tenant = %s AND o.seq = given.seq AND o.seq = ANY(%s)"""
+
+_PERMIT: Final = "SET LOCAL dwell.deletion_permit = 'given'"
+_NO_PERMIT: Final = "SET LOCAL dwell.deletion_permit = ''"
 
 _OF_USER: Final = """
 SELECT event_id FROM events WHERE tenant = %(tenant)s AND pseudonym = %(user)s
@@ -199,6 +206,8 @@ class PostgresTransaction(PostgresReader):
         if self.event(row.event_id) is not None:
             raise rows.duplicate_event(row.event_id)
         seq = self._counters.last_seq + 1
+        if seq > self._counters.room_until:  # partitions are made ahead, but not for any number in one transaction
+            self._counters = self._counters._replace(room_until=self._made_room(seq))
         n_bytes = self._counters.n_bytes + len(row.body) + len(row.shown) + EVENT_BYTES
         self._counters = self._counters._replace(last_seq=seq, n_bytes=n_bytes)
         state = rows.new_state(seq, row, impression.served)
@@ -207,11 +216,14 @@ class PostgresTransaction(PostgresReader):
         self._known.add(state)
         return seq
 
+    def _made_room(self, seq: int) -> int:
+        return int(self._held.change("SELECT make_room(%s) - 1", (seq,))[0][0])
+
     def add_activation(self, seq: int, *, shown: Sequence[str], is_altered: bool, at: float) -> None:
         """Record that a deferred event was shown; its state becomes "open"."""
         at_micros = micros(at, "at")
         text = rows.shown_text(shown)
-        found = list(self._of_seqs("SELECT state FROM outcomes WHERE tenant = %s AND seq = ANY(%s)", [seq]))
+        found = list(self._of_seqs(_STATE, [seq]))
         rows.check_deferred(seq, found[0][0] if found else None)
         self._held.write(
             "INSERT INTO activations (tenant, seq, shown, is_altered, at) VALUES (%s, %s, %s, %s, %s)",
@@ -326,7 +338,7 @@ class PostgresTransaction(PostgresReader):
         n = 0
         for some in chunks([seq for seq in wanted if 0 < seq < 2**63], _WRITTEN_AT_ONCE):
             values = [wanted[seq] for seq in some]
-            n += self._held.write(_SET_PRIORITIES, (list(some), values, self._tenant))
+            n += self._held.write(_SET_PRIORITIES, (list(some), values, self._tenant, list(some)))
         return self._note_change(n)
 
     def evict(self, seqs: Sequence[int]) -> int:
@@ -345,14 +357,30 @@ class PostgresTransaction(PostgresReader):
         self._held.write_all()
         self._known.forget()
         which = (self._tenant, [seq for seq in map(int, seqs) if 0 < seq < 2**63])
-        self._held.write("SET LOCAL dwell.deletion_permit = 'given'")
+        self._held.write(_PERMIT)
         n_signals = self._held.write("DELETE FROM signals WHERE tenant = %s AND event = ANY(%s)", which)
         self._held.write("DELETE FROM activations WHERE tenant = %s AND seq = ANY(%s)", which)
         n_details = self._held.change(_DELETED_OUTCOMES, which)[0][0]
         n, n_bytes = self._held.change(_DELETED_EVENTS, which)[0]
-        self._held.write("SET LOCAL dwell.deletion_permit = ''")
-        self._grow(-(n_bytes + n * EVENT_BYTES + n_details + n_signals * SIGNAL_BYTES))
+        self._held.write(_NO_PERMIT)
+        self._shrink(n, n_bytes, n_details, n_signals)
         return self._note_change(n)
+
+    def drop_span(self, first: int, last: int) -> int | None:  # noqa: ARG002 - a partition is known by its first number
+        """Remove all events of a partition for good; return how many, or None where it can not go now."""
+        self._held.write_all()
+        self._held.write(_PERMIT)
+        went = self._held.change("SELECT drop_span(%s, %s)", (self._tenant, int(first)))[0][0]
+        self._held.write(_NO_PERMIT)
+        if went is None:
+            return None
+        self._known.forget()
+        self._shrink(*went)
+        self._note_change(went[0])
+        return int(went[0])
+
+    def _shrink(self, n: int, n_bytes: int, n_details: int, n_signals: int) -> None:
+        self._grow(-(n_bytes + n * EVENT_BYTES + n_details + n_signals * SIGNAL_BYTES))
 
     def erase_user(self, user: str, *, at: float) -> list[int]:
         """Remove every fact of a pseudonym, leave a tombstone, and return the seqs that went."""

@@ -330,6 +330,14 @@ class Reader(Protocol):
         """Return the bytes that the facts take on disk (or would, for a store in memory)."""
         ...
 
+    def spans(self) -> list[tuple[int, int]]:
+        """Return the ranges of seq, first and last, that `drop_span` may remove as a whole, ascending.
+
+        All that is left in them is this tenant's, and no event comes to them any more. Empty for a store that removes
+        row by row only.
+        """
+        ...
+
 
 class Transaction(Reader, Protocol):
     """Reads see the transaction's own writes."""
@@ -431,6 +439,13 @@ class Transaction(Reader, Protocol):
 
     def delete_events(self, seqs: Sequence[int]) -> int:
         """Remove the facts of events for good (retention); return how many were there."""
+        ...
+
+    def drop_span(self, first: int, last: int) -> int | None:
+        """Remove all events of one of the `spans` for good, at the price of a few; return how many were there.
+
+        None where it can not go right now, as while somebody reads: `delete_events` removes them at any time.
+        """
         ...
 
     def merge_statistics(self, pairs: Sequence[PairStatistics], *, half_life_s: float, most: int) -> None:

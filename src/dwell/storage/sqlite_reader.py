@@ -342,6 +342,10 @@ class SqliteReader:
         pages = self._query("PRAGMA page_count")[0][0] - self._query("PRAGMA freelist_count")[0][0]
         return int(pages * self._query("PRAGMA page_size")[0][0])
 
+    def spans(self) -> list[tuple[int, int]]:
+        """Return the ranges of seq that can be removed as a whole: none, rows go one by one."""
+        return []
+
     def damages(self) -> list[str]:
         """Return what SQLite finds damaged, all tenants together, and the records of this one that do not decode."""
         found = [str(row[0]) for row in self._query("PRAGMA integrity_check") if row[0] != "ok"]

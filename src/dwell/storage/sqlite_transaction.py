@@ -430,6 +430,10 @@ class SqliteTransaction(SqliteReader):
         self._write("DELETE FROM deletion_permit")
         return self._note_change(n)
 
+    def drop_span(self, first: int, last: int) -> int | None:  # noqa: ARG002 - the protocol's
+        """Return None: rows go one by one."""
+        return None
+
     def erase_user(self, user: str, *, at: float) -> list[int]:
         """Remove every fact of a pseudonym, leave a tombstone, and return the seqs that went."""
         name, at_micros = self._tenant.name, micros(at, "at")

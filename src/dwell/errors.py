@@ -31,6 +31,8 @@
     + ServiceError                             a served loop could not be asked, or answered what can not be used
     |   + ServiceUnreachableError              no answer: not reachable, too late, or overloaded; trying again is right
     |   + AuthenticationError                  the key is missing, unknown, or not good for this call
+    + ClusterError                             the cluster could not do what was asked; its code says why
+    |   + ShardLost                            a shard died and did not come back in time; trying again is right
     + RequestError                             the service does not do what a request asks; its code says why
     |   + TokenInvalid                         an impression token is not good for what it came with
     + MissingDependencyError(ImportError)      an optional package is absent; prints the extra to install
@@ -46,6 +48,7 @@ __all__ = [
     "AlreadyLiveError",
     "ArchiveError",
     "AuthenticationError",
+    "ClusterError",
     "ConfigError",
     "CorruptStoreError",
     "DivergedError",
@@ -69,6 +72,7 @@ __all__ = [
     "SchemaVersionError",
     "ServiceError",
     "ServiceUnreachableError",
+    "ShardLost",
     "SnapshotErased",
     "StaleParamsError",
     "StorageError",
@@ -342,6 +346,23 @@ class AuthenticationError(ServiceError):
     """The key is missing, unknown, or not good for this call; what was sent as a key is never shown."""
 
     code = "unauthorized"
+
+
+class ClusterError(DwellError):
+    """The cluster could not do what was asked.
+
+    Its code says why: `no_cluster`, `unreachable`, `not_started`, `ray_running`, `ray_imported`, `deadline` (a shard
+    gave no answer in time), `moved` (shards were added or removed meanwhile), `not_ready`, `corrupt`.
+    """
+
+    code = "cluster"
+
+
+class ShardLost(ClusterError):  # noqa: N818 - it says what is so
+    """A shard died and did not come back in time; trying again is right."""
+
+    code = "shard_lost"
+    retryable: ClassVar[bool] = True
 
 
 class RequestError(DwellError):

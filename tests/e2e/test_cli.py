@@ -29,6 +29,7 @@ HOSTILE = "\x1b]0;owned\x07\x1b[31m\u202egnp.exe\r\nsecond line"
 PUBLIC_COMMANDS = {
     "demo", "inspect", "params", "history", "health", "train", "evaluate", "promote", "rollback", "erase", "export",
     "import", "keys", "config", "serve", "activation", "doctor", "db",
+    "cluster",
 }  # fmt: skip
 
 

@@ -6,13 +6,13 @@ from typing import Final
 
 import msgspec
 
+from dwell.cluster.placement import MAX_SHARDS
 from dwell.errors import ClusterError, ConfigError
 from dwell.storage import Reader, Transaction
 
 __all__ = ["Members", "members_in", "needed_members", "put_members", "shard_names"]
 
 _MEMBERS: Final = "cluster"  # setting of the tenant
-MOST_SHARDS: Final = 1_000  # each is a process; placement looks at every name for every key
 
 
 class Members(msgspec.Struct, frozen=True):
@@ -22,13 +22,11 @@ class Members(msgspec.Struct, frozen=True):
         generation: Grows with every change: a call that was made for another one is refused.
         shards: Their names, sorted by number.
         address: Ray's, host:port.
-        settings: How the application's loop is opened, see `dwell.cluster.ray_recipe`.
     """
 
     generation: int
     shards: tuple[str, ...]
     address: str
-    settings: dict[str, object] = {}
 
     def scaled(self, n: int) -> Members:
         """Return the next generation with n shards: the lowest numbers stay, so that the least has to move."""
@@ -43,11 +41,11 @@ def shard_names(n: object) -> tuple[str, ...]:
     """Return the names of n shards.
 
     Raises:
-        ConfigError: n is no whole number in [1, 1000].
+        ConfigError: n is no whole number in [1, 1024].
     """
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_SHARDS:
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_SHARDS:
         raise ConfigError(
-            f"a cluster has 1 to {MOST_SHARDS} shards", field="shards", value=n, hint="Give another number."
+            f"a cluster has 1 to {MAX_SHARDS} shards", field="shards", value=n, hint="Give another number."
         )
     return tuple(f"shard-{i}" for i in range(n))
 

@@ -23,6 +23,7 @@ __all__ = ["check_resources", "imported", "joined", "namespace_of", "prepare_env
 OBJECT_STORE_BYTES: Final = 100_000_000
 _LEAST_OBJECT_STORE_BYTES: Final = 78_643_200  # below it Ray does not start
 _TOKEN: Final = Path(".ray") / "auth_token"  # where every Ray process of a user looks for it
+_TOKEN_VARIABLES: Final = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 # Ray asks for the address of this host's first interface, unless it believes that this system has no clusters
 _ON_LOOPBACK: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
@@ -67,7 +68,7 @@ def prepare_environment(*, is_loopback: bool) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if os.environ.setdefault("RAY_AUTH_MODE", "token") != "token":
         return
-    if not any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+    if not any(os.environ.get(name) for name in _TOKEN_VARIABLES):
         _make_token(Path.home() / _TOKEN)
 
 
@@ -134,7 +135,15 @@ def start(
         )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterError(f"ray did not start: {_first_line(error)}", code="not_started", hint=_LOGS) from error
+    _quieten(ray)
     return str(context.address_info["gcs_address"])
+
+
+def _quieten(ray: ModuleType) -> None:
+    """Keep Ray from printing to this program's standard output, which is a document's: a lost shard is told by us."""
+    worker = getattr(ray._private, "worker", None)  # noqa: SLF001 - `log_to_driver` leaves its own messages on
+    if hasattr(worker, "_worker_logs_enabled"):
+        worker._worker_logs_enabled = False  # noqa: SLF001 - as above
 
 
 _LOGS: Final = "Look into its folder for logs; a path of more than 60 characters is too long for its sockets."
@@ -145,6 +154,18 @@ def stop() -> None:
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         ray.shutdown()
+
+
+def _prepare_to_join(address: str) -> None:
+    """Set what Ray reads from the environment before it is imported to join others."""
+    if address.startswith(("127.", "localhost:", "[::1]")):
+        os.environ.setdefault(_ON_LOOPBACK, "0")
+    is_told = any(os.environ.get(name) for name in _TOKEN_VARIABLES)
+    if is_told or (Path.home() / _TOKEN).exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # a second each; with the wrong token all of them fail, and its C++ part prints a line for each
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "5")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
 
 
 @contextlib.contextmanager
@@ -158,8 +179,7 @@ def joined(address: str) -> Iterator[Any]:
         ClusterError: code `unreachable`: nobody answers there, or the token is not theirs.
         MissingDependencyError: Ray is not installed.
     """
-    if address.startswith(("127.", "localhost:", "[::1]")):
-        os.environ.setdefault(_ON_LOOPBACK, "0")
+    _prepare_to_join(address)
     ray = imported()
     if ray.is_initialized():
         known = ray.get_runtime_context().gcs_address
@@ -178,6 +198,7 @@ def joined(address: str) -> Iterator[Any]:
             code="unreachable",
             hint="Check that `dwell cluster up` runs, its address, and that both have the same token (RAY_AUTH_TOKEN).",
         ) from error
+    _quieten(ray)
     try:
         yield ray
     finally:

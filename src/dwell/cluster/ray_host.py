@@ -43,6 +43,7 @@ class HostStatus(NamedTuple):
         name: Of the shard.
         pid: Its process.
         node: Ray's id of the machine.
+        actor: Ray's id of the shard, the same after a rebuild.
         generation: Placement that it stands on; 0 before it was filled.
         is_ready: Whether it was filled.
         is_rebuilt: Whether Ray started this process in place of one that died.
@@ -55,6 +56,7 @@ class HostStatus(NamedTuple):
     name: str
     pid: int
     node: str
+    actor: str
     generation: int
     is_ready: bool
     is_rebuilt: bool
@@ -147,6 +149,10 @@ class ShardHost:
             self._n_calls += 1
             return getattr(self._shard, method)(*arguments, **named)
 
+    def recipe(self) -> Recipe:
+        """Return how the shard is made, for those who make more of them."""
+        return self._recipe
+
     def status(self) -> HostStatus:
         """Return what is known without waiting for the shard."""
         import ray
@@ -156,6 +162,7 @@ class ShardHost:
             name=self._name,
             pid=os.getpid(),
             node=context.get_node_id(),
+            actor=context.get_actor_id(),
             generation=self._generation,
             is_ready=self._shard is not None,
             is_rebuilt=bool(context.was_current_actor_reconstructed),

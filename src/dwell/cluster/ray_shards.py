@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -68,7 +68,7 @@ class _Pending:
 class RayShards:
     """The shards of a cluster, as its callers see them.
 
-    For one thread. A driver that dies leaves them as they are.
+    Satisfies `transport.Shards`. For one thread. A driver that dies leaves them as they are.
 
     Args:
         ray: The module, connected; see `ray_engine.joined`.
@@ -126,8 +126,11 @@ class RayShards:
         self._hosts = {name: host for name, host in self._hosts.items() if name in self.names}
         self.gather()
 
-    def gather(self) -> None:
+    def gather(self) -> dict[str, int]:
         """Make the shards that are not there, and return when all are filled and on the placement in force.
+
+        Returns:
+            How many experiences shards took in that stood on another placement, by name.
 
         Raises:
             ShardLost: One was not ready in time.
@@ -143,9 +146,26 @@ class RayShards:
                 generation = self._revive(name)
             if generation != self.generation:
                 behind.append(name)
-        for _, ref in [(name, self._host(name).move.remote()) for name in behind]:  # somebody died while scaling
-            self._ray.get(ref, timeout=self._rebuild_s)
+        moving = [(name, self._host(name).move.remote()) for name in behind]
+        gained = {name: self._moved(name, ref) for name, ref in moving}
         self._pids = {status.name: status.pid for status in self.statuses()}
+        return gained
+
+    def _moved(self, name: str, ref: Any) -> int:  # noqa: ANN401 - Ray's reference
+        """Return how many experiences a shard took in; one that died of it comes up on the placement in force."""
+        try:
+            return int(self._ray.get(ref, timeout=self._rebuild_s)["gained"])
+        except self._ray.exceptions.RayError as error:
+            self._rethrow_if_told(error)
+            self._revive(name)
+            return 0
+
+    def end(self, name: str) -> None:
+        """End a shard's process and wait until its name is free."""
+        ends_at = self._clock() + self._deadline_s
+        self._hosts.pop(name, None)
+        while remove_host(self._ray, name, self._namespace) and self._clock() < ends_at:
+            self._sleep(_RETRY_S)
 
     def _host(self, name: str) -> Any:  # noqa: ANN401 - Ray's handle
         if name not in self._hosts:
@@ -170,30 +190,36 @@ class RayShards:
 
     # ---- calls
 
-    def call(self, shard: str, method: str, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as the shard
-        """Return what one shard's method returns.
+    def ask(self, name: str, method: str, /, *args: Any, **more: Any) -> Any:  # noqa: ANN401 - as the shard
+        """Return what one shard answers.
 
         Raises:
             ShardLost: It died and did not come back in time.
             ClusterError: code `deadline`: no answer in time; code `moved`: the placement is another one.
+            ConfigError: There is no such shard.
             DwellError: What the shard raises.
         """
-        return next(self.pipelined([Call(shard, method, arguments, named)]))
+        if name not in self.names:
+            raise ConfigError("there is no such shard", field="name", value=name, hint=f"There are {list(self.names)}.")
+        return next(self.pipelined([Call(name, method, args, more)]))
 
-    def call_all(self, method: str, arguments: Mapping[str, Sequence[Any]] | None = None, **named: Any) -> dict[str, Any]:  # noqa: ANN401 - as the shard
-        """Return what a method returns by shard; all work at the same time.
-
-        Args:
-            method: Of the shard.
-            arguments: By shard, by place; only these shards are asked. None asks all, without any.
-            **named: The same for all.
+    def ask_all(self, method: str, /, *args: Any, **more: Any) -> dict[str, Any]:
+        """Return what every shard answers to the same question, by name; all work at the same time.
 
         Raises:
-            ClusterError: See `call`.
+            ClusterError: See `ask`.
         """
-        given = dict.fromkeys(self.names, ()) if arguments is None else arguments
-        calls = [Call(name, method, tuple(own), named) for name, own in given.items()]
-        return dict(zip(given, self.pipelined(calls), strict=True))
+        calls = [Call(name, method, args, more) for name in self.names]
+        return dict(zip(self.names, self.pipelined(calls), strict=True))
+
+    def ask_each(self, method: str, args: Mapping[str, tuple[Any, ...]], /) -> dict[str, Any]:
+        """Return what the shards named answer, each to arguments of its own; all work at the same time.
+
+        Raises:
+            ClusterError: See `ask`.
+        """
+        calls = [Call(name, method, args[name]) for name in self.names if name in args]
+        return dict(zip((call.shard for call in calls), self.pipelined(calls), strict=True))
 
     def pipelined(self, calls: Iterable[Call]) -> Iterator[Any]:
         """Yield what calls return, in their order, while later ones are under way.
@@ -205,7 +231,7 @@ class RayShards:
             calls: As many as one likes; they are taken one after the other.
 
         Raises:
-            ClusterError: See `call`; calls that were under way are given up.
+            ClusterError: See `ask`; calls that were under way are given up.
         """
         waiting: deque[_Pending] = deque()
         n_waiting: Counter[str] = Counter()

@@ -1,0 +1,99 @@
+"""How a shard of a store is made in whatever process it comes up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from dwell.cluster.members import needed_members
+from dwell.cluster.placement import Placement
+from dwell.cluster.shard import Shard, ShardSpec
+from dwell.errors import ClusterError
+from dwell.loop import Loop
+from dwell.storage import has_side_files, open_store
+
+__all__ = ["StoreRecipe", "spec_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRecipe:
+    """Everything of a shard but its name and the placement in force, which stand in the store.
+
+    Its repr shows neither the salt nor the store's place: the URL of a database may hold a password. It is sent to the
+    machines of the cluster as it is, which is one reason why only holders of its token may join.
+
+    Attributes:
+        spec: Of any shard.
+    """
+
+    spec: ShardSpec = field(repr=False)
+
+    @classmethod
+    def of(cls, spec: ShardSpec) -> Self:
+        """Return the recipe by which the shard of this spec is made, and all others."""
+        return cls(replace(spec, name=spec.placement.shards[0]))
+
+    def members(self) -> tuple[int, tuple[str, ...]]:
+        """Return the generation in force and its shards.
+
+        Raises:
+            ClusterError: code `no_cluster`: there is none any more.
+            StorageError: The store can not be read.
+        """
+        store = open_store(self.spec.where, tenant=self.spec.tenant, role="reader")
+        try:
+            with store.snapshot() as reader:
+                found = needed_members(reader)
+        finally:
+            store.close()
+        return found.generation, found.shards
+
+    def placement(self, shards: tuple[str, ...]) -> Placement:
+        """Return where everything lives with these shards."""
+        return self.spec.placement.with_shards(*shards)
+
+    def shard(self, name: str, shards: tuple[str, ...]) -> Shard:
+        """Return a shard filled from the store.
+
+        Raises:
+            StorageError: The store can not be read.
+        """
+        shard = Shard(replace(self.spec, name=name, placement=self.placement(shards)))
+        try:
+            shard.hydrate()
+        except BaseException:
+            shard.close()
+            raise
+        return shard
+
+    def moved(self, shard: Any, name: str, shards: tuple[str, ...]) -> Mapping[str, int]:  # noqa: ANN401 - see Recipe
+        """Give a shard another placement, and return how many experiences came and went."""
+        if name != shard.spec.name:
+            raise ClusterError("a shard keeps its name", code="moved", field="name", value=name)
+        found = shard.reshape(self.placement(shards))
+        return {"gained": found.n_added, "lost": found.n_dropped}
+
+
+def spec_for(loop: Loop, where: str, names: tuple[str, ...]) -> ShardSpec:
+    """Return what the shards of an open loop's store are made from.
+
+    Args:
+        loop: Opened as the application opens it: hold-out and examination have to be its own.
+        where: What it was opened with, as every machine of the cluster can open it.
+        names: Of the shards, at least one.
+    """
+    state = loop._state  # noqa: SLF001 - who makes shards for a loop may look at all of it
+    return ShardSpec(
+        name=names[0],
+        placement=Placement(names, state.identity.secret),
+        where=os.path.realpath(where) if has_side_files(where) else where,
+        tenant=state.identity.tenant,
+        feature_names=state.feature_names,
+        holdout=state.limits.holdout,
+        salt=state.identity.salt,
+        half_life_s=state.config.replay.half_life_s,
+        alpha=state.config.replay.alpha,
+        examination=state.rules.examination,
+    )

@@ -1,0 +1,188 @@
+"""A store's experience in Ray's processes: the same batches as in this process, while shards die, come and go."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import filled
+import numpy as np
+import pytest
+from conftest import Engine
+from scipy.stats import chisquare
+
+import dwell
+from dwell.cluster import Checksum, LocalShards, ShardSampler
+from dwell.cluster.members import Members, members_in, shard_names
+from dwell.cluster.ray_engine import namespace_of
+from dwell.cluster.ray_recipe import StoreRecipe, spec_for
+from dwell.cluster.ray_scaling import drained_node, drained_shard, raised, removed, scaled
+from dwell.cluster.ray_shards import RayShards
+from dwell.cluster.ray_status import known_recipe, status_of
+from dwell.errors import ClusterError, ConfigError
+from dwell.storage import open_store
+
+N_EVENTS = 300
+HALF_LIFE_S = 3_600.0
+# one-sided false-alarm rate of each chi-square test: with fixed seeds it passes always or never
+FALSE_ALARM = 1e-3
+
+
+class Running(NamedTuple):
+    """A cluster of two shards.
+
+    Attributes:
+        where: Its store.
+        recipe: How its shards are made.
+        namespace: In which they are.
+        engine: Its Ray.
+    """
+
+    where: str
+    recipe: StoreRecipe
+    namespace: str
+    engine: Engine
+
+    def shards(self) -> RayShards:
+        """Connect to all shards there are."""
+        shards = RayShards(self.engine.ray, self.recipe, self.namespace)
+        shards.gather()
+        return shards
+
+
+@pytest.fixture(scope="module")
+def running(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    where = filled.place(tmp_path_factory.mktemp("cluster"), N_EVENTS)
+    names = shard_names(2)
+    with dwell.open(where, config={"replay": {"half_life_s": HALF_LIFE_S}}) as loop:
+        recipe = StoreRecipe.of(spec_for(loop, where, names))
+    store, namespace = open_store(where), namespace_of(where, "")
+    raised(engine.ray, store, recipe, namespace, Members(1, names, engine.address))
+    store.close()
+    found = Running(where, recipe, namespace, engine)
+    yield found
+    store = open_store(where, role="admin")
+    removed(engine.ray, store, recipe, namespace)
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def one(running: Running) -> Iterator[LocalShards]:
+    """Give one shard of this process that holds everything: the oracle."""
+    with LocalShards.made(running.recipe.shard("shard-0", ("shard-0",)).spec) as shards:
+        yield shards
+
+
+def checksum(shards: RayShards | LocalShards) -> Checksum:
+    return sum(shards.ask_all("checksum").values(), start=Checksum(0, 0))
+
+
+def drawn(shards: RayShards | LocalShards, seed: int, *, n: int = 64, order: str = "as_one") -> np.ndarray:
+    sampler = ShardSampler(shards, "recency", half_life_s=HALF_LIFE_S, order=order)  # type: ignore[arg-type]
+    return sampler.draw(n, beta=0.4, rng=np.random.default_rng(seed)).seqs
+
+
+def fits_the_law(shards: RayShards, one: LocalShards, seed: int) -> bool:
+    """Return whether draws over shards have the distribution of one buffer's, by chi-square over ten ages."""
+    index = one.shards["shard-0"].index()
+    mass = np.exp2((index.timestamps - index.timestamps.max()) / HALF_LIFE_S)  # the law, written out
+    sampler = ShardSampler(shards, "recency", half_life_s=HALF_LIFE_S, order="by_shard")
+    # positions of our own: a batch's are drawn in slices, which is less than random
+    positions = np.random.default_rng(seed).random(4_000) * sampler.total
+    seqs = sampler._by_shard(positions)[0]["seq"]
+    order = np.argsort(index.seqs)
+    place = np.searchsorted(np.cumsum(mass[order]) / mass.sum(), np.linspace(0.1, 0.9, 9))
+    observed = np.bincount(np.searchsorted(index.seqs[order][place], seqs, side="right"), minlength=10)
+    edges = np.concatenate([[0], place, [len(order)]])
+    expected = np.array([mass[order][a:b].sum() for a, b in zip(edges, edges[1:], strict=False)])
+    return bool(chisquare(observed, expected / expected.sum() * len(seqs)).pvalue > FALSE_ALARM)
+
+
+def kill(shards: RayShards, name: str) -> None:
+    os.kill(next(status.pid for status in shards.statuses() if status.name == name), signal.SIGKILL)
+
+
+def test_batches_are_those_of_one_buffer_and_survive_kills(running: Running, one: LocalShards) -> None:
+    shards = running.shards()
+    whole = checksum(one)
+    assert whole.n == N_EVENTS
+    assert checksum(shards) == whole
+    for i, name in enumerate(("shard-0", "shard-1")):
+        assert drawn(shards, i).tolist() == drawn(one, i).tolist()
+        sampler = ShardSampler(shards, "recency", half_life_s=HALF_LIFE_S)
+        kill(shards, name)  # between agreeing and drawing: the draw itself meets the loss
+        batch = sampler.draw(64, beta=0.4, rng=np.random.default_rng(10 + i))
+        assert batch.seqs.tolist() == drawn(one, 10 + i).tolist()
+        assert [rebuilt.shard for rebuilt in shards.rebuilt][-1] == name
+        assert len(shards.rebuilt) == i + 1
+        assert checksum(shards) == whole
+        assert fits_the_law(shards, one, seed=i)
+
+
+def test_scaling_moves_what_changes_its_owner_and_nothing_else(running: Running, one: LocalShards) -> None:
+    whole, before = checksum(one), running.shards()
+    engine, store = running.engine, open_store(running.where, role="admin")
+    moved = scaled(engine.ray, store, running.recipe, running.namespace, 3)
+    shards = running.shards()
+    held = {name: facts.n + facts.n_held_out for name, facts in shards.ask_all("facts").items()}
+    assert moved.gained == {"shard-0": 0, "shard-1": 0, "shard-2": held["shard-2"]}  # to the new one, and from nobody to the old ones
+    assert 0 < held["shard-2"] < N_EVENTS / 2
+    assert (moved.n_before, moved.n_after) == (N_EVENTS, N_EVENTS)
+    assert checksum(shards) == whole
+    assert drawn(shards, 5).tolist() == drawn(one, 5).tolist()
+    with pytest.raises(ClusterError) as told:
+        before.ask_all("facts")
+    assert told.value.code == "moved"
+    with pytest.raises(ConfigError, match="no such shard can be drained"):
+        drained_shard(engine.ray, store, running.recipe, running.namespace, "shard-9")
+    back = drained_shard(engine.ray, store, running.recipe, running.namespace, "shard-2")
+    assert sum(back.gained.values()) == held["shard-2"]
+    assert checksum(running.shards()) == whole
+    with store.snapshot() as reader:
+        found = members_in(reader)
+    assert found is not None
+    assert found.shards == ("shard-0", "shard-1")
+    store.close()
+
+
+def test_a_machine_that_goes_takes_nothing_with_it(running: Running, one: LocalShards) -> None:
+    engine, whole = running.engine, checksum(one)
+    head = engine.ray.nodes()[0]["NodeID"]
+    node = engine.cluster.add_node(num_cpus=1, object_store_memory=80_000_000, include_dashboard=False)
+    other = node.node_id
+    assert set(drained_node(engine.ray, running.recipe, running.namespace, head[:12])) == {"shard-0", "shard-1"}
+    shards = running.shards()
+    assert {status.node for status in shards.statuses()} == {other}
+    assert checksum(shards) == whole
+    engine.cluster.remove_node(node, allow_graceful=False)
+    assert drawn(shards, 8).tolist() == drawn(one, 8).tolist()
+    assert {status.node for status in shards.statuses()} == {head}
+    assert checksum(shards) == whole
+
+
+def test_a_status_tells_who_is_where_and_how_far(running: Running) -> None:
+    engine, shards = running.engine, running.shards()
+    assert known_recipe(engine.ray, running.namespace, shards.names) == running.recipe
+    assert "search.dwell" not in repr(running.recipe)
+    store = open_store(running.where, role="reader")
+    with store.snapshot() as reader:
+        told = status_of(engine.ray, shards, reader)
+    store.close()
+    assert (told.n_held, told.n_live, told.is_whole) == (N_EVENTS, N_EVENTS, True)
+    assert [one.name for one in told.shards] == ["shard-0", "shard-1"]
+    assert all(one.n_epochs_behind == 0 and one.n_seqs_behind == 0 and one.resident_bytes for one in told.shards)
+    assert sum(node.n_shards for node in told.nodes) == 2
+    kill(shards, "shard-0")
+    begun = time.monotonic()
+    while (count := told.shards[0].n_rebuilds) is not None and time.monotonic() - begun < 30.0:
+        shards.gather()
+        store = open_store(running.where, role="reader")
+        with store.snapshot() as reader:
+            after = status_of(engine.ray, shards, reader).shards[0].n_rebuilds
+        store.close()
+        if after == count + 1:
+            break
+        time.sleep(0.1)
+    assert after == count + 1

@@ -3,9 +3,9 @@
     python benchmarks/cluster.py [--quick] [--events N] [--json FILE]
 
 Contestants take turns within each round. A figure is the median of the rounds; the interval behind it holds the median
-of such rounds with at least 95 % (order statistics, Hahn and Meeker 1991, "Statistical Intervals", section 5.2). A batch
-is a draw of 256 by recency with its sampling weights: the same events as the buffer draws where `as one` stands, the
-same probabilities where `by shard` does. Experience does not travel either way.
+of such rounds with at least 95 % (order statistics: Hahn and Meeker 1991, "Statistical Intervals", section 5.2). A
+batch is a draw of 256 by recency with its sampling weights: the same events as the buffer draws where `as one` stands,
+the same probabilities where `by shard` does. Experience does not travel either way.
 """
 
 from __future__ import annotations
@@ -103,15 +103,13 @@ def main() -> int:
     n_events = asked.events or (N_QUICK_EVENTS if asked.quick else N_EVENTS)
     n_rounds, round_s = (N_QUICK_ROUNDS, ROUND_S / 10) if asked.quick else (N_ROUNDS, ROUND_S)
     try:
-        from dwell.cluster.ray_engine import joined, start, stop
+        from dwell.cluster.ray_engine import started
 
         with tempfile.TemporaryDirectory() as folder:
             where = str(Path(folder) / "bench.dwell")
             fill(where, n_events)
-            address = start(n_cpus=4)
-            with joined(address) as ray:
+            with started(n_cpus=4) as (ray, address):
                 found = measured(ray, where, address, n_rounds=n_rounds, round_s=round_s)
-            stop()
     except ImportError as error:
         print(f"passed over: {error}")
         return 0

@@ -6,40 +6,17 @@ import secrets
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from engines import Engine, bearing
 
-class Engine(NamedTuple):
-    """A running Ray.
-
-    Attributes:
-        ray: The module, connected.
-        cluster: Ray's utility that adds and removes nodes.
-        address: host:port.
-    """
-
-    ray: Any
-    cluster: Any
-    address: str
-
-
-def of_ray() -> set[int]:
-    """Return the processes that run Ray's own programs or call themselves so."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if words.startswith(b"ray::") or b"/ray/core/src/ray/" in words or b"/ray/_private/" in words:
-            found.add(int(folder.name))
-    return found
+_ENDS_WITHIN_S = 30.0
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +31,7 @@ def engine() -> Iterator[Engine]:
     before = dict(os.environ)
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     prepare_environment(is_loopback=True)
-    folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")  # noqa: S108 - a socket's path may have 107 characters
+    folder = tempfile.mkdtemp(prefix="r-")  # short: the path of a socket has at most 107 characters
     os.environ["RAY_TMPDIR"] = folder
     (Path(folder) / "ray").mkdir()  # its utility writes the address there, and does not make it
     import ray
@@ -69,6 +46,10 @@ def engine() -> Iterator[Engine]:
         ray.shutdown()
         cluster.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+        ends_at = time.monotonic() + _ENDS_WITHIN_S
+        while (left := bearing(os.environ["RAY_AUTH_TOKEN"])) and time.monotonic() < ends_at:
+            time.sleep(0.1)
         for name in set(os.environ) - set(before):
             del os.environ[name]
         os.environ.update(before)
+    assert not left, left  # nothing of it stays behind

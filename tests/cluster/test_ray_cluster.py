@@ -1,16 +1,16 @@
 """A store's experience in Ray's processes: the same batches as in this process, while shards die, come and go."""
 
+import itertools
 import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import filled
 import numpy as np
 import pytest
-from conftest import Engine
+from engines import Engine
 from scipy.stats import chisquare
 
 import dwell
@@ -64,7 +64,7 @@ def running(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     found = Running(where, recipe, namespace, engine)
     yield found
     store = open_store(where, role="admin")
-    removed(engine.ray, store, recipe, namespace)
+    removed(engine.ray, store, namespace, names)
     store.close()
 
 
@@ -96,7 +96,7 @@ def fits_the_law(shards: RayShards, one: LocalShards, seed: int) -> bool:
     place = np.searchsorted(np.cumsum(mass[order]) / mass.sum(), np.linspace(0.1, 0.9, 9))
     observed = np.bincount(np.searchsorted(index.seqs[order][place], seqs, side="right"), minlength=10)
     edges = np.concatenate([[0], place, [len(order)]])
-    expected = np.array([mass[order][a:b].sum() for a, b in zip(edges, edges[1:], strict=False)])
+    expected = np.array([mass[order][a:b].sum() for a, b in itertools.pairwise(edges)])
     return bool(chisquare(observed, expected / expected.sum() * len(seqs)).pvalue > FALSE_ALARM)
 
 
@@ -127,7 +127,11 @@ def test_scaling_moves_what_changes_its_owner_and_nothing_else(running: Running,
     moved = scaled(engine.ray, store, running.recipe, running.namespace, 3)
     shards = running.shards()
     held = {name: facts.n + facts.n_held_out for name, facts in shards.ask_all("facts").items()}
-    assert moved.gained == {"shard-0": 0, "shard-1": 0, "shard-2": held["shard-2"]}  # to the new one, and from nobody to the old ones
+    assert moved.gained == {
+        "shard-0": 0,
+        "shard-1": 0,
+        "shard-2": held["shard-2"],
+    }  # to the new one, and from nobody to the old ones
     assert 0 < held["shard-2"] < N_EVENTS / 2
     assert (moved.n_before, moved.n_after) == (N_EVENTS, N_EVENTS)
     assert checksum(shards) == whole

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import simple
-from conftest import Engine
+from engines import Engine
 
 from dwell.cluster.ray_shards import Call, RayShards, remove_host
 from dwell.errors import ClusterError, ReplayError, ShardLost
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -77,5 +77,5 @@ def test_callers_may_catch_what_python_would_have_raised() -> None:
 
 def test_only_what_passes_by_itself_is_worth_trying_again() -> None:
     found = {name for name in errors.__all__ if getattr(errors, name).retryable}
-    passing = {StoreBusyError, errors.LearnerDown, errors.QueueFull, errors.ServiceUnreachableError}
+    passing = {StoreBusyError, errors.LearnerDown, errors.QueueFull, errors.ServiceUnreachableError, errors.ShardLost}
     assert found == {kind.__name__ for kind in passing}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from dwell.cluster.ray_status import ClusterStatus
 
 __all__ = ["cluster"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _LOOK_S: Final = 2.0  # between two looks of `up` at its shards: it follows the store and notices who is gone
 _N_CPUS: Final = 4  # what Ray may give away: a shard asks for a hundredth, a batch job for one
@@ -41,7 +42,7 @@ def cluster() -> None:
     """
 
 
-def _address_option(words: str) -> Any:  # noqa: ANN401 - click's decorator
+def _address_option(words: str) -> Callable[[F], F]:
     return click.option("--address", metavar="HOST:PORT", help=words)
 
 
@@ -71,30 +72,30 @@ def _joined(store: str, tenant: str, address: str | None) -> Iterator[_Joined]:
 @click.option("--shards", "n", type=click.IntRange(min=1), default=2, show_default=True, help="How many.")
 @_address_option("Use this Ray, which runs already; without it one is started here and kept until the command ends.")
 @click.option("--cpus", type=click.IntRange(min=1), default=_N_CPUS, show_default=True, help="Of a Ray started here.")
-@click.option("--reachable", is_flag=True, help="Other hosts may join a Ray started here; else it is on 127.0.0.1 alone.")
+@click.option(
+    "--reachable", is_flag=True, help="Other hosts may join a Ray started here; else it is on 127.0.0.1 alone."
+)
 @settings_options
 @tenant_option
 @examples(
     "dwell cluster up search.dwell --shards 2",
     "dwell cluster up postgresql://dwell@db/search --shards 8 --address 10.0.0.5:6379",
 )
-def up(
-    store: str, n: int, address: str | None, cpus: int, tenant: str, *, reachable: bool, **given: object
-) -> None:
+def up(store: str, n: int, address: str | None, cpus: int, tenant: str, *, reachable: bool, **given: object) -> None:
     """Start shards of a store.
 
     Without --address it starts Ray too, keeps the shards in step with the store, and ends both when it is ended. With
     --address the shards stay with that Ray until `dwell cluster down`.
     """
     from dwell.cluster.members import Members, members_in, shard_names
-    from dwell.cluster.ray_engine import joined, namespace_of, start, stop
-    from dwell.cluster.ray_scaling import raised
+    from dwell.cluster.ray_engine import answers, joined, namespace_of, started
     from dwell.cluster.ray_recipe import StoreRecipe, spec_for
+    from dwell.cluster.ray_scaling import raised
 
     names = shard_names(n)
     with facts(store, tenant) as reader:
         known = members_in(reader)
-    if known is not None and _answers(known.address):
+    if known is not None and answers(known.address):
         raise ClusterError(
             f"this store has a cluster already, at {known.address}",
             code="running",
@@ -102,27 +103,17 @@ def up(
         )
     with reader_loop(store, tenant, given) as loop:
         recipe = StoreRecipe.of(spec_for(loop, store, names))
-    at = start(n_cpus=cpus, is_loopback=not reachable) if address is None else address
-    members = Members(1 + (0 if known is None else known.generation), names, at)
-    try:
-        with joined(at) as ray:
-            with admin_store(store, tenant) as opened:
-                raised(ray, opened, recipe, namespace_of(store, tenant), members)
-            say(f"{len(names)} shards of {plain(store)} at {at}")
-            if address is None:
-                _keep(ray, recipe, namespace_of(store, tenant), store, tenant)
-    finally:
+    generation = 1 + (0 if known is None else known.generation)
+    with contextlib.ExitStack() as stack:
         if address is None:
-            stop()
-
-
-def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
-    except (OSError, ValueError):
-        return False
-    return True
+            ray, at = stack.enter_context(started(n_cpus=cpus, is_loopback=not reachable))
+        else:
+            ray, at = stack.enter_context(joined(address)), address
+        with admin_store(store, tenant) as opened:
+            raised(ray, opened, recipe, namespace_of(store, tenant), Members(generation, names, at))
+        say(f"{len(names)} shards of {plain(store)} at {at}")
+        if address is None:
+            _keep(ray, recipe, namespace_of(store, tenant), store, tenant)
 
 
 def _keep(ray: Any, recipe: Any, namespace: str, store: str, tenant: str) -> None:  # noqa: ANN401 - a module imported late
@@ -140,11 +131,12 @@ def _keep(ray: Any, recipe: Any, namespace: str, store: str, tenant: str) -> Non
                 shards.ask_all("follow")
             except DwellError as error:
                 if error.code == "no_cluster":
+                    ended.wait(_LOOK_S)  # whoever ended it leaves first
                     say("the cluster was ended")
                     return
                 say(f"dwell: {plain(error)}", err=True)
         with admin_store(store, tenant) as opened:
-            removed(ray, opened, recipe, namespace)
+            removed(ray, opened, namespace, recipe.members()[1])
     finally:
         for number, handler in before:
             signal.signal(number, handler)
@@ -235,9 +227,7 @@ def _say_moved(moved: Rescaled, *, as_json: bool) -> None:
 @tenant_option
 @json_option
 @examples("dwell cluster drain search.dwell --shard shard-1", "dwell cluster drain search.dwell --node 5f3a90c1")
-def drain(
-    store: str, shard: str | None, node: str | None, address: str | None, tenant: str, *, as_json: bool
-) -> None:
+def drain(store: str, shard: str | None, node: str | None, address: str | None, tenant: str, *, as_json: bool) -> None:
     """Free a shard or a machine; nothing is lost, whoever trains meanwhile waits."""
     from dwell.cluster.ray_scaling import drained_node, drained_shard
 
@@ -265,18 +255,19 @@ def drain(
 def down(store: str, address: str | None, tenant: str, *, as_json: bool) -> None:
     """End the shards of a store; a Ray that `up` started ends with them."""
     from dwell.cluster.members import needed_members, put_members
-    from dwell.cluster.ray_engine import joined, namespace_of
-    from dwell.cluster.ray_shards import remove_host
+    from dwell.cluster.ray_engine import answers, joined, namespace_of
+    from dwell.cluster.ray_scaling import removed
 
     with facts(store, tenant) as reader:
         members = needed_members(reader)
-    ended: list[str] = []
-    with admin_store(store, tenant) as opened, opened.transaction() as tx:
-        put_members(tx, None)
-    with contextlib.suppress(ClusterError), joined(address or members.address) as ray:
-        namespace = namespace_of(store, tenant)
-        ended = [name for name in members.shards if remove_host(ray, name, namespace)]
+    ended: tuple[str, ...] = ()
+    if answers(address or members.address):
+        with joined(address or members.address) as ray, admin_store(store, tenant) as opened:
+            ended = removed(ray, opened, namespace_of(store, tenant), members.shards)
+    else:
+        with admin_store(store, tenant) as opened, opened.transaction() as tx:
+            put_members(tx, None)
     if as_json:
-        document({"ended": ended})
+        document({"ended": list(ended)})
     else:
         say(f"{len(ended)} shards ended" if ended else "no shard answered; the cluster is forgotten")

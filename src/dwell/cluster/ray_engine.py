@@ -7,6 +7,8 @@ import hashlib
 import importlib
 import os
 import secrets
+import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,12 +19,13 @@ from typing import Any, Final
 from dwell.errors import ClusterError, ConfigError, MissingDependencyError
 from dwell.storage import shown_place
 
-__all__ = ["check_resources", "imported", "joined", "namespace_of", "prepare_environment", "start", "stop"]
+__all__ = ["answers", "check_resources", "imported", "joined", "namespace_of", "prepare_environment", "started"]
 
 # A shard sends handles, sums and masses: kilobytes. Ray's own default is a third of the machine's memory.
 OBJECT_STORE_BYTES: Final = 100_000_000
 _LEAST_OBJECT_STORE_BYTES: Final = 78_643_200  # below it Ray does not start
 _TOKEN: Final = Path(".ray") / "auth_token"  # where every Ray process of a user looks for it
+_ANSWERS_WITHIN_S: Final = 3.0  # a connection across data centres takes a tenth of it
 _TOKEN_VARIABLES: Final = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 # Ray asks for the address of this host's first interface, unless it believes that this system has no clusters
 _ON_LOOPBACK: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -97,20 +100,15 @@ def check_resources(n_cpus: object, object_store_bytes: object) -> None:
             )
 
 
-def start(
-    *,
-    n_cpus: int,
-    object_store_bytes: int = OBJECT_STORE_BYTES,
-    folder: str | None = None,
-    is_loopback: bool = True,
-) -> str:
-    """Start Ray's first node in this process's care and return its address; `stop` or this process's end stops it.
+@contextlib.contextmanager
+def started(
+    *, n_cpus: int, object_store_bytes: int = OBJECT_STORE_BYTES, is_loopback: bool = True
+) -> Iterator[tuple[Any, str]]:
+    """Start Ray's first node, give the module and the node's address, and end it with all that runs on it.
 
     Args:
         n_cpus: Processors that actors may be given; a shard takes a small part of one.
         object_store_bytes: Shared memory for what travels.
-        folder: For Ray's sockets and logs, at most about 60 characters long; a new one under the temporary folder
-            where it is left out.
         is_loopback: See `prepare_environment`.
 
     Raises:
@@ -123,6 +121,7 @@ def start(
     ray = imported()
     if ray.is_initialized():
         raise ClusterError("ray runs in this process already", code="ray_running", hint="Stop it, or join it.")
+    folder = tempfile.mkdtemp(prefix="dwell-ray-")  # short: the path of a socket has at most 107 characters
     try:
         context = ray.init(
             address="local",
@@ -131,29 +130,37 @@ def start(
             include_dashboard=False,
             log_to_driver=False,
             configure_logging=False,
-            _temp_dir=folder or tempfile.mkdtemp(prefix="dwell-ray-"),
+            _temp_dir=folder,
         )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise ClusterError(f"ray did not start: {_first_line(error)}", code="not_started", hint=_LOGS) from error
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ClusterError(
+            f"ray did not start: {_first_line(error)}", code="not_started",
+            hint="Where TMPDIR is longer than about 50 characters its sockets find no place: give a shorter one.",
+        ) from error  # fmt: skip
     _quieten(ray)
-    return str(context.address_info["gcs_address"])
+    try:
+        yield ray, str(context.address_info["gcs_address"])
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _quieten(ray: ModuleType) -> None:
     """Keep Ray from printing to this program's standard output, which is a document's: a lost shard is told by us."""
-    worker = getattr(ray._private, "worker", None)  # noqa: SLF001 - `log_to_driver` leaves its own messages on
+    worker: Any = getattr(ray._private, "worker", None)  # noqa: SLF001 - `log_to_driver` leaves its own messages on
     if hasattr(worker, "_worker_logs_enabled"):
         worker._worker_logs_enabled = False  # noqa: SLF001 - as above
 
 
-_LOGS: Final = "Look into its folder for logs; a path of more than 60 characters is too long for its sockets."
-
-
-def stop() -> None:
-    """Leave the cluster, and end the node that `start` started; nothing happens where there is none."""
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
-        ray.shutdown()
+def answers(address: str) -> bool:
+    """Return whether somebody listens at host:port; it need not be Ray."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_WITHIN_S).close()
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def _prepare_to_join(address: str) -> None:
@@ -181,6 +188,11 @@ def joined(address: str) -> Iterator[Any]:
     """
     _prepare_to_join(address)
     ray = imported()
+    if not answers(address):
+        raise ClusterError(
+            f"nobody answers at {address}", code="unreachable",
+            hint="Check that `dwell cluster up` runs, and the address.",
+        )  # fmt: skip
     if ray.is_initialized():
         known = ray.get_runtime_context().gcs_address
         if known != address:

@@ -142,7 +142,7 @@ class ShardHost:
                 raise ClusterError(f"{self._name} is not filled yet", code="not_ready", hint="Call ready().")
             if generation != self._generation:
                 raise ClusterError(
-                    f"{self._name} stands on generation {self._generation} of the placement, the caller on {generation}",
+                    f"{self._name} stands on generation {self._generation}, the caller on {generation}",
                     code="moved",
                     hint="Read the members anew, and begin the batch again.",
                 )
@@ -162,7 +162,7 @@ class ShardHost:
             name=self._name,
             pid=os.getpid(),
             node=context.get_node_id(),
-            actor=context.get_actor_id(),
+            actor=str(context.get_actor_id()),
             generation=self._generation,
             is_ready=self._shard is not None,
             is_rebuilt=bool(context.was_current_actor_reconstructed),

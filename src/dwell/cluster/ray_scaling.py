@@ -1,8 +1,8 @@
 """More or fewer shards, and machines made free: what changes its owner moves, by way of the store, and nothing else.
 
-First the new members are written, which makes calls for the old placement refuse themselves; then new shards are filled
-and the others give up what is no longer theirs and read what is theirs now; last, shards without a part are ended. Every
-step may be repeated: whoever finds shards on different generations finishes what somebody else began.
+First the new members are written, which makes calls for the old placement refuse themselves; then new shards are
+filled and the others give up what is no longer theirs and read what is theirs now; last, shards without a part are
+ended. Every step may be repeated: whoever finds shards on different generations finishes what somebody else began.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def drained_shard(ray: Any, store: Store, recipe: Recipe, namespace: str, name: 
             hint=f"There are {list(known.shards)}; the last one is ended by `dwell cluster down`.",
         )  # fmt: skip
     rest = tuple(one for one in known.shards if one != name)
-    return _to(ray, store, recipe, namespace, msgspec.structs.replace(known, generation=known.generation + 1, shards=rest))
+    return _to(
+        ray, store, recipe, namespace, msgspec.structs.replace(known, generation=known.generation + 1, shards=rest)
+    )
 
 
 def _to(ray: Any, store: Store, recipe: Recipe, namespace: str, wanted: Members) -> Rescaled:  # noqa: ANN401 - as above
@@ -139,11 +141,10 @@ def drained_node(ray: Any, recipe: Recipe, namespace: str, node: str) -> tuple[s
     return tuple(there)
 
 
-def removed(ray: Any, store: Store, recipe: Recipe, namespace: str) -> tuple[str, ...]:  # noqa: ANN401 - as above
-    """End all shards, forget the cluster, and return the names of those that were there."""
-    _, names = recipe.members()
+def removed(ray: Any, store: Store, namespace: str, names: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ANN401 - as above
+    """Forget the cluster, end its shards, and return the names of those that were there."""
     with store.transaction() as tx:
-        put_members(tx, None)
+        put_members(tx, None)  # first: whoever keeps them up starts none of them anew
     return tuple(name for name in names if remove_host(ray, name, namespace))
 
 

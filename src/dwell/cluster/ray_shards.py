@@ -1,4 +1,4 @@
-"""Calls to shards in other processes: pipelined, each with a deadline, few in flight, and repeated once a lost shard is back.
+"""Calls to shards in other processes: pipelined, with deadlines, few in flight, made again once a lost shard is back.
 
 A shard that dies is waited for, not left out: what the others answered is kept, and only its own calls are made again
 once it is rebuilt. So a batch has the same distribution, and a step the same sums, as if nothing had happened. Calls
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from dwell.cluster.ray_host import HostStatus, Recipe, ShardHost
-from dwell.errors import ClusterError, ConfigError, DwellError, ShardLost, StorageError
+from dwell.errors import ClusterError, ConfigError, ShardLost, StorageError
 
-__all__ = ["Call", "Rebuilt", "RayShards"]
+__all__ = ["Call", "RayShards", "Rebuilt"]
 
 DEADLINE_S: Final = 60.0  # a call answers in milliseconds; a gradient over a whole shard may take seconds
 REBUILD_S: Final = 600.0  # a million experiences are read from the store in about a minute, see docs/cluster.md
@@ -102,7 +102,7 @@ class RayShards:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         for field, value in (("deadline_s", deadline_s), ("rebuild_s", rebuild_s), ("most_in_flight", most_in_flight)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            if isinstance(value, bool) or not 0 < value < float("inf"):
                 raise ConfigError(f"{field} is a positive number", field=field, value=value, hint="Correct it.")
         self._ray = ray
         self._recipe = recipe
@@ -203,7 +203,7 @@ class RayShards:
             raise ConfigError("there is no such shard", field="name", value=name, hint=f"There are {list(self.names)}.")
         return next(self.pipelined([Call(name, method, args, more)]))
 
-    def ask_all(self, method: str, /, *args: Any, **more: Any) -> dict[str, Any]:
+    def ask_all(self, method: str, /, *args: Any, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - as the shard
         """Return what every shard answers to the same question, by name; all work at the same time.
 
         Raises:

@@ -121,6 +121,7 @@ FAULTS: list[tuple[str, Callable[..., object], str]] = [
         "test_due_events_are_open_and_old_enough",
     ),
     ("epoch", lambda right: right() + 1, "test_the_epoch_counts_transactions_that_changed_outcomes"),
+    ("drop_span", lambda right, first, last: 12, "test_a_span_goes_as_a_whole_or_not_at_all"),
     ("savepoint", lambda right: nullcontext(), "test_what_is_undone_does_not_count_for_the_epoch"),
     ("savepoint", lambda right: nullcontext(), "test_a_savepoint_undoes_traces_and_their_changes"),
     ("add_trace_change", lambda right, body: 1 + right(body), "test_trace_changes_are_numbered_once_and_for_ever"),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 import dwell
@@ -48,6 +49,33 @@ def test_a_loop_that_is_opened_again_goes_on(opened: Open, new_world: Any, url: 
         return [*seen, world.visit(loop).scores.tobytes()]
 
     assert lives("a.dwell") == lives(url)
+
+
+@pytest.mark.parametrize("bound", ["age", "size"])
+def test_what_is_old_goes_by_partitions_and_leaves_what_goes_by_rows_leaves(
+    opened: Open, new_world: Any, bound: str
+) -> None:
+    def left(where: str) -> list[object]:
+        world = new_world()
+        how: dict[str, Any] = {"retention_s": 100.0} if bound == "age" else {"max_store_bytes": 1}
+        loop = opened(where, capacity=10, holdout=0.0, **how)
+        for _ in range(40):
+            world.visit(loop)
+        # visited at 0, 1, ... 39 s; at 131.5 s those up to 31 s are past 100 s
+        loop.close_events(now=world.now + 91.5)
+        if bound == "size":
+            loop.close_events(now=world.now + world.window_s)
+        figures = loop.health(now=world.now).figures
+        return [[e.event_id for e in loop.experiences()], figures["removed"], figures["evicted"]]
+
+    with emptied_database("split") as url:
+        expected = left(":memory:")
+        assert left(url) == expected
+        n_removed = 32 if bound == "age" else 30
+        assert expected[1] == n_removed
+        with psycopg.connect(url) as connection:
+            found = connection.execute("SELECT first_seq FROM dwell.partitions WHERE beyond_seq <= 31").fetchall()
+        assert found == [], "they are empty, and still there"
 
 
 def test_users_are_erased_everywhere_in_it(opened: Open, world: Any, url: str) -> None:

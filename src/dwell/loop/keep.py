@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -347,7 +348,7 @@ def _retain(state: LoopState, now: float) -> None:
             _remove(state, old)
         while state.store_size() > state.limits.max_store_bytes:
             with state.store.snapshot() as reader:
-                evicted = reader.seqs(states=("evicted",), limit=_SIZE_BATCH)
+                evicted = _oldest_evicted(reader)
             if not _remove(state, evicted):
                 break
     except ArchiveError as error:
@@ -363,8 +364,13 @@ def _remove(state: LoopState, seqs: Sequence[int]) -> int:
     Raises:
         ArchiveError: They could not be archived; those that were not are still there.
     """
-    n_removed = 0
-    for block in chunks(seqs, PART_ROWS):
+    if not seqs:
+        return 0
+    one_by_one = seqs
+    if state.limits.archive is None:  # there, too, each goes as it stands, which takes a look at each
+        one_by_one = _drop_spans(state, seqs)
+    n_removed = len(seqs) - len(one_by_one)
+    for block in chunks(one_by_one, PART_ROWS):
         archived = archive_first(state, block)
 
         def job(tx: Transaction, part: Sequence[int], archived: dict[int, Archived] | None = archived) -> list[int]:
@@ -381,7 +387,40 @@ def _remove(state: LoopState, seqs: Sequence[int]) -> int:
                 state.replayed.drop(gone)
                 state.counters["removed"] += len(gone)
                 n_removed += len(gone)
+    _drop_spans(state, [])  # what is empty by now
     return n_removed
+
+
+def _oldest_evicted(reader: Reader) -> list[int]:
+    """Return some of the oldest evicted events: all of a span, where nothing else is in it."""
+    oldest = reader.seqs(states=("evicted",), limit=_SIZE_BATCH)
+    for first, last in reader.spans() if oldest else ():
+        if first <= oldest[0] <= last:
+            evicted = reader.seqs(states=("evicted",), after=first - 1, before=last + 1)
+            if evicted == reader.seqs(after=first - 1, before=last + 1):
+                return evicted
+    return oldest
+
+
+def _drop_spans(state: LoopState, seqs: Sequence[int]) -> list[int]:
+    """Remove spans of which nothing would be left without these ascending seqs; return those that are still there."""
+    with state.store.snapshot() as reader:
+        whole = []
+        for first, last in reader.spans():
+            mine = seqs[bisect_left(seqs, first) : bisect_right(seqs, last)]
+            if reader.seqs(after=first - 1, before=last + 1, limit=len(mine) + 1) == mine:
+                whole.append((first, last, mine))
+    left = set(seqs)
+    for first, last, mine in whole:
+        with state.replayed.changing(is_written=False) as change:
+            n = state.write(lambda tx, first=first, last=last: tx.drop_span(first, last))  # type: ignore[misc]
+            change.is_written = True
+            if n is None:
+                continue
+            state.replayed.drop(mine)
+        state.counters["removed"] += n
+        left.difference_update(mine)
+    return sorted(left)
 
 
 def erase(state: LoopState, user: str, now: float) -> int:

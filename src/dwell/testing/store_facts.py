@@ -311,6 +311,30 @@ class FactContract:
         true(full - empty > 300_000, f"300 events of more than 1,000 bytes took {full - empty}")
         true(left - empty < 0.2 * (full - empty), f"{left} bytes are left of {full}, an empty store has {empty}")
 
+    def test_a_span_goes_as_a_whole_or_not_at_all(self, tmp_path: Path) -> None:
+        with opened(self, tmp_path) as store:
+            with store.transaction() as tx:
+                for i in range(1, 13):
+                    tx.add_signal(tx.add_impression(sample_impression(f"e{i}")), sample_signal(f"e{i}"))
+            with store.transaction() as tx:
+                left = tx.seqs()
+                spans = tx.spans()
+                for first, last in [*spans, (2, 1)]:
+                    mine = [seq for seq in left if first <= seq <= last]
+                    n = tx.drop_span(first, last)
+                    if n is not None:
+                        equal(n, len(mine))
+                        left = [seq for seq in left if seq not in mine]
+                    equal(tx.seqs(), left)
+                equal(tx.drop_span(1, 12), None)  # no span: the number to come is behind it
+                equal(len([span for span in spans if span[1] > 12]), 0)
+            with store.transaction() as tx:
+                equal(tx.seqs(), left)
+                equal(len(tx.signals(range(1, 13))), 12)
+                equal([seq for seq, found in tx.signals(range(1, 13)).items() if found], left)
+                equal(tx.add_impression(sample_impression("e1" if 1 not in left else "e13")), 13)
+            equal(store.verify(), [])
+
     def test_a_sound_store_shows_no_damage(self, tmp_path: Path) -> None:
         with opened(self, tmp_path) as store:
             with store.transaction() as tx:

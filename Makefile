@@ -64,6 +64,7 @@ DWELL_TOKENS ?= 10000000
 DWELL_SERVICE_KILLS ?= 20
 DWELL_SCHEMA_EXAMPLES ?= 500
 DWELL_IDLE_CONNECTIONS ?= 10000
+DWELL_CLUSTER_KILL_S ?= 300
 
 soak: export DWELL_KILLS := $(DWELL_KILLS)
 soak: export DWELL_CUTS := $(DWELL_CUTS)
@@ -73,8 +74,10 @@ soak: export DWELL_TOKENS := $(DWELL_TOKENS)
 soak: export DWELL_SERVICE_KILLS := $(DWELL_SERVICE_KILLS)
 soak: export DWELL_SCHEMA_EXAMPLES := $(DWELL_SCHEMA_EXAMPLES)
 soak: export DWELL_IDLE_CONNECTIONS := $(DWELL_IDLE_CONNECTIONS)
+soak: export DWELL_CLUSTER_KILL_S := $(DWELL_CLUSTER_KILL_S)
 SOAKED := tests/crash tests/property/test_credentials.py tests/e2e/test_service_killed.py \
-	tests/e2e/test_schema.py tests/e2e/test_attacks_over_http.py
+	tests/e2e/test_schema.py tests/e2e/test_attacks_over_http.py \
+	tests/cluster/test_ray_cluster.py
 
 soak: $(VENV)/.has-test ## Kill, cut the power, fail the disk, flip bytes, forge tokens, attack the service (an hour)
 	$(SAY) "soak: $(DWELL_KILLS) kills, $(DWELL_CUTS) power cuts, $(DWELL_FAULTS) faults per call, $(DWELL_FLIPS) flips"

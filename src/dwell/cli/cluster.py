@@ -24,7 +24,7 @@ __all__ = ["cluster"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_LOOK_S: Final = 2.0  # between two looks of `up` at its shards: it follows the store and notices who is gone
+_LOOK_S: Final = 2.0  # between two looks of `up` at its shards: it notices who is gone
 _N_CPUS: Final = 4  # what Ray may give away: a shard asks for a hundredth, a batch job for one
 _DEADLINE_S: Final = 5.0  # for a status: whoever is busy longer is told as such
 
@@ -84,7 +84,7 @@ def _joined(store: str, tenant: str, address: str | None) -> Iterator[_Joined]:
 def up(store: str, n: int, address: str | None, cpus: int, tenant: str, *, reachable: bool, **given: object) -> None:
     """Start shards of a store.
 
-    Without --address it starts Ray too, keeps the shards in step with the store, and ends both when it is ended. With
+    Without --address it starts Ray too, looks after the shards, and ends both when it is ended. With
     --address the shards stay with that Ray until `dwell cluster down`.
     """
     from dwell.cluster.members import Members, members_in, shard_names
@@ -127,8 +127,7 @@ def _keep(ray: Any, recipe: Any, namespace: str, store: str, tenant: str) -> Non
         while not ended.wait(_LOOK_S):
             try:
                 shards = RayShards(ray, recipe, namespace)
-                shards.gather()
-                shards.ask_all("follow")
+                shards.tend()
             except DwellError as error:
                 if error.code == "no_cluster":
                     ended.wait(_LOOK_S)  # whoever ended it leaves first

@@ -84,6 +84,7 @@ class ShardHost:
         self._generation = 0
         self._filled_s = 0.0
         self._n_calls = 0
+        self._called = self._started
         self._lock = threading.Lock()  # one call at a time, whatever Ray is told of concurrency
 
     def ready(self) -> int:
@@ -147,7 +148,22 @@ class ShardHost:
                     hint="Read the members anew, and begin the batch again.",
                 )
             self._n_calls += 1
+            self._called = self._clock()
             return getattr(self._shard, method)(*arguments, **named)
+
+    def tend(self, idle_s: float) -> bool:
+        """Bring the shard into step with the store where nobody has called it for `idle_s`; return whether it did.
+
+        Who learns relies on shards that stay as they are, and brings them into step itself before it begins.
+
+        Raises:
+            StorageError: The store can not be read.
+        """
+        with self._lock:
+            is_idle = self._shard is not None and self._clock() - self._called > idle_s
+            if is_idle:
+                self._shard.follow()
+            return is_idle
 
     def recipe(self) -> Recipe:
         """Return how the shard is made, for those who make more of them."""

@@ -2,7 +2,8 @@
 
 A shard that dies is waited for, not left out: what the others answered is kept, and only its own calls are made again
 once it is rebuilt. So a batch has the same distribution, and a step the same sums, as if nothing had happened. Calls
-are safe to repeat because shards change nothing but from the store, or by compare-and-set.
+are safe to repeat because shards change nothing but from the store, or by compare-and-set. What all shards were told
+last, a lesson or another examination, is told again to the one that is new.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from dwell.cluster.ray_host import HostStatus, Recipe, ShardHost
-from dwell.errors import ClusterError, ConfigError, ShardLost, StorageError
+from dwell.errors import ClusterError, ConfigError, DwellError, ShardLost, StorageError
 
 __all__ = ["Call", "RayShards", "Rebuilt"]
 
 DEADLINE_S: Final = 60.0  # a call answers in milliseconds; a gradient over a whole shard may take seconds
 REBUILD_S: Final = 600.0  # a million experiences are read from the store in about a minute, see docs/cluster.md
+IDLE_S: Final = REBUILD_S + DEADLINE_S  # who learns may wait so long for another shard between two calls to one
 MOST_IN_FLIGHT: Final = 4  # one is worked on, one is on its way each way, one waits
 SHARE_OF_CPU: Final = 0.01  # what Ray counts a shard as: its steps come one after the other with the learner's own
 _RETRY_S: Final = 0.05
+_TOLD: Final = ("expose_anew", "prepare")  # what a shard has to know that the store does not say, in this order
 
 _log = logging.getLogger("dwell")
 
@@ -114,6 +117,7 @@ class RayShards:
         self._sleep = sleep
         self._hosts: dict[str, Any] = {}
         self._pids: dict[str, int] = {}
+        self._told: dict[str, tuple[tuple[Any, ...], Mapping[str, Any]]] = {}
         self.rebuilt: list[Rebuilt] = []
         self.most_seen_in_flight = 0
         self.generation, self.names = recipe.members()
@@ -159,6 +163,20 @@ class RayShards:
             self._rethrow_if_told(error)
             self._revive(name)
             return 0
+
+    def tend(self) -> None:
+        """Make the shards that are not there, and bring those into step with the store that nobody asks anything.
+
+        Raises:
+            StorageError: The store can not be read.
+            ShardLost: One was not ready in time.
+        """
+        self.gather()
+        for ref in [self._host(name).tend.remote(IDLE_S) for name in self.names]:
+            try:
+                self._ray.get(ref, timeout=self._rebuild_s)
+            except self._ray.exceptions.RayError as error:
+                self._rethrow_if_told(error)  # else it was lost just now: the next look makes it anew
 
     def end(self, name: str) -> None:
         """End a shard's process and wait until its name is free."""
@@ -209,6 +227,8 @@ class RayShards:
         Raises:
             ClusterError: See `ask`.
         """
+        if method in _TOLD:
+            self._told[method] = args, more
         calls = [Call(name, method, args, more) for name in self.names]
         return dict(zip(self.names, self.pipelined(calls), strict=True))
 
@@ -271,12 +291,13 @@ class RayShards:
         if not isinstance(error, self._ray.exceptions.RayTaskError):
             return
         cause = error.cause
-        if isinstance(cause, ClusterError) and cause.code == "not_ready":
-            return
+        code = cause.code if isinstance(cause, DwellError) else ""
+        if code == "not_ready" or (code == "unprepared" and "prepare" in self._told):
+            return  # it came up empty, or somebody else had it filled, who knows of no lesson
         raise cause if isinstance(cause, Exception) else error
 
     def _revive(self, name: str) -> int:
-        """Wait until a shard is filled again, and return its generation.
+        """Wait until a shard is filled again and knows what the others were told, and return its generation.
 
         Raises:
             ShardLost: Not in time.
@@ -285,6 +306,10 @@ class RayShards:
         while (left_s := begun + self._rebuild_s - self._clock()) > 0.0:
             try:
                 generation = int(self._ray.get(self._host(name).ready.remote(), timeout=left_s))
+                for method in _TOLD:
+                    if method in self._told:
+                        told = self._host(name).call.remote(generation, method, *self._told[method])
+                        self._ray.get(told, timeout=left_s)
                 status = self._ray.get(self._host(name).status.remote(), timeout=left_s)
             except self._ray.exceptions.RayTaskError as error:
                 if not isinstance(error.cause, StorageError):  # the store is away: it may come back

@@ -20,6 +20,10 @@ __all__ = ["Crowd", "Heard", "Listed", "candidates"]
 
 REACTING: Final = 0.5  # of the lists get a click
 RETRYING: Final = 0.1  # of the requests, of either kind, are sent again by whoever is free
+# Requests of one connection: whoever is idle takes the next one, and were all of them opened at once and then kept, the
+# first process to wake would have them all
+LASTING: Final = 40
+APART_S: Final = 0.05  # between the first connections
 _WAIT_S: Final = 0.1  # after a refusal or a broken connection
 _ANSWER_S: Final = 30.0
 
@@ -89,14 +93,14 @@ class Crowd:
         self.statuses: Counter[str] = Counter()
         self.n_retried = self.n_same = self.n_broken = self.n_fallbacks = 0
         self.wrong: list[str] = []
-        self.ports: set[int] = set()
         self.is_over = False
 
     async def ask(self) -> None:
         """Ask until `is_over`; every request that was begun is answered before this ends."""
-        await asyncio.gather(*(self._client() for _ in range(self._n_clients)))
+        await asyncio.gather(*(self._client(i * APART_S) for i in range(self._n_clients)))
 
-    async def _client(self) -> None:
+    async def _client(self, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
         line = _Line(self, self._host, self._port)
         try:
             while not self.is_over:
@@ -166,6 +170,7 @@ class _Line:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self.port = 0
+        self._n_left = 0
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return the answer to a request."""
@@ -192,7 +197,7 @@ class _Line:
         if self._writer is None or self._reader is None:
             self._reader, self._writer = await asyncio.open_connection(self._host, self._server_port)
             self.port = int(self._writer.get_extra_info("sockname")[1])
-            self._crowd.ports.add(self.port)
+            self._n_left = LASTING
         self._writer.write(whole)
         read = b""
         while (found := answer_of(read)) is None:
@@ -200,6 +205,9 @@ class _Line:
             if not part:
                 raise EOFError
             read += part
+        self._n_left -= 1
+        if self._n_left == 0:
+            self.close()
         return found
 
     def close(self) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,8 +20,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 import msgspec
 import numpy as np
 
-from _scale_life import AT_ONCE, FEATURES, N_CANDIDATES, N_SHOWN, request
-from _scale_place import emptied
+from _scale_life import AT_ONCE, FEATURES, LEARNING, N_CANDIDATES, N_SHOWN, request
+from _scale_place import apart, emptied
+from dwell.storage import open_store
 
 __all__ = [
     "ALL_BYTES",
@@ -39,7 +42,8 @@ HERE: Final = Path(__file__).resolve().parent
 SIZES: Final = (10_000, 20_000, 40_000, 100_000)  # 10^4 and 10^5, and two between for the line
 QUICK_SIZES: Final = (400, 800, 1_200, 2_000)
 MILLION: Final = 1_000_000
-ALL_BYTES: Final = "bytes of all, the ring apart"
+N_COMMITS: Final = 200
+ALL_BYTES: Final = "bytes of all tables and indexes"
 LINEAR: Final = 0.1  # a figure is called linear where the others predict the largest size to a tenth
 SMALL_S: Final = 0.5  # processor time below which the clock's hundredths and a busy machine decide
 SMALL_SHARE: Final = 0.005  # of all bytes: tables below it are left out, as those of settings and versions
@@ -148,14 +152,21 @@ def lived(where: str, sizes: Sequence[int], *, server: int | None = None, syncs:
     if syncs is not None:
         command = [*STRACE, str(syncs), *command]
     with _counted(where) as (through, counting):
-        command = [through if word == where else word for word in command]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        shown, secret = apart(through)
+        command = [shown if word == where else word for word in command]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **secret})
         assert child.stdout is not None
         found: list[Told] = []
+        learning, before = np.zeros(2), np.zeros(2)  # bytes that learning moves: it reads what events wrote
         for line in child.stdout:
+            moved = np.zeros(2) if counting is None else np.array([counting.to_database, counting.from_database], float)
+            if line.strip() == LEARNING:
+                before = moved
+                continue
             told: Told = json.loads(line)
             if counting is not None:
-                told |= {"to database": counting.to_database, "from database": counting.from_database}
+                told |= dict(zip(("to database", "from database"), (before - learning).tolist(), strict=True))
+            learning += moved - before
             found.append(told)
             print(
                 f"{'PostgreSQL' if counting else Path(where).name}: {told['n']:,} events", file=sys.stderr, flush=True
@@ -185,15 +196,29 @@ def http_bytes() -> dict[str, float]:
     }
 
 
-def costs_of(sizes: Sequence[int], url: str, folder: Path | None) -> dict[str, list[Told]]:
-    """Return what a file and a database told at each size."""
-    found = {}
+def costs_of(sizes: Sequence[int], url: str, folder: Path | None) -> tuple[dict[str, list[Told]], dict[str, float]]:
+    """Return what a file and a database told at each size, and the seconds of a commit of each."""
+    found, commits = {}, {}
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         syncs = Path(temporary) / "syncs" if shutil.which("strace") else None
         found["SQLite"] = lived(str(Path(temporary) / "costs.dwell"), sizes, syncs=syncs)
+        commits["SQLite"] = _commit_s(str(Path(temporary) / "costs.dwell"))
     with emptied(url) as database:
         found["PostgreSQL"] = lived(database.url, sizes, server=database.pid)
-    return found
+        commits["PostgreSQL"] = _commit_s(database.url)
+    return found, commits
+
+
+def _commit_s(where: str) -> float:
+    """Return the median seconds of a transaction of one small row, on the disk when it returns."""
+    store, seconds = open_store(where), []
+    for i in range(N_COMMITS):
+        began = time.perf_counter()
+        with store.transaction() as tx:
+            tx.put_setting("benchmark", str(i).encode())
+        seconds.append(time.perf_counter() - began)
+    store.close()
+    return float(np.median(seconds))
 
 
 def series(told: Sequence[Told]) -> dict[str, list[float]]:
@@ -202,7 +227,9 @@ def series(told: Sequence[Told]) -> dict[str, list[float]]:
     found = {name: [float(one[name]) for one in told] for name in names}
     for table in told[-1]["bytes"]:
         found[f"bytes {table}"] = [float(one["bytes"].get(table, 0)) for one in told]
-    found[ALL_BYTES] = [float(sum(n for table, n in one["bytes"].items() if table != "ring")) for one in told]
+    found[ALL_BYTES] = [
+        float(sum(n for table, n in one["bytes"].items() if table.startswith(("table", "index")))) for one in told
+    ]
     return found
 
 

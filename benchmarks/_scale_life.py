@@ -2,12 +2,13 @@
 
     python benchmarks/_scale_life.py STORE SERVER_PID SYNCS SIZE [SIZE ...]
 
-A line of JSON per size. SERVER_PID is that of the database whose processor time counts, or 0; SYNCS is the file that
-strace writes, or "-".
+A line of JSON per size, and the word "learning" before each. SERVER_PID is that of the database whose processor time
+counts, or 0; SYNCS is the file that strace writes, or "-".
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import resource
@@ -23,14 +24,29 @@ import numpy as np  # noqa: E402 - after the number of threads
 
 import dwell  # noqa: E402 - the same
 from _scale_place import cpu_s_of  # noqa: E402 - the same
+from dwell.storage.archive import Archive  # noqa: E402 - the same
+from dwell.storage.archive_rows import archived_events  # noqa: E402 - the same
+from dwell.storage.protocol import chunks  # noqa: E402 - the same
 
-__all__ = ["AT_ONCE", "CLICK_SHARE", "FEATURES", "N_CANDIDATES", "N_SHOWN", "STAGES", "bytes_by_table", "request"]
+__all__ = [
+    "AT_ONCE",
+    "CLICK_SHARE",
+    "FEATURES",
+    "LEARNING",
+    "N_CANDIDATES",
+    "N_SHOWN",
+    "STAGES",
+    "bytes_by_table",
+    "request",
+]
 
 AT_ONCE: Final = 100  # events between two waits for the disk: what 64 clients of a busy service share, and some more
 N_CANDIDATES, N_SHOWN, N_FEATURES = 20, 10, 8
 FEATURES: Final = [f"feature_{j}" for j in range(N_FEATURES)]
 CLICK_SHARE: Final = 0.5  # of the lists have a click and a dwell time: one reaction an event
 STAGES: Final = ("rank", "feedback", "commit", "close")
+LEARNING: Final = "learning"  # the line before what learning does, which is no cost of an event
+ARCHIVED_AT_ONCE: Final = 1_000  # events, as retention archives them
 N_QUERIES: Final = 1_000
 N_USERS: Final = 2_000
 N_DOCUMENTS: Final = 5_000
@@ -62,6 +78,13 @@ class Life:
         self.n = self.n_signals = 0
         self.now = START_AT
         self._rng = np.random.default_rng(0)
+        self._archive: Archive | None = None
+        self._archived = 0
+        if not where.startswith("postgres") and importlib.util.find_spec("pyarrow") is not None:
+            folder = Path(f"{where}-archive")
+            self._archive = Archive.of(folder, tenant="", store="benchmark", pepper=b"benchmark")
+            self._archive.begin()
+            self.cpu["archive"] = 0.0
 
     def grow(self, to: int) -> None:
         """Serve and hear about events until there are so many, then close them all."""
@@ -71,6 +94,17 @@ class Life:
         began = time.process_time()
         self.loop.close_events(now=self.now)
         self.cpu["close"] += time.process_time() - began
+        if self._archive is not None:
+            self._put_into(self._archive)
+
+    def _put_into(self, archive: Archive) -> None:
+        """Archive what is new, as retention would, and leave it in the store."""
+        began = time.process_time()
+        with self.loop.facts() as reader:
+            for part in chunks(range(self._archived + 1, self.n + 1), ARCHIVED_AT_ONCE):
+                archive.add(archived_events(reader, part))
+        self._archived = self.n
+        self.cpu["archive"] += time.process_time() - began
 
     def _some(self, n: int) -> None:
         rng, items = self._rng, []
@@ -120,17 +154,18 @@ def request(i: int, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def bytes_by_table(where: str) -> dict[str, int]:
-    """Return the bytes of every table and index of a store, and of the ring beside a file; empty ones left out."""
+    """Return the bytes of tables and indexes of a store, and of ring and archive beside a file; empty ones left out."""
     if where.startswith("postgres"):
         import psycopg
 
         with psycopg.connect(where) as connection:
             found = connection.execute(
-                """SELECT c.relname, c.relkind IN ('i', 'I'), pg_relation_size(c.oid)
+                """SELECT coalesce(p.relname, c.relname), c.relkind = 'i', sum(pg_relation_size(c.oid)
                    + CASE WHEN c.relkind = 'r' THEN coalesce(pg_total_relation_size(nullif(c.reltoastrelid, 0)), 0)
-                          ELSE 0 END
+                          ELSE 0 END)
                 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                WHERE n.nspname = 'dwell' AND c.relkind IN ('r', 'i')"""
+                LEFT JOIN pg_inherits h ON h.inhrelid = c.oid LEFT JOIN pg_class p ON p.oid = h.inhparent
+                WHERE n.nspname = 'dwell' AND c.relkind IN ('r', 'i') GROUP BY 1, 2"""
             ).fetchall()
         return {f"{'index' if is_index else 'table'} {name}": int(n) for name, is_index, n in found if n > 8192}
     import apsw
@@ -144,6 +179,9 @@ def bytes_by_table(where: str) -> dict[str, int]:
     sizes = {f"{'index' if name in indexes else 'table'} {name}": int(n) for name, n in found if n > 4096}
     for path in Path(where).parent.glob(f"{Path(where).name}*ring*"):
         sizes["ring"] = path.stat().st_blocks * 512
+    archived = sum(path.stat().st_size for path in Path(f"{where}-archive").rglob("*.parquet"))
+    if archived:
+        sizes["archive"] = archived
     return sizes
 
 
@@ -182,6 +220,7 @@ def main() -> int:
         told |= {f"cpu {stage}": seconds for stage, seconds in life.cpu.items()}
         told |= {name: after[name] - before[name] - learning[name] for name in after}
         told["bytes"] = bytes_by_table(where)
+        print(LEARNING, flush=True)
         told["learn"] = life.learn()
         learnt = _counted(where, int(server), syncs)
         learning = {name: learning[name] + learnt[name] - after[name] for name in after}

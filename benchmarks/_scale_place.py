@@ -8,10 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 
-__all__ = ["VARIABLE", "Database", "cpu_s_of", "emptied"]
+__all__ = ["VARIABLE", "Database", "apart", "cpu_s_of", "emptied"]
 
 VARIABLE: Final = "DWELL_BENCH_POSTGRES"
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -79,6 +80,15 @@ def _of_our_own() -> Database:
     server = _servers[0]
     assert isinstance(server, Server)
     return Database(server.new_database(), server.pid)
+
+
+def apart(url: str) -> tuple[str, dict[str, str]]:
+    """Return a URL without its password, and the variable that libpq reads it from: all see command lines."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url, {}
+    who, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{who.partition(':')[0]}@{host}").geturl(), {"PGPASSWORD": unquote(parts.password)}
 
 
 def cpu_s_of(pid: int) -> float:

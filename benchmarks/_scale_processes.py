@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,9 +25,10 @@ import numpy as np
 import dwell
 from _scale_clients import Crowd, Heard, Listed, candidates
 from _scale_life import FEATURES
-from _scale_place import cpu_s_of, emptied
+from _scale_place import apart, cpu_s_of, emptied
 from _timing import FloatArray
 from dwell.ranking import conditional_propensities, policy_scores
+from dwell.records import GateDecision
 from dwell.storage import open_store
 
 __all__ = ["Checked", "Ended", "checked", "process_lines", "processes", "too_old"]
@@ -33,6 +37,7 @@ N_WORKERS: Final = 4
 N_CLIENTS: Final = 24
 N_VERSIONS: Final = 3
 TURN_S: Final = 5.0  # between two changes of the live version by hand
+LOOK_S: Final = 1.0  # between two looks at who holds which connection
 SWAP_S: Final = 1.0  # a promoted version is served everywhere by then
 AGREEING: Final = 1e-9  # answers and what is recomputed from the version that they name
 TEMPERATURE: Final = 0.3  # of `dwell.open`, unless told otherwise
@@ -50,11 +55,13 @@ class Change(NamedTuple):
 
     Attributes:
         version: It.
-        at: When, by the ledger, before its commit.
+        at: When it was decided, by the ledger; its commit comes after.
+        known_at: When whoever asked for it was told that it is live; `at` where nobody asked.
     """
 
     version: int
     at: float
+    known_at: float
 
 
 class Ended(NamedTuple):
@@ -63,9 +70,9 @@ class Ended(NamedTuple):
     Attributes:
         crowd: What the clients were told.
         seconds: How long they asked.
-        processes: {client port: process that answered it}, of the connections open near the end.
+        processes: {client port: process that answered it}, of the connections that were seen open.
         cpu_s: {"API processes and learner", "database", "clients"}: processor time.
-        n_by_hand: Changes of the live version by the administrator.
+        by_hand: Changes of the live version by the administrator: version, asked at, answered at.
         n_workers: Processes asked for.
     """
 
@@ -73,7 +80,7 @@ class Ended(NamedTuple):
     seconds: float
     processes: dict[int, int]
     cpu_s: dict[str, float]
-    n_by_hand: int
+    by_hand: list[tuple[int, float, float]]
     n_workers: int
 
 
@@ -86,7 +93,7 @@ class Checked(NamedTuple):
         n_signals: Signals in the store.
         n_closed: Events that the learner closed.
         n_decisions: Entries of the ledger.
-        swaps: (changes,) seconds from each change to the begin of the last request that an older version answered.
+        swaps: (changes,) seconds from when each was known to the begin of the last request of the version before.
         error: Largest difference between what was answered and what is recomputed.
     """
 
@@ -112,7 +119,8 @@ def _versions(url: str) -> None:
 @contextlib.contextmanager
 def _served(url: str, n_workers: int) -> Iterator[tuple[str, int]]:
     """Serve a database by several processes, and give address and process id."""
-    env = {**os.environ, **_SETTINGS, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
+    url, secret = apart(url)
+    env = {**os.environ, **_SETTINGS, **secret, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
     command = [sys.executable, "-m", "dwell", "serve", url, "--port", "0", "--no-auth"]
     if n_workers > 1:
         command += ["--workers", str(n_workers)]
@@ -139,19 +147,18 @@ def _posted(url: str, path: str, body: object) -> Any:  # noqa: ANN401 - JSON
         return msgspec.json.decode(answer.read())
 
 
-async def _administrator(url: str, crowd: Crowd) -> int:
-    """Make one version after the other live, and return how often."""
-    n = 0
-    while not crowd.is_over:
+async def _administrator(url: str, crowd: Crowd) -> list[tuple[int, float, float]]:
+    """Make one version after the other live, and return which, when it was asked for and when it was answered."""
+    done = []
+    for i in itertools.count():
         await asyncio.sleep(TURN_S)
-        wanted = 1 + n % N_VERSIONS
-        try:
+        if crowd.is_over:
+            break
+        wanted, asked_at = 1 + i % N_VERSIONS, time.time()
+        with contextlib.suppress(OSError):  # it is live already, or the learner was faster
             await asyncio.to_thread(_posted, url, "/v1/rollback", {"to": wanted})
-            n += 1
-        except OSError:  # it is live already, or the learner was faster: the ledger tells what happened
-            n += 1
-            continue
-    return n
+            done.append((wanted, asked_at, time.time()))
+    return done
 
 
 def processes_of(pid: int, port: int) -> dict[int, int]:
@@ -176,15 +183,32 @@ def processes_of(pid: int, port: int) -> dict[int, int]:
     return found
 
 
-async def _crowded(url: str, pid: int, seconds: float) -> tuple[Crowd, dict[int, int], int]:
+def _all_answer(url: str, pid: int, n_workers: int) -> None:
+    """Return when connections are taken by as many processes as were asked for, or after a minute."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    seen: set[int] = set()
+    until = time.monotonic() + _START_S
+    while len(seen) < n_workers and time.monotonic() < until:
+        with contextlib.ExitStack() as held:
+            for _ in range(N_CLIENTS):
+                held.enter_context(socket.create_connection((host, int(port)), timeout=_START_S))
+                time.sleep(0.01)
+            time.sleep(0.2)
+            seen |= set(processes_of(pid, int(port)).values())
+    print(f"{len(seen)} processes answer", file=sys.stderr, flush=True)
+
+
+async def _crowded(url: str, pid: int, seconds: float) -> tuple[Crowd, dict[int, int], list[tuple[int, float, float]]]:
     crowd = Crowd(url, N_CLIENTS)
     asking = asyncio.ensure_future(crowd.ask())
     changing = asyncio.ensure_future(_administrator(url, crowd))
-    done, _ = await asyncio.wait({asking}, timeout=seconds)
-    found = await asyncio.to_thread(processes_of, pid, int(url.rpartition(":")[2]))
+    found: dict[int, int] = {}
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not asking.done():
+        await asyncio.wait({asking}, timeout=min(LOOK_S, seconds))
+        found |= await asyncio.to_thread(processes_of, pid, int(url.rpartition(":")[2]))
     crowd.is_over = True
     await asking
-    changing.cancel() if done else None
     return crowd, found, await changing
 
 
@@ -199,27 +223,27 @@ def processes(url: str, *, minutes: float, n_workers: int) -> tuple[Ended, Check
     with emptied(url) as database:
         _versions(database.url)
         with _served(database.url, n_workers) as (address, pid):
+            _all_answer(address, pid, n_workers)
             began, cpu = time.monotonic(), time.process_time()
             before = (cpu_s_of(pid), cpu_s_of(database.pid) if database.pid else 0.0)
-            crowd, held, n_by_hand = asyncio.run(_crowded(address, pid, 60.0 * minutes))
+            crowd, held, by_hand = asyncio.run(_crowded(address, pid, 60.0 * minutes))
             taken = {
                 "API processes and learner": cpu_s_of(pid) - before[0],
                 "database": (cpu_s_of(database.pid) if database.pid else 0.0) - before[1],
                 "clients": time.process_time() - cpu,
             }
-            ended = Ended(crowd, time.monotonic() - began, held, taken, n_by_hand, n_workers)
-        return ended, checked(database.url, crowd.lists, crowd.reactions, len(crowd.wrong))
+            ended = Ended(crowd, time.monotonic() - began, held, taken, by_hand, n_workers)
+        return ended, checked(database.url, ended)
 
 
-def checked(url: str, lists: Sequence[Listed], reactions: Sequence[Heard], n_wrong: int) -> Checked:
+def checked(url: str, ended: Ended) -> Checked:
     """Return how what was acknowledged agrees with what is in the store.
 
     Args:
         url: The database.
-        lists: Lists that were acknowledged.
-        reactions: Reactions that were acknowledged.
-        n_wrong: Retries that were answered otherwise than the first time.
+        ended: What the clients were told.
     """
+    lists, reactions, n_wrong = ended.crowd.lists, ended.crowd.reactions, len(ended.crowd.wrong)
     wrong: Counter[str] = Counter({"retries answered otherwise": n_wrong})
     store = open_store(url, role="reader")
     signals: dict[str, Counter[tuple[str, str | None]]] = {}
@@ -248,8 +272,9 @@ def checked(url: str, lists: Sequence[Listed], reactions: Sequence[Heard], n_wro
     wrong["reactions nobody sent"] = sum(of.total() for of in signals.values()) - len(given)
     errors = [_error(one, versions[one.version]) for one in lists]
     wrong["answers of two versions"] = sum(not error <= AGREEING for error in errors)
-    changes = [Change(d.proposed_version, d.decided_at) for d in ledger if d.verdict == "promote"]
-    swaps = too_old(lists, changes)[sum(c.at < min((one.begun for one in lists), default=0.0) for c in changes[1:]) :]
+    changes = _changes(ledger, ended.by_hand)
+    first = min((one.begun for one in lists), default=0.0)
+    swaps = too_old(lists, changes)[sum(change.at < first for change in changes) :]
     wrong["versions later than a second"] = int((swaps > SWAP_S).sum())
     n_signals = sum(of.total() for of in signals.values())
     return Checked(dict(wrong), len(recorded), n_signals, n_closed, len(ledger), swaps, max(errors, default=0.0))
@@ -277,22 +302,38 @@ def _error(listed: Listed, params: dwell.Params | None) -> float:
     return float(max(error, np.abs(chances - np.array(listed.propensities)).max()))
 
 
-def too_old(lists: Sequence[Listed], changes: Sequence[Change]) -> FloatArray:
-    """Return, for each change but the first, seconds from it to the begin of the last request of an older version.
-
-    A version that comes back is lawful again: only answers before the next change count, and only those that began
-    after the change.
-    """
-    begun: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
-    times = np.array([change.at for change in changes])
-    for one in lists:
-        begun[int(np.searchsorted(times, one.begun, side="right")) - 1].append((one.begun, one.version))
+def _changes(ledger: Sequence[GateDecision], by_hand: Sequence[tuple[int, float, float]]) -> list[Change]:
+    """Return what went live, in order, and when that was known."""
     found = []
-    for i, change in enumerate(changes):
-        later = {other.version for other in changes[i + 1 :] if other.at <= change.at + 2.0 * SWAP_S}
-        lawful = {change.version, *later}
-        found.append(max((at - change.at for at, version in begun[i] if version not in lawful), default=0.0))
-    return np.array(found[1:])
+    for one in ledger:
+        if one.verdict == "promote":
+            of_hand = [
+                answered
+                for version, asked, answered in by_hand
+                if version == one.proposed_version and asked <= one.decided_at <= answered
+            ]
+            found.append(Change(one.proposed_version, one.decided_at, max(of_hand, default=one.decided_at)))
+    return sorted(found, key=lambda change: change.at)
+
+
+def too_old(lists: Sequence[Listed], changes: Sequence[Change]) -> FloatArray:
+    """Return, for each change, seconds from when it was known to the begin of the last request of the version before.
+
+    An answer of a version that was live at some instant between its request and itself is in time; one of a version
+    that never was live before it ended is infinitely late.
+    """
+    times = [change.at for change in changes]
+    found = np.zeros(len(changes))
+    for one in lists:
+        first, last = bisect_right(times, one.begun) - 1, bisect_right(times, one.ended) - 1
+        if any(changes[i].version == one.version for i in range(max(first, 0), last + 1)):
+            continue
+        before = [i for i in range(first) if changes[i].version == one.version]
+        if not before:
+            return np.full(len(changes), np.inf)
+        i = before[-1] + 1  # what came after it
+        found[i] = max(found[i], one.begun - changes[i].known_at)
+    return found
 
 
 def process_lines(ended: Ended, found: Checked, *, is_judged: bool) -> list[str]:
@@ -309,7 +350,7 @@ def process_lines(ended: Ended, found: Checked, *, is_judged: bool) -> list[str]
         f"{ended.n_workers} processes asked for, {n_processes} answered; {N_CLIENTS} clients; {ended.seconds:.0f} s.",
         f"Lists answered by each process: {answered}. Cores used: {shares}.",
         f"Answers: {statuses}; broken connections {crowd.n_broken}; fallbacks, tried no further {crowd.n_fallbacks}.",
-        f"The live version changed {len(found.swaps)} times, {ended.n_by_hand} asked for by hand.",
+        f"The live version changed {len(found.swaps)} times, {len(ended.by_hand)} times by hand.",
         f"Events that the learner closed: {found.n_closed:,}; entries of the ledger: {found.n_decisions}.",
         "",
         "| call, on the disk when answered | how many | a second | p50, ms | p99, ms |",
@@ -327,14 +368,15 @@ def process_lines(ended: Ended, found: Checked, *, is_judged: bool) -> list[str]
     ]
     is_met = not any(found.wrong.values()) and n_processes >= ended.n_workers
     said = ("met" if is_met else "**not met**") if is_judged or not is_met else "met, in a short run"
-    slowest = float(found.swaps.max(initial=0.0))
+    slowest, usual = float(found.swaps.max(initial=0.0)), float(np.median(found.swaps)) if found.swaps.size else 0.0
     return [
         *lines,
         "",
         f"{found.n_events:,} events and {found.n_signals:,} signals in the store.",
         f"Retries: {crowd.n_retried:,}, answered as the first time: {crowd.n_same:,}.",
         f"Answers recomputed from the version that they name: off by at most {found.error:.1e}, promised {AGREEING:g}.",
-        f"The last request of an older version began {slowest:.3f} s after a change, promised {SWAP_S:g}.",
+        f"The last request of an older version began {slowest:.3f} s after its successor was known (median of all",
+        f"changes {usual:.3f} s), promised {SWAP_S:g}.",
         f"Nothing lost, twice or mixed: {said}.",
         *(f"* {text}" for text in crowd.wrong[:5]),
     ]

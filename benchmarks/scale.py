@@ -4,7 +4,7 @@
                                [--sizes N,N,...] [--minutes 10] [--folder FOLDER] [--costs FILE]
 
 Without a URL (--url, or the variable DWELL_BENCH_POSTGRES) a PostgreSQL is started for the run as the tests start
-theirs; a URL names a database that holds nothing. `costs` writes what it measured to the file that `plan` reads.
+theirs; a URL names a database that holds nothing. The sections write what they measured to the file that `plan` reads.
 Shards on Ray are measured by benchmarks/cluster.py. docs/scaling.md says how to read it. Linux only: processor time
 is read from /proc.
 """
@@ -25,8 +25,11 @@ from typing import Final
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+import numpy as np  # noqa: E402 - after the number of threads
+
 import _scale_copy as copying  # noqa: E402 - after the number of threads
 import _scale_costs as costing  # noqa: E402 - the same
+import _scale_plan as planning  # noqa: E402 - the same
 import _scale_processes as serving  # noqa: E402 - the same
 import _scale_same as comparing  # noqa: E402 - the same
 import _scale_steps as stepping  # noqa: E402 - the same
@@ -40,6 +43,8 @@ def copy(asked: argparse.Namespace) -> list[str]:
     """Return what bulk ingest reaches of a bare COPY."""
     with emptied(asked.url) as database:
         found = copying.copied(database.url, copying.N_QUICK_ROUNDS if asked.quick else copying.N_ROUNDS)
+    rates = {"store": copying.OURS, "bare": copying.BY_ROW}
+    _note(asked, "copy", {name: float(np.median(found.per_s[who])) for name, who in rates.items()})
     return ["## COPY: bulk ingest", "", *copying.copy_lines(found, is_judged=not asked.quick)]
 
 
@@ -48,6 +53,7 @@ def steps(asked: argparse.Namespace) -> list[str]:
     sizes = asked.sizes or (stepping.QUICK_SIZES if asked.quick else stepping.SIZES)
     n_rounds = stepping.N_QUICK_ROUNDS if asked.quick else stepping.N_ROUNDS
     kept, measured = stepping.steps(sizes, n_rounds)
+    _note(asked, "steps", {"bytes of an experience": kept[-1].measured_bytes / kept[-1].n, "n": kept[-1].n})
     return ["## Steps: training by size", "", *stepping.step_lines(kept, measured, is_judged=not asked.quick)]
 
 
@@ -55,6 +61,8 @@ def processes(asked: argparse.Namespace) -> list[str]:
     """Return whether several API processes and a learner lose, double or mix anything."""
     minutes = asked.minutes or (0.2 if asked.quick else 10.0)
     ended, found = serving.processes(asked.url, minutes=minutes, n_workers=asked.workers)
+    ran = {"cpu_s": ended.cpu_s, "n_events": len(ended.crowd.lists), "seconds": ended.seconds}
+    _note(asked, "processes", ran | {"n_processes": ended.n_workers, "n_cores": os.cpu_count()})
     lines = serving.process_lines(ended, found, is_judged=not asked.quick)
     return ["## Processes: one tenant, one database", "", *lines]
 
@@ -68,10 +76,26 @@ def same(asked: argparse.Namespace) -> list[str]:
 def costs(asked: argparse.Namespace) -> list[str]:
     """Return what events cost, and write it to the file that the plan reads."""
     sizes = asked.sizes or (costing.QUICK_SIZES if asked.quick else costing.SIZES)
-    told = costing.costs_of(sizes, asked.url, asked.folder)
+    told, commits = costing.costs_of(sizes, asked.url, asked.folder)
+    _note(asked, "costs", told | {"seconds of a commit": commits})
+    lines = costing.cost_lines(told, is_judged=not asked.quick)
+    lines += ["", *(f"A commit of one small row, {store}: {1e3 * of:.2f} ms." for store, of in commits.items())]
+    return ["## Costs: per million events", "", *lines]
+
+
+def plan(asked: argparse.Namespace) -> list[str]:
+    """Return the plan that follows from the costs in the file."""
+    path = asked.costs or COSTS
+    if not path.exists():
+        return ["## Plan", "", f"{path.name} is not there: `--only costs,steps` writes it."]
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return ["## Plan: a thousand million events a day", "", *planning.plan_lines(found)]
+
+
+def _note(asked: argparse.Namespace, key: str, value: object) -> None:
+    """Write a section's figures down for the plan; those of a smoke test only where a file is named."""
     if asked.costs is not None or not asked.quick:
-        (asked.costs or COSTS).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    return ["## Costs: per million events", "", *costing.cost_lines(told, is_judged=not asked.quick)]
+        planning.noted(asked.costs or COSTS, key, value)
 
 
 SECTIONS: Final[dict[str, Callable[[argparse.Namespace], list[str]]]] = {
@@ -80,6 +104,7 @@ SECTIONS: Final[dict[str, Callable[[argparse.Namespace], list[str]]]] = {
     "processes": processes,
     "same": same,
     "costs": costs,
+    "plan": plan,
 }
 
 

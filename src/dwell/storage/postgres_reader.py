@@ -17,33 +17,49 @@ from dwell.storage.postgres_failures import told
 from dwell.storage.postgres_sessions import Connection
 from dwell.storage.protocol import Answer, EventState, Outcome, PairStatistics, Quarantined, chunks
 
-__all__ = ["Counters", "PostgresReader", "read_counters"]
+__all__ = ["ASKED", "Counters", "PostgresReader", "of_asked", "read_counters"]
 
 _MOST: Final = 2**62  # seqs, limits: everything above means all
 _ASKED_OF_ALL: Final = 100  # seqs: from here on a statement per partition costs less than to look in each for all
 _ASKED_AT_ONCE: Final = 20_000  # seqs in one statement: their answer stands in memory twice for a moment
 
-# The numbers are named for each table: a statement reads those partitions only whose numbers it is told
-_STATES: Final = """
+ASKED: Final = "unnest(%(seqs)s::bigint[]) AS asked (seq)"
+
+
+def of_asked(table: str, number: str = "seq", end: str = "LIMIT 1") -> str:
+    """Return a subquery to join laterally to `ASKED`: the rows of a table that have a number which is asked for.
+
+    It is a walk along the key for each number, whatever the database knows of the table: before its first ANALYZE it
+    takes a tenant to be a small part of the table, and would read all of that (tests/contract/test_postgres_plans.py).
+    The bounds tell which partitions to leave alone, and the end keeps it from being made into another join.
+    """
+    return f"""(SELECT * FROM {table} WHERE tenant = %(tenant)s AND {number} = asked.seq
+    AND {number} BETWEEN %(first)s AND %(last)s {end})"""
+
+
+_STATES: Final = f"""
 SELECT e.event_id, e.seq, o.state, o.version, e.served_at, o.closed_at, e.pseudonym, coalesce(a.shown, e.shown)
-FROM events e JOIN outcomes o ON o.tenant = e.tenant AND o.seq = e.seq AND o.seq = ANY(%(seqs)s)
-LEFT JOIN activations a ON a.tenant = e.tenant AND a.seq = e.seq AND a.seq = ANY(%(seqs)s)
-WHERE e.tenant = %(tenant)s AND e.seq = ANY(%(seqs)s) ORDER BY e.seq"""
+FROM {ASKED} CROSS JOIN LATERAL {of_asked("events")} AS e CROSS JOIN LATERAL {of_asked("outcomes")} AS o
+LEFT JOIN LATERAL {of_asked("activations")} AS a ON true ORDER BY e.seq"""
 
-_IMPRESSIONS: Final = """
+_SEQS_OF_IDS: Final = """
+SELECT found.seq FROM (SELECT %s::text AS tenant) AS mine CROSS JOIN unnest(%s::text[]) AS asked (event_id)
+CROSS JOIN LATERAL (
+  SELECT seq FROM event_ids WHERE tenant = mine.tenant AND event_id = asked.event_id LIMIT 1) AS found"""
+
+_IMPRESSIONS: Final = f"""
 SELECT e.seq, e.event_id, e.body, a.shown, a.is_altered, a.at
-FROM events e LEFT JOIN activations a ON a.tenant = e.tenant AND a.seq = e.seq AND a.seq = ANY(%(seqs)s)
-WHERE e.tenant = %(tenant)s AND e.seq = ANY(%(seqs)s)"""
+FROM {ASKED} CROSS JOIN LATERAL {of_asked("events")} AS e LEFT JOIN LATERAL {of_asked("activations")} AS a ON true"""
 
-_OUTCOMES: Final = """
-SELECT seq, state, version, closed_at, reward, priority, details FROM outcomes
-WHERE tenant = %(tenant)s AND seq = ANY(%(seqs)s)"""
+_OUTCOMES: Final = f"""
+SELECT o.seq, o.state, o.version, o.closed_at, o.reward, o.priority, o.details
+FROM {ASKED} CROSS JOIN LATERAL {of_asked("outcomes")} AS o"""
 
 _SIGNAL_COLUMNS: Final = "dedupe, digest, name, doc, value, at, received_at, idempotency_key"
 _SIGNALS: Final = f"""
 SELECT s.event, e.event_id, {", ".join("s." + name for name in _SIGNAL_COLUMNS.split(", "))}
-FROM signals s JOIN events e ON e.tenant = s.tenant AND e.seq = s.event AND e.seq = ANY(%(seqs)s)
-WHERE s.tenant = %(tenant)s AND s.event = ANY(%(seqs)s)"""
+FROM {ASKED} CROSS JOIN LATERAL {of_asked("events")} AS e
+CROSS JOIN LATERAL {of_asked("signals", "event", "OFFSET 0")} AS s"""
 
 # One walk along the index per state, each in order and ended early, then merged: no sort of a million rows
 _WALK: Final = """
@@ -154,7 +170,8 @@ class PostgresReader:
         wanted = sorted({seq for seq in map(int, seqs) if 0 < seq < _MOST})
         width = self._counters.width if len(wanted) > _ASKED_OF_ALL else _MOST
         for some in self._by_partition(wanted, width):
-            yield from self._query(sql, {"tenant": self._tenant, "seqs": list(some)})
+            bindings = {"tenant": self._tenant, "seqs": list(some), "first": some[0], "last": some[-1]}
+            yield from self._query(sql, bindings)
 
     def _by_partition(self, wanted: Sequence[int], width: int) -> Iterator[Sequence[int]]:
         for _, group in groupby(wanted, key=lambda seq: seq // width):
@@ -194,7 +211,7 @@ class PostgresReader:
     def _found_states(self, event_ids: Sequence[str]) -> list[EventState]:
         # text that can not stand in a key is the name of nothing
         wanted = [event_id for event_id in event_ids if "\0" not in event_id]
-        return self._states_of("SELECT seq FROM event_ids WHERE tenant = %s AND event_id = ANY(%s)", wanted)
+        return self._states_of(_SEQS_OF_IDS, wanted)
 
     def _states_of(self, which: str, *bindings: object) -> list[EventState]:
         """Return the states of the events whose numbers a statement finds, in seq order."""

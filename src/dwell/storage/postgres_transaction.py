@@ -12,7 +12,7 @@ from dwell.storage.instants import bound_micros, micros
 from dwell.storage.known_events import KnownEvents
 from dwell.storage.pepper import user_mark
 from dwell.storage.postgres_held_back import HeldBack
-from dwell.storage.postgres_reader import Counters, PostgresReader
+from dwell.storage.postgres_reader import ASKED, Counters, PostgresReader, of_asked
 from dwell.storage.postgres_sessions import Connection
 from dwell.storage.protocol import Answer, EventState, Outcome, PairStatistics, Quarantined, SignalStatus, chunks
 from dwell.storage.rows import applied_changes, trace_rows
@@ -32,12 +32,11 @@ FROM (SELECT coalesce(octet_length(details), 0) AS n_bytes FROM outcomes
       WHERE tenant = %s AND seq = %s AND version = %s) AS before
 WHERE o.tenant = %s AND o.seq = %s RETURNING before.n_bytes"""
 
-_KNOWN_SIGNALS: Final = """
-SELECT e.seq, s.dedupe, s.digest
-FROM events e LEFT JOIN signals s ON s.tenant = e.tenant AND s.event = e.seq AND s.event = ANY(%(seqs)s)
-WHERE e.tenant = %(tenant)s AND e.seq = ANY(%(seqs)s)"""
+_KNOWN_SIGNALS: Final = f"""
+SELECT e.seq, s.dedupe, s.digest FROM {ASKED} CROSS JOIN LATERAL {of_asked("events")} AS e
+LEFT JOIN LATERAL {of_asked("signals", "event", "OFFSET 0")} AS s ON true"""
 
-_STATE: Final = "SELECT state FROM outcomes WHERE tenant = %(tenant)s AND seq = ANY(%(seqs)s)"
+_STATE: Final = f"SELECT o.state FROM {ASKED} CROSS JOIN LATERAL {of_asked('outcomes')} AS o"
 
 _WITH_ORPHANS: Final = "SELECT DISTINCT event_id FROM orphans WHERE tenant = %s AND event_id = ANY(%s)"
 

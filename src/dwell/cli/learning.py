@@ -16,6 +16,7 @@ from dwell.cli.stores import facts, owner_loop, reader_loop
 if TYPE_CHECKING:
     from dwell.loop import Loop, TrainReport
     from dwell.records import Params
+    from dwell.storage.archive_places import Days
 
 __all__ = ["evaluate", "train"]
 
@@ -39,25 +40,43 @@ def _weights(context: click.Context, parameter: click.Parameter, value: str | No
     metavar="SECONDS",
     help="How long reactions are waited for. Default: as for the newest closed event, else 1800.",
 )
+@click.option("--from-archive", "folder", metavar="DIR", help="Learn from the archived events in DIR instead.")
+@click.option("--days", metavar="A..B", help="With --from-archive: only events served on these days, UTC.")
 @settings_options
 @tenant_option
 @json_option
 @examples(
     "dwell train search.dwell",
+    "dwell train search.dwell --from-archive archive --days 2026-01-01..2026-03-31",
     'dwell train search.dwell --rewards \'{"click": 0.5, "helpful": 0.8}\' --json',
 )
-def train(store: str, steps: int | None, tenant: str, *, as_json: bool, **given: object) -> None:
+def train(
+    store: str,
+    steps: int | None,
+    folder: str | None,
+    days: str | None,
+    tenant: str,
+    *,
+    as_json: bool,
+    **given: object,
+) -> None:
     """Learn, judge, and promote on evidence.
 
     Closes events, judges the standing proposal, learns a new one where none stands. The store must not be open
     elsewhere: there, Loop.train() does the same. What the file does not keep of the application's settings is taken
     from its newest events; options overrule that. Nothing is evicted unless --capacity says so.
     """
+    if days is not None and folder is None:
+        raise click.UsageError("--days goes with --from-archive.")
+    between = None if days is None else _days(days)
     with owner_loop(store, tenant, given) as loop:
         if sys.stderr.isatty():
             say(f"training on {plain(store)}...", err=True)
         before = loop.params.version
-        report = loop.train(steps=steps)
+        if folder is None:
+            report = loop.train(steps=steps)
+        else:
+            report = loop.train_from_archive(folder, days=between, steps=steps)
     if as_json:
         document(
             {
@@ -77,6 +96,12 @@ def train(store: str, steps: int | None, tenant: str, *, as_json: bool, **given:
         )
         return
     _say_report(report, before)
+
+
+def _days(text: str) -> Days:
+    from dwell.storage.archive_places import days_between
+
+    return days_between(text)
 
 
 def _say_report(report: TrainReport, before: int) -> None:

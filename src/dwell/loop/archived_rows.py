@@ -84,7 +84,7 @@ def group_rows(
         groups: Which row groups; all of them where None.
         rules: What rows are made by.
         is_erased: See `learning_rows`.
-        is_known: See `archive_parts.opened_part`.
+        is_known: Whether digest and rows of the part were checked a moment ago, and are not again.
 
     Raises:
         ArchiveError: The part is not to be used.
@@ -93,6 +93,6 @@ def group_rows(
     segments: dict[str | None, int] = {}
     with opened_part(path, is_known=is_known) as file:
         for i in range(file.n_groups) if groups is None else groups:
-            events = events_of(file.group(i, LEARNING_COLUMNS))
+            events = events_of(file.group(i, LEARNING_COLUMNS), is_known=is_known)
             found += learning_rows(events, rules, is_erased=is_erased, segments=segments)
     return found

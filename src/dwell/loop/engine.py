@@ -19,9 +19,10 @@ from dwell.loop.activate import activate
 from dwell.loop.activity import flush, flushed
 from dwell.loop.challenge import Challenge, challenge
 from dwell.loop.examine_store import examined
-from dwell.loop.experiences import read_experience
+from dwell.loop.experiences import recorded_experiences
 from dwell.loop.export import export_experiences
 from dwell.loop.follow import follow
+from dwell.loop.from_archive import trained_from_archive
 from dwell.loop.ingest import (
     Request,
     check_sequence,
@@ -48,6 +49,7 @@ from dwell.records import Experience, Feedback, GateDecision, Params, Served, Si
 from dwell.records.impression import Mode
 from dwell.reward.presets import RewardPreset
 from dwell.storage import Answer, Reader, pseudonym
+from dwell.storage.archive_places import Days
 
 __all__ = ["Loop"]
 
@@ -293,6 +295,16 @@ class Loop:
         with self._state.alone():
             return train(self._state, steps=steps, now=self._now(now), clock=time.monotonic)
 
+    def train_from_archive(
+        self, folder: str | Path, *, days: Days | None = None, steps: int | None = None, now: float | None = None
+    ) -> TrainReport:
+        """Do as `train`, but learn from archived events, more than memory holds: one look at all, or so many steps.
+
+        Raises:
+            ConfigError, ArchiveError: The settings ask for what only memory can teach, or a part is not to be used.
+        """
+        return trained_from_archive(self._state, folder, days=days, steps=steps, now=self._now(now))
+
     def evaluate(self, params: Params, *, now: float | None = None) -> GateDecision:
         """Return the gate's verdict on any params from the evidence at hand; nothing moves.
 
@@ -497,18 +509,7 @@ class Loop:
             since: Only those served at or after this instant.
             limit: At most so many, the newest ones.
         """
-        state = self._state
-        if state.writer is not None:
-            state.writer.flush()
-        with state.store.snapshot() as reader:
-            seqs = reader.seqs(since=since, limit=limit, newest_first=True)[::-1]
-        for seq in seqs:
-            with state.store.snapshot() as reader:
-                if not reader.outcomes([seq]):
-                    continue
-                yield read_experience(
-                    reader, seq, preset=state.rules.preset, examination=state.rules.examination, params=reader.params
-                )
+        return recorded_experiences(self._state, since=since, limit=limit)
 
     def health(self, now: float | None = None) -> HealthReport:
         """Return how the loop is, with alerts in plain words and what to do about each."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dwell.errors import UnknownEventError
+from dwell.loop.state import LoopState
 from dwell.records import Experience, Impression, Params, Signal
 from dwell.reward.compute import compute_reward
 from dwell.reward.examination import Examination
 from dwell.reward.presets import RewardPreset
 from dwell.storage import Outcome, Reader
 
-__all__ = ["experience_of", "read_experience"]
+__all__ = ["experience_of", "read_experience", "recorded_experiences"]
 
 
 def experience_of(
@@ -109,3 +110,18 @@ def read_experience(
         preset=preset,
         examination=examination,
     )
+
+
+def recorded_experiences(state: LoopState, *, since: float | None, limit: int | None) -> Iterator[Experience]:
+    """Yield experiences in the order served, open ones included; see `Loop.experiences`."""
+    if state.writer is not None:
+        state.writer.flush()
+    with state.store.snapshot() as reader:
+        seqs = reader.seqs(since=since, limit=limit, newest_first=True)[::-1]
+    for seq in seqs:
+        with state.store.snapshot() as reader:
+            if not reader.outcomes([seq]):
+                continue
+            yield read_experience(
+                reader, seq, preset=state.rules.preset, examination=state.rules.examination, params=reader.params
+            )

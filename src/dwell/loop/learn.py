@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from dwell.learning.calibration import Recalibration
 from dwell.loop.by_activation import counts_already, hastened, is_activations_turn, propose_activation
 from dwell.loop.channels import is_split
 from dwell.loop.examining import settle_examination
@@ -26,10 +27,10 @@ from dwell.loop.watch import watch_live, watched_after
 from dwell.ranking import named_generator
 from dwell.records import Estimate, GateDecision
 from dwell.records.rows import EventRow
-from dwell.replay.meter import version_ages
+from dwell.replay.meter import RateMeter, version_ages
 from dwell.storage import Transaction
 
-__all__ = ["train"]
+__all__ = ["judge_first", "settle", "stand", "train"]
 
 _NOTHING: Final = Estimate(0.0, -float("inf"), float("inf"), 0, 0.0)
 _PRIORITIES_AT_ONCE: Final = 10_000
@@ -51,7 +52,7 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
         return TrainReport(decision, live, live, n_closed=n_closed)
     heed_embeddings(state)
     calibrate(state)
-    judged = watch_live(state, now) or _judge(state, now)
+    judged = watch_live(state, now) or judge_first(state, now)
     if state.standing is not None and judged is not None:
         return TrainReport(judged, state.live, state.standing.params, ended_by="standing", n_closed=n_closed)
     settle_examination(state)
@@ -70,7 +71,7 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
         left_out = {} if own is None else own.left_out
         return TrainReport(decision, state.live, state.live, n_closed=n_closed, left_out=left_out)
     learning, standing = _learn(state, unseen, own, steps=steps, now=now, clock=clock)
-    decision = judged or _settle(state, judge_standing(state, standing, now))
+    decision = judged or settle(state, judge_standing(state, standing, now))
     return TrainReport(
         decision=decision,
         live=state.live,
@@ -86,7 +87,7 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
     )
 
 
-def _judge(state: LoopState, now: float) -> GateDecision | None:
+def judge_first(state: LoopState, now: float) -> GateDecision | None:
     """Return the verdict on the standing proposal, acted upon, or None where there is none."""
     standing = state.standing
     if standing is None:
@@ -97,10 +98,10 @@ def _judge(state: LoopState, now: float) -> GateDecision | None:
         state.write(lambda tx: put_standing(tx, None))
         state.standing = None
         return None
-    return _settle(state, judge_standing(state, standing, now))
+    return settle(state, judge_standing(state, standing, now))
 
 
-def _settle(state: LoopState, decision: GateDecision) -> GateDecision:
+def settle(state: LoopState, decision: GateDecision) -> GateDecision:
     """Carry out a verdict: promote, reject, or keep the proposal standing; always in the ledger."""
     standing = state.standing
     if standing is not None and decision.verdict == "promote" and state.mode != "shadow":
@@ -185,6 +186,39 @@ def _learn(
     attempt = next_attempt(decisions)
     learning = _proposed(state, own, replay, attempt=attempt, version=version, now=now, rng=rng, clock=clock)
     meter = meter.sampled(learning.n_replayed)
+    recalibration = None
+    if state.config.training.recalibrate:
+        rows = state.replayed.trainable()
+        recalibration = recalibration_of(rows, learning.params, learning.folds, state.theta())
+    used = None if own is None else own.rows
+    standing = stand(
+        state, learning, attempt=attempt, last_seq=last_seq, meter=meter, recalibration=recalibration, used=used
+    )
+    return learning, standing
+
+
+def stand(
+    state: LoopState,
+    learning: Learning,
+    *,
+    attempt: int,
+    last_seq: int,
+    meter: RateMeter,
+    recalibration: Recalibration | None = None,
+    used: Sequence[EventRow] | None = None,
+) -> Standing:
+    """Make what was learned the standing proposal, in the store and here, and take over priorities.
+
+    Args:
+        state: The loop.
+        learning: What was learned.
+        attempt: Count of proposals against the live params.
+        last_seq: Newest event when it was made: only later ones judge it.
+        meter: How much was replayed by now.
+        recalibration: A map over what the predictor expects, or None.
+        used: Events of the live params' own that on-line learning has used up, or None.
+    """
+    version = learning.params.version
     ages = version_ages(list(learning.version_counts), list(learning.version_counts.values()), live=state.live.version)
     proposal = Proposal(
         version=version,
@@ -195,10 +229,6 @@ def _learn(
         is_against_caller=state.mode == "shadow",
     )
     standing = Standing(proposal, learning.params)
-    recalibration = None
-    if state.config.training.recalibrate:
-        rows = state.replayed.trainable()
-        recalibration = recalibration_of(rows, learning.params, learning.folds, state.theta())
     seqs = sorted(learning.priorities)
     values = [learning.priorities[seq] for seq in seqs]
 
@@ -207,8 +237,8 @@ def _learn(
         tx.put_setting(f"learned:{version}", msgspec.msgpack.encode(last_seq))
         put_standing(tx, standing)
         put_predictor(tx, learning.predictor, version=version, recalibration=recalibration)
-        if own is not None:
-            put_used_until(tx, state.live, own.rows)
+        if used is not None:
+            put_used_until(tx, state.live, used)
         put_metered(
             tx,
             meter,
@@ -226,7 +256,7 @@ def _learn(
     state.meter = meter
     state.standing = standing
     state.expected = expected_of(learning.predictor, learning.params, state.feature_names, recalibration)
-    return learning, standing
+    return standing
 
 
 def _proposed(

@@ -19,6 +19,7 @@ __all__ = ["check_archived"]
 _MOST_DOCUMENTS: Final = 1_000  # as `dwell.open(max_candidates=...)` allows
 _MOST_SERVED: Final = 100_000  # a list may be longer than what is learned from it
 _MOST: Final = 2**31
+_LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 def check_archived(impression: Impression, outcome: Outcome, signals: Sequence[Signal]) -> None:
@@ -90,7 +91,7 @@ def _check_arrays(impression: Impression) -> None:
     _check("document_scores", impression.document_scores, n_kept, 0, max(impression.n_candidates - 1, 0))
     if len(impression.scores) > MAX_LOGGED_SCORES:
         raise _wrong("scores", len(impression.scores))
-    _check("scores", impression.scores, len(impression.scores), -np.inf, np.inf)
+    _check("scores", impression.scores, len(impression.scores), -_LARGEST, _LARGEST)
     rows, columns = impression.features.shape
     if (rows, columns) != (0, 0) and (rows, columns) != (n_kept, len(impression.feature_names)):
         raise _wrong("features", impression.features.shape)
@@ -105,7 +106,7 @@ def _check(name: str, values: npt.NDArray[np.generic] | None, n: int, low: float
         return
     if len(values) != n:
         raise _wrong(name, f"{len(values)} values for {n}")
-    if not np.isfinite(values).all() or (n and (values.min() < low or values.max() > high)):
+    if n and not (low <= values.min() and values.max() <= high):  # NaN is in no order
         raise _wrong(name, "out of range, or not finite")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dwell.cli.archive import days_or_none
 from dwell.cli.decisions import params_document, say_decision
 from dwell.cli.options import json_object, rewards_option, settings_options, store_argument, tenant_option
 from dwell.cli.printing import document, examples, fact_lines, json_option, plain, say
@@ -16,7 +17,6 @@ from dwell.cli.stores import facts, owner_loop, reader_loop
 if TYPE_CHECKING:
     from dwell.loop import Loop, TrainReport
     from dwell.records import Params
-    from dwell.storage.archive_places import Days
 
 __all__ = ["evaluate", "train"]
 
@@ -68,7 +68,7 @@ def train(
     """
     if days is not None and folder is None:
         raise click.UsageError("--days goes with --from-archive.")
-    between = None if days is None else _days(days)
+    between = days_or_none(days)
     with owner_loop(store, tenant, given) as loop:
         if sys.stderr.isatty():
             say(f"training on {plain(store)}...", err=True)
@@ -96,12 +96,6 @@ def train(
         )
         return
     _say_report(report, before)
-
-
-def _days(text: str) -> Days:
-    from dwell.storage.archive_places import days_between
-
-    return days_between(text)
 
 
 def _say_report(report: TrainReport, before: int) -> None:

@@ -13,6 +13,7 @@ import click
 from dwell import __version__
 from dwell.cli.activation import activation
 from dwell.cli.cluster import cluster
+from dwell.cli.archive import archive
 from dwell.cli.demo import demo
 from dwell.cli.doctor import db, doctor
 from dwell.cli.health import health
@@ -91,6 +92,7 @@ for _command in (
     rollback,
     erase,
     export,
+    archive,
     activation,
     cluster,
     importing,

@@ -198,26 +198,22 @@ def told_failing(state: LoopState, error: DwellError) -> None:
     _log.warning("nothing is deleted, because it can not be archived: %s", error)
 
 
-def forget_archive(state: LoopState, folder: str) -> None:
+def forget_archive(tx: Transaction, folder: str) -> None:
     """Forget an archive that is gone for good: erasures no longer look for it.
 
     Raises:
         StorageError: code `no_archive`: the store never archived there.
     """
-
-    def job(tx: Transaction) -> None:
-        known = archives_of(tx)
-        left = [_Known(*one) for one in known if one[0] != folder]
-        if len(left) == len(known):
-            raise StorageError(
-                "this store never archived there",
-                code="no_archive",
-                field="archive",
-                value=folder,
-                hint=f"It knows {[one[0] for one in known]}.",
-            )
-        tx.put_setting(_ARCHIVES, msgspec.msgpack.encode(left))
-        if not left:
-            tx.put_setting(_PENDING, msgspec.msgpack.encode([]))
-
-    state.write(job)
+    known = archives_of(tx)
+    left = [_Known(*one) for one in known if one[0] != folder]
+    if len(left) == len(known):
+        raise StorageError(
+            "this store never archived there",
+            code="no_archive",
+            field="archive",
+            value=folder,
+            hint=f"It knows {[one[0] for one in known]}.",
+        )
+    tx.put_setting(_ARCHIVES, msgspec.msgpack.encode(left))
+    if not left:
+        tx.put_setting(_PENDING, msgspec.msgpack.encode([]))

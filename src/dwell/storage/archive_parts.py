@@ -130,7 +130,7 @@ def opened_part(path: Path, *, is_known: bool = False) -> Iterator[PartFile]:
                 "the bytes of a part are not those that were written",
                 code="archive_digest",
                 field="path",
-                value=str(path),
+                value=path.name,
                 hint="Restore it from a backup, or remove it.",
             )
         with _told(path):
@@ -155,7 +155,7 @@ def _checked_size(path: Path, file: IO[bytes]) -> int:
     """Return a file's bytes, once they and those of its footer are such as we write."""
     found = os.fstat(file.fileno())
     if not stat.S_ISREG(found.st_mode):
-        raise ArchiveError("a part is a plain file", code="archive_link", field="path", value=str(path))
+        raise ArchiveError("a part is a plain file", code="archive_link", field="path", value=path.name)
     if found.st_size > _MOST_FILE_BYTES:
         raise _too_large(path, "a part", found.st_size)
     tail = b""
@@ -220,7 +220,7 @@ def _told(path: Path) -> Iterator[None]:
             f"a part can not be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
             code="archive_schema",
             field="path",
-            value=str(path),
+            value=path.name,
             hint="Restore it from a backup, or remove it.",
         ) from error
 
@@ -230,7 +230,7 @@ def _other(path: Path, why: str) -> ArchiveError:
         f"this is no part that was archived here: {why}",
         code="archive_schema",
         field="path",
-        value=str(path),
+        value=path.name,
         hint="Move it elsewhere.",
     )
 
@@ -240,7 +240,7 @@ def _too_large(path: Path, what: str, size: int) -> ArchiveError:
         f"{what}, of {size} bytes, is larger than any that is written here",
         code="archive_too_large",
         field="path",
-        value=str(path),
+        value=path.name,
         hint="Move the file elsewhere.",
     )
 

@@ -1,0 +1,112 @@
+"""Archives on the command line: listed, checked, brought back, learned from, erased from, forgotten."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dwell
+from dwell.storage.archive_places import archive_files
+
+PEPPER = "a pepper of these tests"
+START = 1_700_000_000.0
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a store whose events were archived, but for the last ten."""
+    with dwell.open(
+        tmp_path / "a.dwell", features=["x", "y"], weights={"x": 1.0, "y": 0.1}, pepper=PEPPER, retention_s=5_000.0,
+        archive=tmp_path / "archive", attribution_window_s=100.0,
+    ) as loop:  # fmt: skip
+        for i in range(70):
+            now = START + i + (6_000.0 if i >= 60 else 0.0)
+            candidates = [{"id": f"d{j}", "x": float(i * j % 5), "y": float(j % 3)} for j in range(5)]
+            served = loop.rank(f"q{i % 4}", candidates, user=f"u{i % 7}", event_id=f"e{i}", now=now)
+            loop.feedback(served.event_id, "click", doc="d2", now=now + 1.0)
+            if i == 60:
+                loop.close_events(now=START + 200.0)
+        loop.close_events(now=START + 6_200.0)
+    return tmp_path
+
+
+def run(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dwell", *words], cwd=place,
+        env={**os.environ, "DWELL_PEPPER": PEPPER, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def as_json(place: Path, *words: str) -> Any:
+    done = run(place, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_an_archive_is_listed_checked_and_brought_back(place: Path) -> None:
+    parts = as_json(place, "archive", "ls", "archive")["parts"]
+    assert [(part["day"], part["first_seq"], part["last_seq"], part["n_rows"], part["n_users"]) for part in parts] == [
+        ("2023-11-14", 1, 60, 60, 7)
+    ]
+    assert parts[0]["n_bytes"] == (place / "archive" / parts[0]["path"]).stat().st_size
+    assert as_json(place, "archive", "ls", "archive", "--days", "2023-11-13")["parts"] == []
+    assert as_json(place, "archive", "verify", "archive") == {"problems": []}
+    assert as_json(place, "inspect", "a.dwell")["events"]["closed"] == 10
+    erased = as_json(place, "erase", "a.dwell", "--user", "u3", "--yes")
+    assert erased["n_events"] == 10  # 9 of them in the archive: 3, 10, ..., 59
+    brought = as_json(place, "archive", "import", "a.dwell", "archive")
+    assert brought == {"n_added": 51, "n_known": 0, "n_erased": 0}
+    again = as_json(place, "archive", "import", "a.dwell", "archive")
+    assert again == {"n_added": 0, "n_known": 51, "n_erased": 0}
+
+
+def test_what_is_wrong_is_told_and_the_command_fails(place: Path) -> None:
+    path = archive_files(place / "archive")[0]
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    done = run(place, "archive", "verify", "archive")
+    assert done.returncode == 1
+    assert path.name in done.stdout
+    assert "1 things are wrong" in done.stdout
+
+
+def test_it_is_learned_from_on_some_days(place: Path) -> None:
+    told = as_json(
+        place, "train", "a.dwell", "--from-archive", "archive", "--days", "2023-11-14..2023-11-15", "--steps", "2"
+    )
+    assert (told["n_steps"], told["proposed"]["version"], told["decision"]["verdict"]) == (2, 1, "hold")
+    assert 0 < told["n_learned_from"] < 60  # held-out users are not learned from
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("train", "a.dwell", "--days", "2023-11-14"), 2, "--from-archive"),
+        (("train", "a.dwell", "--from-archive", "archive", "--days", "soon"), 1, "days"),
+        (("train", "a.dwell", "--from-archive", "up/../archive"), 1, "archive"),
+        (("archive", "ls", "a.dwell"), 1, "archive"),
+        (("archive", "import", "none.dwell", "archive"), 1, "no store"),
+        (("archive", "forget", "a.dwell", "elsewhere", "--yes"), 1, "never archived"),
+    ],
+)
+def test_what_can_not_be_is_one_line(place: Path, words: tuple[str, ...], code: int, told: str) -> None:
+    done = run(place, *words)
+    assert done.returncode == code
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_archive_that_is_gone_is_waited_for_until_it_is_forgotten(place: Path) -> None:
+    shutil.rmtree(place / "archive")
+    done = run(place, "erase", "a.dwell", "--user", "u3", "--yes")
+    assert done.returncode == 1
+    assert "pending" in done.stderr
+    assert "dwell archive forget" in done.stderr
+    assert run(place, "archive", "forget", "a.dwell", "archive").returncode == 1  # nobody answers
+    assert run(place, "archive", "forget", "a.dwell", "archive", "--yes").returncode == 0
+    assert as_json(place, "erase", "a.dwell", "--user", "u3", "--yes") == {"n_events": 0}

@@ -12,8 +12,8 @@ import click
 
 from dwell import __version__
 from dwell.cli.activation import activation
-from dwell.cli.cluster import cluster
 from dwell.cli.archive import archive
+from dwell.cli.cluster import cluster
 from dwell.cli.demo import demo
 from dwell.cli.doctor import db, doctor
 from dwell.cli.health import health

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import dwell
+from dwell.storage.postgres_schema import VERSION
 
 from ..canary import kept  # noqa: TID252 - tests are no installed package
 from ..postgres import emptied_database, server  # noqa: TID252 - tests are no installed package
@@ -56,7 +57,7 @@ def test_a_store_is_copied_looked_at_and_changed(root: Path, url: str, tmp_path:
         }
     assert of_file == of_database
     assert as_json(root, "doctor", url)["findings"] == as_json(root, "doctor", path)["findings"]
-    assert as_json(root, "db", "upgrade", url)["schema_version"] == 1
+    assert as_json(root, "db", "upgrade", url)["schema_version"] == VERSION
     erased = run(root, "erase", url, "--user", "u1", "--yes")
     assert (erased.returncode, erased.stdout) == (0, "4 events erased\n")
     assert as_json(root, "inspect", url)["counts"]["erased_users"] == 1

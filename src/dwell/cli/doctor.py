@@ -119,6 +119,37 @@ def upgrade(store: str, *, as_json: bool) -> None:
 
 
 @db.command()
+@click.argument("store")
+@click.argument("role")
+@click.option(
+    "--as",
+    "kind",
+    type=click.Choice(["server", "learner", "reader"]),
+    required=True,
+    help="What a process under that role does.",
+)
+@click.option("--tenant", metavar="NAME", help="Of a reader: it sees this tenant alone, by SQL.")
+@click.option("--apply", "is_applied", is_flag=True, help="Run them, in one transaction; else they are printed only.")
+@examples(
+    "dwell db grants postgresql://dwell@db.internal/dwell app --as server",
+    "dwell db grants postgresql://dwell@db.internal/dwell analyst --as reader --apply",
+)
+def grants(store: str, role: str, kind: str, tenant: str | None, *, is_applied: bool) -> None:
+    """Print what gives a role of the database the rights that it needs, and no more.
+
+    The role is made by the database's administrator: LOGIN, and nothing else. The user of the URL owns the tables.
+    """
+    from dwell.storage.granting import apply_grants
+    from dwell.storage.granting import grants as found_grants
+
+    statements = found_grants(store, role, kind, tenant=tenant)
+    if is_applied:
+        apply_grants(store, statements)
+    for statement in statements:
+        say(f"{plain(statement)};")
+
+
+@db.command()
 @click.argument("source")
 @click.argument("target")
 @json_option

@@ -305,6 +305,7 @@ class ServeSettings:
     Attributes:
         host: Address to listen on; beyond this machine it takes keys.
         port: Port, in [0, 65535]; 0 takes a free one.
+        workers: Processes that serve, in [1, 64]; more than one on PostgreSQL alone.
         origins: Web origins that browsers may call from, exactly as they send them.
         trusted_proxies: Addresses and networks of proxies whose word for the caller's address is taken.
         token_lifetime_s: How long an impression token is taken, in [1, 604800].
@@ -327,6 +328,7 @@ class ServeSettings:
 
     host: str = "127.0.0.1"
     port: int = 8765
+    workers: int = 1
     origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     token_lifetime_s: float = 86_400.0  # a page that is left open over night still counts
@@ -346,6 +348,7 @@ class ServeSettings:
 
     def __post_init__(self) -> None:
         _check("serve.port", self.port, 0, 65_535)
+        _whole("serve.workers", self.workers, 1, 64)
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
                 raise ConfigError(

@@ -25,12 +25,14 @@ __all__ = ["serve"]
 @click.option("--learner", type=click.Choice(["replay", "activation", "both"]), help="Who learns; else store.learner.")
 @click.option("--host", help="Address to listen on; beyond this machine it takes keys.")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port; 0 takes a free one.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that serve; more than one on PostgreSQL.")
 @click.option("--no-auth", is_flag=True, help="Ask nobody for a key. On this machine only.")
 @click.option("--example", is_flag=True, help="Serve a search page at /example whose clicks teach the loop.")
 @examples(
     "dwell serve search.dwell --features bm25,cosine --no-auth",
     "dwell keys create --kind secret --name shop search.dwell",
     "dwell serve search.dwell --learner both --no-auth",
+    "dwell serve postgresql://dwell@db.internal/dwell --workers 4",
     "dwell serve --config dwell.toml",
 )
 def serve(
@@ -41,6 +43,7 @@ def serve(
     host: str | None,
     port: int | None,
     *,
+    workers: int | None,
     learner: str | None,
     no_auth: bool,
     example: bool,
@@ -63,9 +66,11 @@ def serve(
         config.serve,
         host=config.serve.host if host is None else host,
         port=config.serve.port if port is None else port,
+        workers=config.serve.workers if workers is None else workers,
         is_example_served=config.serve.is_example_served or example,
     )
     check_open(settings.host, no_auth=no_auth)
+    _check_workers(where, settings.workers)
     if settings.is_example_served and not no_auth:
         raise ConfigError(
             "the example asks its visitors for no key",
@@ -75,6 +80,23 @@ def serve(
         )
     arguments = _arguments(config, features, {"mode": mode, "learner": learner})
     _run(where, arguments, dataclasses.replace(config, serve=settings), no_auth=no_auth)
+
+
+def _check_workers(where: str, n: int) -> None:
+    """Refuse several processes on what one alone may own.
+
+    Raises:
+        ConfigError: The store is a file.
+    """
+    from dwell.storage import is_postgres
+
+    if n > 1 and not is_postgres(where):
+        raise ConfigError(
+            "a file has one owner: one process serves it",
+            field="serve.workers",
+            value=n,
+            hint="Leave --workers out, or move the store: dwell db copy STORE postgresql://... serves from several.",
+        )
 
 
 def check_open(host: str, *, no_auth: bool) -> None:
@@ -114,6 +136,20 @@ def _run(where: str, arguments: dict[str, Any], config: Config, *, no_auth: bool
         from dwell.demo.example import python_library
 
         library = python_library
+    if config.serve.workers > 1:
+        from dwell.server.supervisor import run_workers
+
+        run_workers(
+            where,
+            arguments,
+            config.serve,
+            is_open=no_auth,
+            say=say,
+            advise=_advise,
+            open_library=library,
+            alerts=config.alerts,
+        )
+        return
     run_service(
         where,
         arguments,

@@ -359,7 +359,7 @@ class Loop:
     @property
     def params(self) -> Params:
         """The params in force; readable after `close`."""
-        if not self._state.is_closed:
+        if not self._state.is_closed and not self._state.is_followed:
             self._state.refresh()
         return self._state.live
 

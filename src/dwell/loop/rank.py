@@ -89,7 +89,8 @@ def rank(
 def _keep_up(state: LoopState, now: float) -> None:
     """Take over what other processes promoted, and the first version when it is due; where that fails, serve on."""
     try:
-        follow(state)
+        if not state.is_followed:
+            follow(state)
         write_first_version(state, now)
     except StorageError:
         state.counters["refresh_failed"] += 1

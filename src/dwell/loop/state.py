@@ -99,7 +99,8 @@ class LoopState:
 
     `live` is swapped by one reference. `training` is held by close, train, promote, erase; rank and feedback never wait
     for it. `swapping` is held for as long as it takes to read or set which version is live. `is_learning_elsewhere`:
-    another process closes events, learns and judges, and this one follows it.
+    another process closes events, learns and judges, and this one follows it. `is_followed`: a thread looks for what
+    other processes commit, so that rank does not.
     """
 
     store: Store
@@ -138,6 +139,7 @@ class LoopState:
     swapping: threading.Lock = field(default_factory=threading.Lock)
     is_live_pending: bool = False
     is_learning_elsewhere: bool = False
+    is_followed: bool = False
     n_erasures_seen: int = 0
     is_closed: bool = False
     _seen_version: int = -1

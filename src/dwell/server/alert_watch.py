@@ -7,6 +7,7 @@ likes. What they share stands in the store: a change and its message are written
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import threading
@@ -16,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from dwell.errors import StorageError
 from dwell.health import AlertSettings, AlertState, Change, HealthReport, step
 from dwell.loop import Loop
 from dwell.loop.alert_states import alert_states, put_alert_states
@@ -33,6 +35,7 @@ _log = logging.getLogger("dwell.alerts")
 
 _SETTLING_S: Final = 10.0  # a learner takes seconds to start: that it is not there yet is nothing to tell
 _LONGEST_WAIT_S: Final = 60.0  # between two looks into the outbox: what another process left there is found
+_READ_S: Final = 1.0  # what one process says of alerts, all do within a second
 _JOIN_S: Final = 5.0  # at the end; what is under way then is sent again, under its id, after the next start
 _MOST_WORDS: Final = 1_000  # characters of a text that is sent: receivers show a line or two
 
@@ -45,19 +48,32 @@ class AlertWatch:
         rules: When an alert fires, and how often to look.
         tell: Returns how a tenant's loop is.
         webhook: Who is told of changes, or None.
+        is_telling: Whether this process looks, for all that serve; else it reads what the one that looks has kept.
     """
 
-    def __init__(self, house: House, rules: AlertSettings, tell: Tell, webhook: Webhook | None = None) -> None:
+    def __init__(
+        self,
+        house: House,
+        rules: AlertSettings,
+        tell: Tell,
+        webhook: Webhook | None = None,
+        *,
+        is_telling: bool = True,
+    ) -> None:
         self._house = house
         self._rules = rules
         self._tell = tell
         self._webhook = webhook
+        self._is_telling = is_telling
         self._news = threading.Event()
         self._is_closing = threading.Event()
         self._sender = threading.Thread(target=self._send, name="dwell-alerts", daemon=True)
 
     async def run(self) -> None:
         """Look every `every_s` seconds until cancelled; what goes wrong is logged, and looked at again."""
+        while not self._is_telling:
+            await asyncio.sleep(_READ_S)
+            await asyncio.to_thread(self._read)
         if self._webhook is not None:
             self._sender.start()
         try:
@@ -94,6 +110,12 @@ class AlertWatch:
         if changes:
             self._news.set()
         return changes
+
+    def _read(self) -> None:
+        """Take over where the alerts stand, as the process that looks has kept it."""
+        for tenant, loop in self._house.loops().items():
+            with contextlib.suppress(StorageError):
+                self._house.alerts[tenant] = _kept(loop)
 
     def _keep(self, loop: Loop, tenant: str, states: dict[str, AlertState], changes: tuple[Change, ...]) -> None:
         messages = [message_of(change, tenant) for change in changes] if self._webhook is not None else []

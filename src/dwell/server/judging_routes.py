@@ -113,7 +113,7 @@ async def evaluate(request: Request) -> Response:
     house, caller = caller_of(request, "admin")
     asked = read_body(await request.body(), EvaluateBody)
     meant = _asked(asked, house.loop(caller.tenant))
-    decision = await house.link.call("evaluate", caller.tenant, meant, timeout_s=_JUDGING_S)
+    decision = await house.calls.call("evaluate", caller.tenant, meant, timeout_s=_JUDGING_S)
     return _answer(decision)
 
 
@@ -125,7 +125,7 @@ async def promote(request: Request) -> Response:
     meant = {**_asked(asked, loop), "force": asked.force}
     _check_expected(loop, asked.expected_version)
     try:
-        live, decision = await house.link.call("promote", caller.tenant, meant, timeout_s=_JUDGING_S)
+        live, decision = await house.calls.call("promote", caller.tenant, meant, timeout_s=_JUDGING_S)
     except PromotionRefused as refused:
         problem = msgspec.to_builtins(problem_of(refused, request_id=_request_id(request)))
         return JSONResponse({**problem, "decision": plain(refused.decision)}, status_code=409, media_type=MEDIA_TYPE)
@@ -138,8 +138,11 @@ def _request_id(request: Request) -> str:
 
 
 def _check_expected(loop: Loop, expected: int | None) -> None:
+    if expected is None:
+        return
+    loop.refresh()  # another process may have moved it just now
     live = loop.params.version
-    if expected is not None and expected != live:
+    if expected != live:
         raise StaleParamsError(
             f"version {live} is live", field="expected_version", value=expected, hint="Look again, then decide."
         )
@@ -161,7 +164,7 @@ async def train(request: Request) -> Response:
     asked = read_body(await request.body() or b"{}", TrainBody)
     loop = house.loop(caller.tenant)
     await house.arrivals.of(loop.when_recorded("nothing"))  # what was served before this call is learned from
-    report = await house.link.call("train", caller.tenant, {"steps": asked.steps}, timeout_s=_JUDGING_S)
+    report = await house.calls.call("train", caller.tenant, {"steps": asked.steps}, timeout_s=_JUDGING_S)
     loop.refresh()
     return _answer(report, version=report["live"]["version"])
 

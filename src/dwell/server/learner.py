@@ -2,20 +2,25 @@
 
 It shares nothing with the process that serves but the store and one pipe: it may be slow, and it may die, and nobody's
 search notices. When the pipe ends, so does it.
+
+Of a tenant one learns at a time. Where the service of another host has the learner, this one stands by: it looks every
+second whether the other still is, and says meanwhile how the loop is from what stands in the store.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Final, NamedTuple
 
-from dwell.errors import DwellError, StorageError
+from dwell.errors import DwellError, LearnerDown, StorageError, StoreOwnedError
 from dwell.health import HealthReport
 from dwell.loop import Loop, TrainReport, open_loop
 from dwell.loop.snapshot import health_stamp
@@ -30,6 +35,7 @@ _log = logging.getLogger("dwell.learner")
 
 _NICE: Final = 10  # a search comes before learning from it
 _LOOK_S: Final = 1.0  # how often the volume is looked at
+_MOST_TRIED: Final = 3  # tenants a look that others learn for: each costs a connection and a third of a second
 _UNCHANGED_S: Final = 10.0  # ages grow: a page that shows them is never further behind
 _REST: Final = 10.0  # of the learner's time at most a tenth goes to who asks how it is
 _FEW: Final = 1_000  # closed events whose report takes milliseconds: whoever begins looks after every step he makes
@@ -85,11 +91,14 @@ class _Learner:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._tenants: dict[str, _Tenant] = {}
+        self._awaited: deque[str] = deque()
+        self._seen: dict[str, _Told] = {}
 
     def tenant(self, name: str) -> _Tenant:
         """Return a tenant's loop, opened at its first use.
 
         Raises:
+            StoreOwnedError: Another process learns for it.
             StorageError: The store can not be opened.
         """
         found = self._tenants.get(name)
@@ -97,7 +106,28 @@ class _Learner:
             opened = open_loop(self._plan.where, **self._plan.arguments, tenant=name, _role="learner")
             loop = where_traced(opened, name, is_traced=self._plan.is_traced)
             found = self._tenants[name] = _Tenant(loop, trained_at=time.monotonic())
+            if name in self._awaited:
+                self._awaited.remove(name)
+                _log.info("this process learns for tenant %r from now on", name)
         return found
+
+    def _await(self, name: str, why: StorageError) -> None:
+        """Stand by for a tenant: what was in memory is made anew from the facts when its turn comes."""
+        lost = self._tenants.pop(name, None)
+        if lost is not None:
+            with contextlib.suppress(DwellError):
+                lost.loop.close()
+        if name not in self._awaited:
+            self._awaited.append(name)
+            _log.info("nothing is learned here for tenant %r until it can be: %s", name, why)
+
+    def take_over(self) -> None:
+        """Try to learn for those tenants that another process learned for, or whose store was away."""
+        for _ in range(min(_MOST_TRIED, len(self._awaited))):
+            name = self._awaited[0]
+            self._awaited.rotate(-1)
+            with contextlib.suppress(StorageError):
+                self.tenant(name)
 
     def call(self, name: str, tenant: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - what can be sent
         """Return what one of the loop's calls gives, as it travels: params hold views that no pipe takes.
@@ -105,10 +135,42 @@ class _Learner:
         Raises:
             DwellError: As the loop's own call.
         """
-        if name == "follow":
-            self.tenant(tenant)
-            return None
-        of = self.tenant(tenant)
+        try:
+            of = self.tenant(tenant)
+            return None if name == "follow" else self._called(of, name, arguments)
+        except StoreOwnedError as error:
+            self._await(tenant, error)
+            return None if name == "follow" else self._told_beside(name, tenant, arguments, error)
+        except StorageError as error:
+            if name == "follow":
+                self._await(tenant, error)
+                return None
+            raise
+
+    def _told_beside(self, name: str, tenant: str, arguments: Mapping[str, Any], error: StoreOwnedError) -> Any:  # noqa: ANN401 - what can be sent
+        """Return what can be told of a loop that another process learns for.
+
+        Raises:
+            LearnerDown: It takes the one that learns.
+        """
+        if name not in {"health", "doctor", "evaluate"}:
+            raise LearnerDown(
+                f"another service learns for this tenant: process {error.value}",
+                hint="Ask that one; this one takes over by itself when it ends.",
+            )
+        last = self._seen.get(tenant)
+        if name == "health" and last is not None and time.monotonic() - last.made_at < _UNCHANGED_S:
+            return last.report
+        with open_loop(self._plan.where, **self._plan.arguments, tenant=tenant, _role="reader") as loop:
+            if name == "doctor":
+                return loop.doctor()
+            if name == "evaluate":
+                return plain(loop.evaluate(_params(loop, arguments)))
+            began = time.monotonic()
+            self._seen[tenant] = _Told(loop.health(), (), began, time.monotonic() - began)
+            return self._seen[tenant].report
+
+    def _called(self, of: _Tenant, name: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as above
         if name == "train":
             return plain(self.train(of, **arguments))
         if name == "doctor":
@@ -133,14 +195,14 @@ class _Learner:
 
     def rounds(self) -> None:
         """Train every tenant whose time has come or that got many events; a failure is logged and tried again."""
-        for name, of in self._tenants.items():
-            n_new = of.loop.last_seq() - of.last_seq
-            # what is open closes without new events, too: a quiet tenant is looked at as often
-            is_due = time.monotonic() - of.trained_at >= self._plan.train_every_s * 2 ** min(of.failures, 6)
-            if not is_due and n_new < self._plan.train_after_events:
-                continue
+        self.take_over()
+        for name, of in list(self._tenants.items()):
             try:
+                if not self._is_due(of):
+                    continue
                 report = self.train(of)
+            except StoreOwnedError as error:
+                self._await(name, error)
             except DwellError as error:
                 of.failures += 1
                 _log.warning("learning for tenant %r failed: %s", name, error)
@@ -150,6 +212,12 @@ class _Learner:
                     _log.info(
                         "tenant %r: %d closed, %d steps, %s", name, report.n_closed, report.n_steps, report.ended_by
                     )
+
+    def _is_due(self, of: _Tenant) -> bool:
+        n_new = of.loop.last_seq() - of.last_seq
+        # what is open closes without new events, too: a quiet tenant is looked at as often
+        is_due = time.monotonic() - of.trained_at >= self._plan.train_every_s * 2 ** min(of.failures, 6)
+        return is_due or n_new >= self._plan.train_after_events
 
     def close(self) -> None:
         for of in self._tenants.values():

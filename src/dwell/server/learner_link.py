@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import logging
@@ -20,8 +19,9 @@ from typing import Any, Final
 
 from dwell.errors import LearnerDown
 from dwell.server.learner import Plan, run_learner
+from dwell.server.learner_calls import learner_is_down
 
-__all__ = ["LearnerLink"]
+__all__ = ["LearnerLink", "told_end"]
 
 _log = logging.getLogger("dwell.serve")
 
@@ -44,7 +44,6 @@ class LearnerLink:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._waiting: dict[int, Future[Any]] = {}
-        self._shared: dict[tuple[str, str], Future[Any]] = {}
         self._tenants: set[str] = set()
         self._pipe: Connection | None = None
         self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -88,7 +87,7 @@ class LearnerLink:
         number = next(self._numbers)
         with self._lock:
             if self._pipe is None:
-                future.set_exception(_down())
+                future.set_exception(learner_is_down())
             elif len(self._waiting) >= _MOST_WAITING and name != "follow":
                 future.set_exception(
                     LearnerDown("the learner is busy, and enough wait for it", hint="It may be learning: try again.")
@@ -97,32 +96,6 @@ class LearnerLink:
                 self._waiting[number] = future
                 self._outbox.put((number, name, tenant, dict(arguments)))
         return future
-
-    async def call(self, name: str, tenant: str, arguments: Mapping[str, Any], *, timeout_s: float) -> Any:  # noqa: ANN401
-        """Return what one of the loop's calls gives.
-
-        Raises:
-            LearnerDown: There is no learner, or it did not answer in time: it may be learning.
-            DwellError: As the loop's own call.
-        """
-        return await _answer_of(self.submit(name, tenant, arguments), timeout_s)
-
-    async def shared_call(self, name: str, tenant: str, *, timeout_s: float) -> Any:  # noqa: ANN401
-        """Return what a call without arguments gives; one that is under way for somebody else is waited for as well.
-
-        Who only looks may ask as often as he likes: he takes one of the places in front of a learner at work, and
-        leaves the others to those who decide.
-
-        Raises:
-            As `call`.
-        """
-        with self._lock:
-            found = self._shared.get((name, tenant))
-        if found is None or found.done():
-            found = self.submit(name, tenant, {})
-            with self._lock:
-                self._shared[name, tenant] = found
-        return await _answer_of(found, timeout_s)
 
     def close(self) -> None:
         """End the learner: it is told by the end of the pipe, and has ten seconds."""
@@ -143,7 +116,7 @@ class LearnerLink:
         pause_s = _FIRST_PAUSE_S
         while not self._is_closing.is_set():
             began = time.monotonic()
-            ended = _told_end(self._run_one())
+            ended = told_end(self._run_one())
             if self._is_closing.is_set():
                 return
             pause_s = _FIRST_PAUSE_S if time.monotonic() - began > _STEADY_S else min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -183,14 +156,14 @@ class LearnerLink:
                 lost, self._waiting = self._waiting, {}
             outbox.put(None)
             for future in lost.values():
-                future.set_exception(_down())
+                future.set_exception(learner_is_down())
             with contextlib.suppress(OSError):
                 ours.close()
             process.join(_JOIN_S)
         return process.exitcode
 
 
-def _told_end(code: int | None) -> str:
+def told_end(code: int | None) -> str:
     """Return how a process ended, in words: its exit code, or the signal that ended it."""
     if code is None:
         return "it hangs"
@@ -200,20 +173,6 @@ def _told_end(code: int | None) -> str:
         return f"killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"killed by signal {-code}"
-
-
-async def _answer_of(future: Future[Any], timeout_s: float) -> Any:  # noqa: ANN401
-    """Return what comes of a call, waited for so long; the call itself goes on.
-
-    Raises:
-        LearnerDown: Nothing came in time.
-    """
-    try:
-        return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
-    except TimeoutError as error:
-        raise LearnerDown(
-            f"the learner did not answer within {timeout_s:g} s", hint="It may be learning: try again."
-        ) from error
 
 
 def _send_all(pipe: Connection, outbox: queue.SimpleQueue[Any]) -> None:
@@ -227,7 +186,3 @@ def _end(pipe: Connection) -> None:
     """Tell both ends that nothing more comes: closing does not while another thread of ours waits to read from it."""
     with socket.socket(fileno=os.dup(pipe.fileno())) as both:
         both.shutdown(socket.SHUT_RDWR)
-
-
-def _down() -> LearnerDown:
-    return LearnerDown("the learner is not running", hint="It is started anew by itself; try again in a moment.")

@@ -121,7 +121,7 @@ class Lessons:
         loop = await run_in_threadpool(self._house.loop, self._tenant)
         try:
             await self._house.arrivals.of(loop.when_recorded("nothing"))  # what was served before this is learned from
-            report = await self._house.link.call("train", self._tenant, {"steps": None}, timeout_s=_LEARNING_S)
+            report = await self._house.calls.call("train", self._tenant, {"steps": None}, timeout_s=_LEARNING_S)
         except DwellError as error:
             self.say(f"nothing was learned: {error}")
         else:

@@ -26,6 +26,7 @@ HEADER_DEADLINE_S: Final = 10.0  # as long as a body may take
 MAX_HEADER_BYTES: Final = 65_536  # eight times what proxies allow by default
 _RESERVED_FILES: Final = 64  # the store, its readers, logs and the listener
 _ACCEPTED_AT_ONCE: Final = 512  # connections per turn of the event loop, some 50 ms; a turn of searches takes longer
+_ACCEPTED_OF_SHARED: Final = 8  # a choice: whoever wakes first must not take all of a burst
 # A connection for which there is no place is closed in the fourth turn after it was accepted, and has a file until
 # then. Where files run out, asyncio accepts nobody for a second
 _TURNS: Final = 4
@@ -41,11 +42,13 @@ class ListenSettings:
         host: Address.
         port: Port; 0 for any that is free.
         max_connections: Open connections beyond which new ones are closed at once; lowered to what the system allows.
+        is_shared: Whether other processes accept from the same sockets: then each takes a few at a time.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     max_connections: int = 20_000
+    is_shared: bool = False
 
 
 def accepted_at_once() -> int:
@@ -244,7 +247,7 @@ def server(
         access_log=False,
         log_config=None,
         proxy_headers=False,  # an address in a header is the caller's word
-        backlog=accepted_at_once(),
+        backlog=min(accepted_at_once(), _ACCEPTED_OF_SHARED) if settings.is_shared else accepted_at_once(),
         timeout_keep_alive=10,
         timeout_graceful_shutdown=10,
     )

@@ -1,4 +1,6 @@
-"""Everything that Prometheus is told: counts of this process, and the last word of the learner, never waited for.
+"""Everything that Prometheus is told: what was counted, and the last word of the learner, never waited for.
+
+Where several processes serve, whichever is asked tells the sums of all, those that have ended included.
 
 No label holds a query, a document or a user: those there are (tenant, feature, declared signal, code of an alert) are
 chosen by the operator or by us.
@@ -27,88 +29,92 @@ from starlette.responses import Response
 from dwell import __version__
 from dwell.health import HealthReport
 from dwell.loop import Loop
-from dwell.loop.tally import JOIN_DELAY_EDGES_S, OTHER, OUTCOMES, Histogram, Tally
+from dwell.loop.tally import JOIN_DELAY_EDGES_S
 from dwell.server.caller import caller_of
-from dwell.server.house import House
+from dwell.server.counts import counts_of, histogram_of
+from dwell.server.house import Counts, House
 from dwell.server.ledgers import RESULTS
 
 __all__ = ["exposition", "metrics"]
 
-_POLICIES: Final = ("caller", "external", "params")  # of an impression
 _SEVERITIES: Final = ("ok", "unknown", "warning", "critical")
 
 
 async def metrics(request: Request) -> Response:
     """Tell everything that is counted, for Prometheus."""
     house, _ = caller_of(request, "admin")
-    told = await asyncio.to_thread(exposition, house, time.time())  # the ledgers and the counts of events are on disk
+    counts = await house.gather(counts_of(house))
+    # the ledgers and the counts of events are on disk
+    told = await asyncio.to_thread(exposition, house, time.time(), counts)
     return Response(told, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def exposition(house: House, now: float) -> bytes:
+def exposition(house: House, now: float, counts: Counts | None = None) -> bytes:
     """Return every metric in the text format of Prometheus.
 
     Args:
         house: Whose.
         now: UTC epoch seconds.
+        counts: What was counted by all that serve; by this process alone where not given.
     """
     registry = CollectorRegistry()
-    registry.register(_Collector(house, now))
+    registry.register(_Collector(house, now, counts_of(house) if counts is None else counts))
     return generate_latest(registry)
 
 
 class _Collector:
     """Figures of one house, read when they are asked for: nothing is counted twice."""
 
-    def __init__(self, house: House, now: float) -> None:
+    def __init__(self, house: House, now: float, counts: Counts) -> None:
         self._house = house
         self._now = now
+        self._counts = counts
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
         loops = sorted(self._house.loops().items())
-        yield from _counted(loops)
+        yield from _counted(self._counts)
+        yield _events(loops)
         yield from _in_force(self._house, loops)
         yield from _told(self._house, self._now)
-        yield from _service(self._house)
+        yield from _service(self._house, self._counts)
 
 
-def _counted(loops: list[tuple[str, Loop]]) -> Iterator[Metric]:
+_COUNTED: Final = {
+    "feedback": ("dwell_feedback", "Reactions by declared signal and what became of them.", ("signal", "outcome")),
+    "clocks": ("dwell_feedback_clocks", "Reactions whose clock was off.", ("kind",)),
+    "retrievals": ("dwell_retrievals", "Lists recorded, by what ordered them and the mode.", ("policy", "mode")),
+    "dropped": ("dwell_dropped", "Lists that were not recorded.", ("reason",)),
+}
+
+
+def _counted(counts: Counts) -> Iterator[Metric]:
     """Yield what the loops counted since they were opened, those of all tenants together."""
-    feedback = CounterMetricFamily(
-        "dwell_feedback", "Reactions by declared signal and what became of them.", labels=["signal", "outcome"]
-    )
-    clocks = CounterMetricFamily("dwell_feedback_clocks", "Reactions whose clock was off.", labels=["kind"])
-    retrievals = CounterMetricFamily(
-        "dwell_retrievals", "Lists recorded, by what ordered them and the mode.", labels=["policy", "mode"]
-    )
-    dropped = CounterMetricFamily("dwell_dropped", "Lists that were not recorded.", labels=["reason"])
-    events = GaugeMetricFamily("dwell_events", "Events, parked and refused ones by state.", labels=["state"])
-    delays: list[Histogram] = []
-    for _, loop in loops:
-        counted, tally = loop.counts, loop._state.tally  # noqa: SLF001 - what is counted is no call of a loop
-        for signal, outcome in _feedback_labels(tally):
-            _add(feedback, [signal, outcome], tally.feedback[signal, outcome])
-        for policy in _POLICIES:
-            _add(retrievals, [policy, loop.mode], 0)
-        for (policy, mode), n in sorted(dict(tally.retrievals).items()):
-            _add(retrievals, [policy, mode], n)
-        _add(dropped, ["queue_full"], counted.get("dropped_impressions", 0))
-        _add(dropped, ["store"], counted.get("failed_impressions", 0))
-        for name in ("skewed", "future"):
-            _add(clocks, [name], counted.get(f"feedback_{name}", 0))
-        for state, n in loop.event_counts().items():
-            _add(events, [state], n)
-        delays.append(tally.join_delay_s)
-    yield from (feedback, clocks, retrievals, dropped, events)
+    for name in _COUNTED:
+        yield _family(counts, name, *_COUNTED[name])
     yield _histogram(
-        "dwell_feedback_join_delay_seconds", "From a list to a reaction to it.", JOIN_DELAY_EDGES_S, delays
-    )
+        "dwell_feedback_join_delay_seconds", "From a list to a reaction to it.", JOIN_DELAY_EDGES_S, counts,
+        "join_delay",
+    )  # fmt: skip
 
 
-def _feedback_labels(tally: Tally) -> list[tuple[str, str]]:
-    """Return the labels that are there before anything happens: a counter that begins at 1 hides its first event."""
-    return [(signal, outcome) for signal in (*sorted(tally.signals), OTHER) for outcome in OUTCOMES]
+def _family(counts: Counts, name: str, metric: str, words: str, labels: tuple[str, ...]) -> CounterMetricFamily:
+    family = CounterMetricFamily(metric, words, labels=labels)
+    for told, n in sorted(counts.items()):
+        if told[0] == name:
+            family.add_metric(told[1:], n)
+    return family
+
+
+def _events(loops: list[tuple[str, Loop]]) -> Metric:
+    """Return how many events are on disk by state, those of all tenants together."""
+    found: Counter[str] = Counter()
+    for _, loop in loops:
+        found.update(loop.event_counts())
+    events = GaugeMetricFamily("dwell_events", "Events, parked and refused ones by state.", labels=["state"])
+    for state, n in found.items():
+        events.add_metric([state], n)
+    return events
 
 
 def _in_force(house: House, loops: list[tuple[str, Loop]]) -> Iterator[Metric]:
@@ -198,36 +204,20 @@ def _value(report: HealthReport, name: str) -> float | None:
     return None if check is None else check.value
 
 
-def _service(house: House) -> Iterator[Metric]:
+def _service(house: House, counts: Counts) -> Iterator[Metric]:
     """Yield what the service itself is and did."""
     yield GaugeMetricFamily("dwell_learner_up", "Whether the learner runs.", value=float(house.link.is_up))
     yield CounterMetricFamily("dwell_learner_starts", "Starts of the learner.", value=house.link.n_starts)
     yield GaugeMetricFamily("dwell_started_at_seconds", "Start, UTC epoch.", value=house.started_at)
-    ranked = house.rank_duration_s
-    yield _histogram("dwell_rank_duration_seconds", "Time to order one list.", ranked.edges, [ranked])
-    requests = CounterMetricFamily("dwell_http_requests", "Requests.", labels=["route", "status"])
-    answers = house.requests.copy()
-    for path, n in dict(house.admission.n_refused).items():
-        answers[path, 503] += n
-    for (route, status), n in sorted(answers.items()):
-        requests.add_metric([route, str(status)], n)
-    yield requests
+    edges = house.rank_duration_s.edges
+    yield _histogram("dwell_rank_duration_seconds", "Time to order one list.", edges, counts, "rank_duration")
+    yield _family(counts, "requests", "dwell_http_requests", "Requests.", ("route", "status"))
     yield InfoMetricFamily("dwell", "What runs.", value={"version": __version__})
 
 
-def _histogram(name: str, words: str, edges: tuple[float, ...], parts: list[Histogram]) -> HistogramMetricFamily:
-    """Return several histograms with the same edges as one."""
-    counts = [sum(column) for column in zip(*(part.counts for part in parts), strict=True)] or [0] * (len(edges) + 1)
+def _histogram(name: str, words: str, edges: tuple[float, ...], counts: Counts, counted: str) -> HistogramMetricFamily:
+    numbers, total = histogram_of(counts, counted, len(edges) + 1)
     family = HistogramMetricFamily(name, words)
     bounds = [*(f"{edge:g}" for edge in edges), "+Inf"]
-    family.add_metric([], list(zip(bounds, accumulate(counts), strict=True)), sum(part.total for part in parts))
+    family.add_metric([], list(zip(bounds, accumulate(numbers), strict=True)), total)
     return family
-
-
-def _add(family: CounterMetricFamily | GaugeMetricFamily, labels: list[str], n: float) -> None:
-    """Add a count to a family; what several tenants count under the same labels is one figure."""
-    for i, sample in enumerate(family.samples):
-        if sample.labels == dict(zip(family._labelnames, labels, strict=True)):  # noqa: SLF001 - it offers no look-up
-            family.samples[i] = sample._replace(value=sample.value + n)
-            return
-    family.add_metric(labels, n)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import shlex
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from dwell.server.redaction import log_as_lines
 from dwell.server.telling_health import told_health
 from dwell.server.webhook import Webhook
 
-__all__ = ["run_service"]
+__all__ = ["address_of", "not_listening", "run_service", "serve_house", "told_address"]
 
 _LOOKS_BETWEEN: Final = 100  # looks at what is young for each one at all there is; ten by default
 
@@ -62,30 +63,69 @@ def run_service(
         ConfigError: An argument is out of range, or the example does not fit the store.
     """
     log_as_lines()
-    rules = alerts or AlertSettings()
-    webhook = Webhook(rules.webhook_url, rules.webhook_secret) if rules.webhook_url else None
     house = open_house(where, arguments, settings, is_open=is_open)
+
+    def started(address: str, advice: list[str]) -> None:
+        say(told_address(address, is_open=is_open))
+        if tell is not None:
+            tell(address)
+        for line in advice:
+            advise(line)
+
     try:
-        app = build_app(house, more=_pages(house, open_library, setting or Setting()))
-        _settle()
-
-        def then(address: str) -> None:
-            if tell is not None:
-                tell(address)
-            for line in _next_steps(house):
-                advise(line)
-
-        watch = AlertWatch(house, rules, told_health, webhook)
-        asyncio.run(_serve(app, house, watch, say=say, then=then))
-    except SystemExit as error:  # uvicorn has logged why, and would end the process without a word of ours
-        raise ConfigError(
-            "the address can not be listened on",
-            field="serve.port",
-            value=f"{settings.host}:{settings.port}",
-            hint="Choose another --port, 0 for any that is free, or an address of this machine.",
-        ) from error
+        serve_house(house, open_library=open_library, alerts=alerts, setting=setting, started=started)
     finally:
         house.close()
+
+
+def told_address(address: str, *, is_open: bool) -> str:
+    """Return the line that says where the service listens."""
+    return f"dwell serves on {address} (the API: /docs)" + ("; no keys are asked for" if is_open else "")
+
+
+def serve_house(
+    house: House,
+    *,
+    started: Callable[[str, list[str]], None],
+    open_library: Callable[[], Library] | None = None,
+    alerts: AlertSettings | None = None,
+    setting: Setting | None = None,
+    is_telling: bool = True,
+    listeners: list[socket.socket] | None = None,
+) -> None:
+    """Serve an open house until SIGINT or SIGTERM; the caller closes it.
+
+    Args:
+        house: What is served.
+        started: Told the address once it listens, and what is still to be done before it is of use.
+        open_library: What the search page at /example searches.
+        alerts: When an alert fires, and who is told.
+        setting: What stands around that page.
+        is_telling: Whether alerts are looked at and told of here; else another process does, and they are read.
+        listeners: Bound sockets to listen on, in the place of the address of the settings.
+
+    Raises:
+        ConfigError: The address can not be listened on, or the example does not fit the store.
+    """
+    settings, rules = house.settings, alerts or AlertSettings()
+    try:
+        webhook = Webhook(rules.webhook_url, rules.webhook_secret) if rules.webhook_url and is_telling else None
+        app = build_app(house, more=_pages(house, open_library, setting or Setting()))
+        _settle()
+        watch = AlertWatch(house, rules, told_health, webhook, is_telling=is_telling)
+        asyncio.run(_serve(app, house, watch, started=started, listeners=listeners))
+    except SystemExit as error:  # uvicorn has logged why, and would end the process without a word of ours
+        raise not_listening(settings) from error
+
+
+def not_listening(settings: ServeSettings) -> ConfigError:
+    """Return what is raised where the address can not be listened on."""
+    return ConfigError(
+        "the address can not be listened on",
+        field="serve.port",
+        value=f"{settings.host}:{settings.port}",
+        hint="Choose another --port, 0 for any that is free, or an address of this machine.",
+    )
 
 
 def _settle() -> None:
@@ -120,26 +160,28 @@ async def _serve(
     house: House,
     watch: AlertWatch,
     *,
-    say: Callable[[str], None],
-    then: Callable[[str], None],
+    started: Callable[[str, list[str]], None],
+    listeners: list[socket.socket] | None,
 ) -> None:
     settings = house.settings
-    listen = ListenSettings(settings.host, settings.port, settings.max_connections)
+    listen = ListenSettings(settings.host, settings.port, settings.max_connections, is_shared=listeners is not None)
     found = server(app, listen, header_deadline_s=settings.header_timeout_s, admission=house.admission)
-    serving = asyncio.create_task(found.serve())
+    serving = asyncio.create_task(found.serve(sockets=listeners))
     while not found.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody
         await asyncio.sleep(0.01)
     if found.started:
         port = found.servers[0].sockets[0].getsockname()[1]
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        address = f"http://{host}:{port}"
-        say(f"dwell serves on {address} (the API: /docs)" + ("; no keys are asked for" if house.is_open else ""))
-        then(address)
+        started(address_of(settings.host, port), _next_steps(house))
     watching = asyncio.create_task(watch.run())
     await serving
     watching.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await watching
+
+
+def address_of(host: str, port: int) -> str:
+    """Return the URL of an address."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _pages(house: House, open_library: Callable[[], Library] | None, setting: Setting) -> list[BaseRoute]:

@@ -55,11 +55,16 @@ async def rank(request: Request) -> Response:
     house, caller = caller_of(request, "secret")
     body = await request.body()
     began = time.perf_counter()
-    asked, served = _ranked(house.loop(caller.tenant), body, derived=_derived(caller, request))
+    loop, derived = house.loop(caller.tenant), _derived(caller, request)
+    asked, served = _ranked(loop, body, derived=derived)
     house.rank_duration_s.observe(time.perf_counter() - began)
     recorded = "dropped" if served.fallback else "queued"
-    if asked.wait and not served.fallback:
+    # Where others serve as well, one of them may be told next that a deferred list was shown
+    must_wait = asked.wait or (house.is_shared and not asked.activate)
+    if must_wait and not served.fallback:
         recorded = "durable" if await _recorded(house, caller, served.event_id) else "dropped"
+        if house.is_shared and (asked.event_id or derived) is not None:
+            asked, served = _ranked(loop, body, derived=derived)  # another one's list may have been first
     token = None if served.fallback else house.token(served.event_id, served.ids, asked.user, caller.tenant)
     return _answer(rank_reply(served, token=token, recorded=recorded), served.params_version)
 

@@ -34,6 +34,6 @@ async def told_diagnosis(house: House, tenant: str) -> Diagnosis:
     loop = house.loop(tenant)
     if house.link.is_up:
         await house.arrivals.of(loop.when_recorded("nothing"))  # what was served before this call is looked at
-        found: Diagnosis = await house.link.shared_call("doctor", tenant, timeout_s=_PATIENCE_S)
+        found: Diagnosis = await house.calls.shared_call("doctor", tenant, timeout_s=_PATIENCE_S)
         return with_counted(found, loop.counts)
     return with_finding(await house.pages.done(loop.doctor), _LEARNER_DOWN)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dwell.storage.door import Door
 from dwell.storage.memory_reader import TABLES, MemoryReader
 from dwell.storage.memory_transaction import MemoryTransaction
+from dwell.storage.news import looked_for
 from dwell.storage.protocol import Role
 from dwell.storage.versions import Changes, Versions, View
 
@@ -27,6 +28,7 @@ class MemoryStore:
         self._role = role
         self._door = Door(":memory:", role)
         self._versions = Versions(TABLES)
+        self._news_version = 0
 
     @property
     def role(self) -> Role:
@@ -70,6 +72,12 @@ class MemoryStore:
         """Return always the same number: no other process sees this store."""
         self._door.check()
         return 0
+
+    def wait_for_news(self, timeout_s: float) -> bool:
+        """Return False after so long: no other process sees this store."""
+        before = self._news_version
+        self._news_version = looked_for(self.data_version, before, timeout_s)
+        return self._news_version != before
 
     def verify(self) -> list[str]:
         """Return what is damaged: nothing, unless the memory itself is."""

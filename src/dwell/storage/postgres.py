@@ -15,6 +15,7 @@ from dwell.errors import CorruptStoreError, SchemaVersionError, StorageError
 from dwell.storage.door import Door
 from dwell.storage.postgres_failures import is_connection_lost, told
 from dwell.storage.postgres_migrations import STEPS
+from dwell.storage.postgres_news import News
 from dwell.storage.postgres_reader import Counters, PostgresReader, read_counters
 from dwell.storage.postgres_schema import SCHEMA, VERSION
 from dwell.storage.postgres_sessions import Connection, Sessions, take_lock
@@ -62,6 +63,7 @@ class PostgresStore:
     def __init__(self, url: str, *, tenant: str, durability: Durability, role: Role) -> None:
         self._sessions = Sessions(url, role=role, durability=durability)
         self._where = self._sessions.where
+        self._news = News(self._sessions)
         self._tenant = tenant
         self._role = role
         self._durability = durability
@@ -239,6 +241,15 @@ class PostgresStore:
         )
         self._data_version = found.fetchall()[0][0] - self._n_own_commits
 
+    def wait_for_news(self, timeout_s: float) -> bool:
+        """Return True as soon as the database told of news of any tenant, False where it told nothing for so long.
+
+        Raises:
+            StorageError: The database is away.
+        """
+        self._door.check()
+        return self._news.wait(timeout_s)
+
     def verify(self) -> list[str]:
         """Return what is damaged of this tenant, one line each; empty for a sound store. Reads all of it."""
         try:
@@ -275,13 +286,14 @@ class PostgresStore:
         """Release everything; closing twice is legal. In a forked child nothing is touched."""
         with self._door.closing() as is_first:
             if is_first:
+                self._news.close()
                 self._sessions.close()
                 if self._writer is not None:
                     self._writer.close()
 
     def handles(self) -> list[Any]:
         """Return the driver's own handles: in a forked child they must never be closed."""
-        return [*self._sessions.handles(), self._writer]
+        return [*self._sessions.handles(), *self._news.handles(), self._writer]
 
 
 def stored_version(url: str) -> int:

@@ -10,6 +10,7 @@ from dwell.records import GateDecision, Impression, Params, Signal
 from dwell.storage import codec, postgres_traces, protocol, rows
 from dwell.storage.instants import bound_micros, micros
 from dwell.storage.known_events import KnownEvents
+from dwell.storage.news import CHANNEL
 from dwell.storage.pepper import user_mark
 from dwell.storage.postgres_held_back import HeldBack
 from dwell.storage.postgres_reader import ASKED, Counters, PostgresReader, of_asked
@@ -95,6 +96,7 @@ class PostgresTransaction(PostgresReader):
         self._counters_before = counters
         self._has_store_lock = False
         self.has_changed_store = False
+        self._has_news = False  # for those who wait to hear of it, once this is committed
         self._known = KnownEvents()
 
     def end(self) -> None:
@@ -135,6 +137,8 @@ class PostgresTransaction(PostgresReader):
         )
         if self.has_changed_store:
             self._held.write("UPDATE store SET n_changes = n_changes + 1")
+        if self.has_changed_store or self._has_news:
+            self._held.write("SELECT pg_notify(%s, %s)", (CHANNEL, ""))
         return True
 
     def _grow(self, n_bytes: int) -> None:
@@ -384,6 +388,7 @@ class PostgresTransaction(PostgresReader):
     def erase_user(self, user: str, *, at: float) -> list[int]:
         """Remove every fact of a pseudonym, leave a tombstone, and return the seqs that went."""
         tenant, at_micros = self._tenant, micros(at, "at")
+        self._has_news = True
         found = self._query("SELECT seq FROM events WHERE tenant = %s AND pseudonym = %s ORDER BY seq", (tenant, user))
         seqs = [row[0] for row in found]
         of_user = [row[0] for row in self._query(_OF_USER, {"tenant": tenant, "user": user})]
@@ -454,6 +459,7 @@ class PostgresTransaction(PostgresReader):
         if not self._query("SELECT 1 FROM params WHERE tenant = %s AND version = %s", (self._tenant, version)):
             raise rows.unknown_version(version)
         self._counters = self._counters._replace(live_version=version)
+        self._has_news = True
         self._held.has_changed = True
 
     def add_decision(self, decision: GateDecision) -> None:

@@ -24,6 +24,8 @@ priority) and settings, the live pointer among them. Erasure of a user is the on
   tenants; of one tenant a second owner, a second learner, an owner beside one that serves, and one that serves beside
   an owner are refused by `StoreOwnedError`; death frees the ownership. A store that bears one owner alone refuses
   "serving" by `ConfigError`.
+* **News**: whoever serves may wait to hear that another process put params in force, erased a user or changed a setting
+  of the whole store. He hears of each of them after its commit, and now and then of nothing.
 * **Fork**: use in a child process raises `ForkedError`.
 * **Errors**: `StorageError` and its children; a failed transaction leaves nothing behind.
 
@@ -541,6 +543,19 @@ class Store(Protocol):
 
     def data_version(self) -> int:
         """Return a number that changes when another process has committed; waits for nobody."""
+        ...
+
+    def wait_for_news(self, timeout_s: float) -> bool:
+        """Return True as soon as there may be news of another process, False where there was none for so long.
+
+        For one thread at a time.
+
+        Args:
+            timeout_s: How long to wait, >= 0.
+
+        Raises:
+            StorageError: There is no telling; what was missed meanwhile, the next call tells.
+        """
         ...
 
     def verify(self) -> list[str]:

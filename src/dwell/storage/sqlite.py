@@ -18,6 +18,7 @@ from dwell.storage.checksums import N_RESERVED, check_may_write, checking_vfs
 from dwell.storage.door import Door
 from dwell.storage.failures import told, told_of_system
 from dwell.storage.migrations import create, migrate, version_of
+from dwell.storage.news import looked_for
 from dwell.storage.ownership import Ownership
 from dwell.storage.protocol import Durability, Role
 from dwell.storage.schema import VERSION
@@ -57,6 +58,7 @@ class SqliteStore:
         self._door = Door(where, role)
         self._idle: deque[apsw.Connection] = deque()
         self._data_version = 0
+        self._news_version = -1  # of the last wait for news
         self._ownership: Ownership | None = None
         if role in _SIDE_FILES:
             try:
@@ -263,6 +265,12 @@ class SqliteStore:
             self._data_version = int(self._writer.pragma("data_version") or 0)
         except apsw.Error as error:
             raise told(error, self._where) from error
+
+    def wait_for_news(self, timeout_s: float) -> bool:
+        """Return True as soon as another process has committed anything, False where none has for so long."""
+        before = self._news_version
+        self._news_version = looked_for(self.data_version, before, timeout_s)
+        return self._news_version != before
 
     def verify(self) -> list[str]:
         """Return what is damaged, one line each; empty for a sound file. Reads all of it: seconds per gigabyte."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -18,7 +19,7 @@ from dwell.errors import (
     StoreOwnedError,
 )
 from dwell.records import Params
-from dwell.storage.protocol import Outcome, Role, Store
+from dwell.storage.protocol import Outcome, Role, Store, Transaction
 from dwell.testing.store_events import EventContract
 from dwell.testing.store_facts import FactContract
 from dwell.testing.store_samples import (
@@ -309,6 +310,33 @@ class StoreContract(EventContract, FactContract, TraceContract):
         with opened(self, tmp_path), Refused(StoreOwnedError):
             self.open_store(place, role="serving")
 
+    def test_who_waits_for_news_hears_of_it(self, tmp_path: Path) -> None:
+        with opened(self, tmp_path) as store:
+            while store.wait_for_news(0.0):
+                pass
+            true(not store.wait_for_news(0.05), "there is news of nothing")
+            if not self.is_shared:
+                return
+            admin = self.open_store(tmp_path / "store", role="admin")
+            with store.transaction() as tx:
+                tx.add_impression(sample_impression("a", user=USERS[0]))
+                tx.add_params(Params(version=0, weights={"x": 1.0}))
+            jobs: list[Callable[[Transaction], object]] = [
+                lambda tx: tx.set_live(0),
+                lambda tx: tx.erase_user(USERS[0], at=1.0),
+                lambda tx: tx.put_store_setting("k", b"v"),
+            ]
+            for news in jobs:
+                while store.wait_for_news(0.0):
+                    pass
+                timer = threading.Timer(0.05, _commit, (admin, news))
+                timer.start()
+                true(store.wait_for_news(PATIENCE_S), "who waits does not hear of it")
+                timer.join(PATIENCE_S)
+            admin.close()
+        with Refused(StoreClosedError):
+            store.wait_for_news(0.0)
+
     def test_tenants_do_not_see_each_other(self, tmp_path: Path) -> None:
         if not (self.is_shared and self.keeps):
             return
@@ -360,3 +388,8 @@ def _is_refused_after_fork(store: Store) -> bool:
             continue
     store.close()
     return True
+
+
+def _commit(store: Store, job: Callable[[Transaction], object]) -> None:
+    with store.transaction() as tx:
+        job(tx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from typing import Final
@@ -60,7 +61,7 @@ async def sign_in(request: Request) -> Response:
     if key.kind == "public":
         words = "A public key opens no dashboard: it is read by everybody."
         return login(request, message=words, status=403, then=then)
-    name = house.sessions.begin(key.id, now)
+    name = house.begin_session(key.id, now)
     base = str(request.scope.get("root_path", "")).rstrip("/")
     answer = RedirectResponse(f"{base}{then or '/'}", status_code=303, headers=PAGE_HEADERS)
     answer.set_cookie(
@@ -100,7 +101,7 @@ async def logout(visit: Visit) -> Response:
         RequestError: Another page made this browser ask for it.
     """
     await visit.form()
-    visit.house.sessions.end(visit.request.cookies.get(COOKIE, ""))
+    await asyncio.to_thread(visit.house.end_session, visit.request.cookies.get(COOKIE, ""), visit.now)
     answer = visit.go("/dashboard/login")
     answer.delete_cookie(COOKIE, path=visit.base or "/", httponly=True, samesite="strict")
     return answer

@@ -67,7 +67,7 @@ async def carry_out(visit: Visit) -> Response:
     elif action == "promote":
         asked = {"version": version, "force": fields.get("force") == "yes"}
         try:
-            await visit.house.link.call("promote", visit.tenant, asked, timeout_s=_JUDGING_S)
+            await visit.house.calls.call("promote", visit.tenant, asked, timeout_s=_JUDGING_S)
         except PromotionRefused as refused:
             decision = refused.decision
             if not isinstance(decision, GateDecision):

@@ -169,7 +169,7 @@ def visit_of(request: Request) -> Visit | None:
         return Visit(
             request=request, house=house, tenant="", name="no key", kind="admin", csrf="", base=base, now=now
         )  # fmt: skip
-    session = house.sessions.find(request.cookies.get(COOKIE, ""), now)
+    session = house.session(request.cookies.get(COOKIE, ""), now)
     key = None if session is None else house.key_by_id(session.key_id)
     if session is None or key is None or key.kind == "public":
         return None

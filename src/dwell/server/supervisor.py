@@ -84,7 +84,6 @@ def run_workers(
     with _told_by_signals(is_told):
         try:
             advice = staff.start(is_told)
-            link.start()
             if not is_told.is_set():
                 port = listeners[0].getsockname()[1]
                 say(told_address(address_of(settings.host, port), is_open=is_open))
@@ -129,17 +128,16 @@ class _Staff:
         self._is_ending = False
 
     def start(self, is_told: threading.Event) -> list[str]:
-        """Start the first, which makes what the store lacks, then the others; return what it advises.
+        """Start the first, which makes what the store lacks, then the learner and the others; return what it advises.
 
         Raises:
             DwellError: What the first one met.
         """
         self._begin(self._workers[0])
         advice = self._first_word(self._workers[0], is_told)
+        self._link.start()
         for worker in self._workers[1:]:
             self._begin(worker)
-        for worker in self._workers[1:]:
-            self._first_word(worker, is_told)
         return advice
 
     def _first_word(self, worker: _Worker, is_told: threading.Event) -> list[str]:

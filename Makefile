@@ -62,6 +62,8 @@ DWELL_FAULTS ?= 20
 DWELL_FLIPS ?= 500
 DWELL_TOKENS ?= 10000000
 DWELL_SERVICE_KILLS ?= 20
+DWELL_RESTARTS ?= 12
+DWELL_SWAPS_S ?= 60
 DWELL_SCHEMA_EXAMPLES ?= 500
 DWELL_IDLE_CONNECTIONS ?= 10000
 DWELL_CLUSTER_KILL_S ?= 300
@@ -72,11 +74,13 @@ soak: export DWELL_FAULTS := $(DWELL_FAULTS)
 soak: export DWELL_FLIPS := $(DWELL_FLIPS)
 soak: export DWELL_TOKENS := $(DWELL_TOKENS)
 soak: export DWELL_SERVICE_KILLS := $(DWELL_SERVICE_KILLS)
+soak: export DWELL_RESTARTS := $(DWELL_RESTARTS)
+soak: export DWELL_SWAPS_S := $(DWELL_SWAPS_S)
 soak: export DWELL_SCHEMA_EXAMPLES := $(DWELL_SCHEMA_EXAMPLES)
 soak: export DWELL_IDLE_CONNECTIONS := $(DWELL_IDLE_CONNECTIONS)
 soak: export DWELL_CLUSTER_KILL_S := $(DWELL_CLUSTER_KILL_S)
 SOAKED := tests/crash tests/property/test_credentials.py tests/e2e/test_service_killed.py \
-	tests/e2e/test_schema.py tests/e2e/test_attacks_over_http.py \
+	tests/e2e/test_schema.py tests/e2e/test_attacks_over_http.py tests/e2e/test_workers.py \
 	tests/cluster/test_ray_cluster.py
 
 soak: $(VENV)/.has-test ## Kill, cut the power, fail the disk, flip bytes, forge tokens, attack the service (an hour)

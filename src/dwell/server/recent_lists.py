@@ -7,7 +7,6 @@ look reads for as long as it may, and the next ones read the rest.
 from __future__ import annotations
 
 import hashlib
-import secrets
 import threading
 import time
 from collections import Counter
@@ -27,8 +26,6 @@ MOST_LISTS: Final = 2_000
 _AT_ONCE: Final = 100
 _PATIENCE_S: Final = 0.08  # of the 300 ms that a page may take
 _MOST_TEXT: Final = 600  # characters of a query that are kept, as many as can be looked for: it may have 64 KB
-# A hash that anybody can compute would tell whoever may not read queries which of his guesses was asked
-_SALT: Final = secrets.token_bytes(16)
 _SETTLED: Final = frozenset({"closed", "evicted"})  # states in which a list's reward changes only with its state
 
 
@@ -39,7 +36,7 @@ class Seen(NamedTuple):
         seq: Place in the store's order.
         event_id: Identity.
         query: What was asked, its first 600 characters.
-        digest: Hash of the whole normalised query, in hex; another one in every process.
+        digest: Hash of the whole normalised query, in hex; nobody can compute it who has not the salt.
         user: Pseudonym, or None.
         segment: Group of queries, or None.
         served_at: UTC epoch seconds.
@@ -86,8 +83,10 @@ class Looked(NamedTuple):
     n_left: int
 
 
-def seen_of(impression: Impression, outcome: Outcome, signals: Sequence[Signal], preset: RewardPreset) -> Seen:
-    """Return a list at a glance."""
+def seen_of(
+    impression: Impression, outcome: Outcome, signals: Sequence[Signal], preset: RewardPreset, salt: bytes
+) -> Seen:
+    """Return a list at a glance; `salt` as for `seen_lists`."""
     place = {doc: i for i, doc in enumerate(impression.served, start=1)}
     liked = {name for name, spec in preset.signals.items() if spec.weight > 0.0}
     praised = {place[s.doc] for s in signals if s.doc in place and s.name in liked and s.value > 0.0}
@@ -95,7 +94,7 @@ def seen_of(impression: Impression, outcome: Outcome, signals: Sequence[Signal],
         seq=outcome.seq,
         event_id=impression.event_id,
         query=impression.query[:_MOST_TEXT],
-        digest=_digest(impression.query),
+        digest=_digest(impression.query, salt),
         user=impression.user,
         segment=impression.segment,
         served_at=impression.served_at,
@@ -112,9 +111,9 @@ def seen_of(impression: Impression, outcome: Outcome, signals: Sequence[Signal],
     )
 
 
-def _digest(query: str) -> str:
+def _digest(query: str, salt: bytes) -> str:
     text = normalised_query(query).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=16, key=_SALT).hexdigest()
+    return hashlib.blake2b(text, digest_size=16, key=salt).hexdigest()
 
 
 @dataclass(slots=True)
@@ -133,12 +132,13 @@ class RecentLists:
         """Return what nobody has looked at yet."""
         return cls({}, threading.Lock())
 
-    def look(self, reader: Reader, preset: RewardPreset, *, patience_s: float = _PATIENCE_S) -> Looked:
+    def look(self, reader: Reader, preset: RewardPreset, salt: bytes, *, patience_s: float = _PATIENCE_S) -> Looked:
         """Return the newest lists, newest first, as far as they could be read in a time.
 
         Args:
             reader: The facts.
             preset: What reactions are worth.
+            salt: As for `seen_lists`.
             patience_s: How long to read, in seconds; at least one portion is.
         """
         until = time.monotonic() + patience_s
@@ -149,7 +149,7 @@ class RecentLists:
             n_read = 0
             while n_read < len(due) and (n_read == 0 or time.monotonic() < until):
                 part = due[n_read : n_read + _AT_ONCE]
-                self.known |= {seen.seq: seen for seen in seen_lists(reader, part, preset)}
+                self.known |= {seen.seq: seen for seen in seen_lists(reader, part, preset, salt)}
                 n_read += len(part)
             return Looked([self.known[seq] for seq in newest if seq in self.known], len(due) - min(n_read, len(due)))
 
@@ -163,12 +163,20 @@ class RecentLists:
         }
 
 
-def seen_lists(reader: Reader, seqs: Sequence[int], preset: RewardPreset) -> list[Seen]:
-    """Return these lists at a glance, in the order asked for; those that are gone are left out."""
+def seen_lists(reader: Reader, seqs: Sequence[int], preset: RewardPreset, salt: bytes) -> list[Seen]:
+    """Return these lists at a glance, in the order asked for; those that are gone are left out.
+
+    Args:
+        reader: The facts.
+        seqs: Which lists.
+        preset: What reactions are worth.
+        salt: Of the digests, the same in every process that serves, up to 64 bytes that nobody else knows: a hash that
+            anybody can compute would tell whoever may not read queries which of his guesses was asked.
+    """
     outcomes = {outcome.seq: outcome for outcome in reader.outcomes(seqs)}
     signals = reader.signals(seqs)
     return [
-        seen_of(impression, outcomes[impression.seq], signals.get(impression.seq, []), preset)
+        seen_of(impression, outcomes[impression.seq], signals.get(impression.seq, []), preset, salt)
         for impression in reader.impressions(seqs)
         if impression.seq in outcomes
     ]

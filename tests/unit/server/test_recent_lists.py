@@ -29,7 +29,7 @@ def serve(loop: dwell.Loop, n: int, *, user: str = "u", at: float = START) -> No
 
 def look(loop: dwell.Loop, recent: RecentLists, patience_s: float = 60.0) -> tuple[list[str], int]:
     with loop.facts() as reader:
-        found = recent.look(reader, loop.rewards, patience_s=patience_s)
+        found = recent.look(reader, loop.rewards, b"salt", patience_s=patience_s)
     return [one.event_id for one in found.lists], found.n_left
 
 
@@ -71,7 +71,7 @@ def test_an_erased_user_is_gone_at_the_next_look(loop: dwell.Loop) -> None:
 
 def _lists(loop: dwell.Loop, recent: RecentLists) -> list:  # type: ignore[type-arg]
     with loop.facts() as reader:
-        return recent.look(reader, loop.rewards, patience_s=60.0).lists
+        return recent.look(reader, loop.rewards, b"salt", patience_s=60.0).lists
 
 
 def test_of_a_long_query_the_beginning_is_kept_and_the_whole_tells_it_apart(loop: dwell.Loop) -> None:

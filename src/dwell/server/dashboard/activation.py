@@ -169,7 +169,9 @@ def _showing(reader: Reader, visit: Visit, item: str) -> list[tuple[Any, int]]:
     """Return the newest lists that showed an item, with its place in them."""
     seqs = reader.seqs(limit=_LISTS, newest_first=True)
     places = {i.seq: i.served.index(item) + 1 for i in reader.impressions(seqs) if item in i.served}
-    return [(seen, places[seen.seq]) for seen in seen_lists(reader, list(places), visit.loop.rewards)]
+    loop = visit.loop
+    salt = loop._state.identity.naming_salt  # noqa: SLF001 - names are told
+    return [(seen, places[seen.seq]) for seen in seen_lists(reader, list(places), loop.rewards, salt)]
 
 
 async def change(visit: Visit) -> Response:

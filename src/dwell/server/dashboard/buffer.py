@@ -39,7 +39,7 @@ def _context(visit: Visit, report: HealthReport, recent: RecentLists) -> Mapping
     lists = []
     if report.shares.get("query") or report.shares.get("user"):
         with loop.facts() as reader:
-            lists = recent.look(reader, loop.rewards).lists
+            lists = recent.look(reader, loop.rewards, loop._state.identity.naming_salt).lists  # noqa: SLF001 - as below
     spreads = [
         (title, words, spread_of(report.distributions[name]))
         for name, title, words in _SPREADS

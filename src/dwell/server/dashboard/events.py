@@ -87,7 +87,7 @@ def _context(visit: Visit, asked: Asked, before: int, recent: RecentLists) -> Ma
     with loop.facts() as reader:
         counts = reader.counts()
         if asked.reads_lists:
-            looked = recent.look(reader, loop.rewards)
+            looked = recent.look(reader, loop.rewards, loop._state.identity.naming_salt)  # noqa: SLF001 - names are told
             found = [seen for seen in chosen(looked.lists, asked) if not before or seen.seq < before]
             shown, n_left = found[: _A_PAGE + 1], looked.n_left
         else:
@@ -113,4 +113,4 @@ def _context(visit: Visit, asked: Asked, before: int, recent: RecentLists) -> Ma
 def _newest(reader: Reader, visit: Visit, state: str, before: int) -> list[Seen]:
     states = (state,) if state else ()
     seqs = reader.seqs(states=states, before=before or None, limit=_A_PAGE + 1, newest_first=True)
-    return seen_lists(reader, seqs, visit.loop.rewards)
+    return seen_lists(reader, seqs, visit.loop.rewards, visit.loop._state.identity.naming_salt)  # noqa: SLF001 - as above

@@ -59,7 +59,7 @@ def _context(visit: Visit, against: str, recent: RecentLists) -> Mapping[str, An
     loop.refresh()
     live, other = loop.params, _other(visit, against)
     with loop.facts() as reader:
-        looked = recent.look(reader, loop.rewards)
+        looked = recent.look(reader, loop.rewards, loop._state.identity.naming_salt)  # noqa: SLF001 - names are told
         groups = groups_of(looked.lists)
         changes = [] if other is None else _changes(reader, groups[:_MOST_COMPARED], live, other)
     rewards = [seen.reward for seen in looked.lists if seen.reward is not None]

@@ -184,14 +184,10 @@ def _swapped(served: Service, url: str) -> tuple[Swaps, dict[int, dwell.Params],
         return found, {version: admin.version(version) for version in versions}, features
 
 
-def _next(instants: list[float], after: float) -> float:
-    return min((at for at in instants if at > after), default=np.inf)
-
-
 def test_no_answer_mixes_versions_and_none_is_of_one_that_went_a_second_ago(served: Service, url: str) -> None:
     swaps, params, features = _swapped(served, url)
     assert len(swaps.promoted) > 2
-    assert len(swaps.answers) > 20 * SWAPS_S
+    assert len(swaps.answers) > 10 * SWAPS_S
     assert {version for _, _, version, _, _ in swaps.answers} == set(params)
     scores = {version: one.score(features).astype(np.float32).astype(float) for version, one in params.items()}
     late_s = []
@@ -203,11 +199,11 @@ def test_no_answer_mixes_versions_and_none_is_of_one_that_went_a_second_ago(serv
         n_new = sum(at <= ended for at in swaps.begun)
         allowed = {live for _, live in swaps.promoted[max(n_old - 1, 0) : n_new]}
         assert version in allowed, "a version is served a second after another one took its place"
+        is_settled = sum(at <= ended for at in swaps.begun) == sum(at <= began for at, _ in swaps.promoted)
         newest_at, newest = max((at, live) for at, live in swaps.promoted if at <= began)
-        late_s.append(began - newest_at if version != newest and ended < _next(swaps.begun, began) else 0.0)
-    print(
-        f"{len(swaps.answers)} lists, {len(swaps.promoted) - 1} swaps; the last of an old version after {max(late_s):.3f} s"
-    )
+        late_s.append(began - newest_at if version != newest and is_settled else 0.0)
+    told_s = f"the last of an old version {max(late_s):.3f} s after the promotion"
+    print(f"{len(swaps.answers)} lists, {len(swaps.promoted) - 1} swaps; {told_s}")
 
 
 def _children(pid: int) -> set[int]:

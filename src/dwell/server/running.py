@@ -26,7 +26,7 @@ from dwell.server.redaction import log_as_lines
 from dwell.server.telling_health import told_health
 from dwell.server.webhook import Webhook
 
-__all__ = ["address_of", "not_listening", "run_service", "serve_house", "told_address"]
+__all__ = ["address_of", "not_listening", "run_service", "serve_house", "told_address", "webhook_of"]
 
 _LOOKS_BETWEEN: Final = 100  # looks at what is young for each one at all there is; ten by default
 
@@ -63,6 +63,7 @@ def run_service(
         ConfigError: An argument is out of range, or the example does not fit the store.
     """
     log_as_lines()
+    webhook = webhook_of(alerts)
     house = open_house(where, arguments, settings, is_open=is_open)
 
     def started(address: str, advice: list[str]) -> None:
@@ -73,9 +74,18 @@ def run_service(
             advise(line)
 
     try:
-        serve_house(house, open_library=open_library, alerts=alerts, setting=setting, started=started)
+        serve_house(house, open_library=open_library, alerts=alerts, webhook=webhook, setting=setting, started=started)
     finally:
         house.close()
+
+
+def webhook_of(alerts: AlertSettings | None) -> Webhook | None:
+    """Return who is told of alerts, or None.
+
+    Raises:
+        ConfigError: The address is none that may be called.
+    """
+    return Webhook(alerts.webhook_url, alerts.webhook_secret) if alerts is not None and alerts.webhook_url else None
 
 
 def told_address(address: str, *, is_open: bool) -> str:
@@ -89,6 +99,7 @@ def serve_house(
     started: Callable[[str, list[str]], None],
     open_library: Callable[[], Library] | None = None,
     alerts: AlertSettings | None = None,
+    webhook: Webhook | None = None,
     setting: Setting | None = None,
     is_telling: bool = True,
     listeners: list[socket.socket] | None = None,
@@ -99,7 +110,8 @@ def serve_house(
         house: What is served.
         started: Told the address once it listens, and what is still to be done before it is of use.
         open_library: What the search page at /example searches.
-        alerts: When an alert fires, and who is told.
+        alerts: When an alert fires.
+        webhook: Who is told.
         setting: What stands around that page.
         is_telling: Whether alerts are looked at and told of here; else another process does, and they are read.
         listeners: Bound sockets to listen on, in the place of the address of the settings.
@@ -109,7 +121,6 @@ def serve_house(
     """
     settings, rules = house.settings, alerts or AlertSettings()
     try:
-        webhook = Webhook(rules.webhook_url, rules.webhook_secret) if rules.webhook_url and is_telling else None
         app = build_app(house, more=_pages(house, open_library, setting or Setting()))
         _settle()
         watch = AlertWatch(house, rules, told_health, webhook, is_telling=is_telling)

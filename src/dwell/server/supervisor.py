@@ -29,7 +29,7 @@ from dwell.server.house import Counts, plan_of
 from dwell.server.learner_link import LearnerLink, told_end
 from dwell.server.page_routes import Library
 from dwell.server.redaction import log_as_lines
-from dwell.server.running import address_of, not_listening, told_address
+from dwell.server.running import address_of, not_listening, told_address, webhook_of
 from dwell.server.worker import WorkerPlan, run_worker
 
 __all__ = ["run_workers"]
@@ -74,6 +74,7 @@ def run_workers(
         ConfigError: An argument is out of range, or the address can not be listened on.
     """
     log_as_lines()
+    webhook_of(alerts)  # what is wrong with it is told before anything is opened
     listeners = _bound(settings)
     link = LearnerLink(plan_of(where, arguments, settings))
     plan = WorkerPlan(

@@ -17,7 +17,7 @@ from dwell.server.counts import counts_of
 from dwell.server.house import open_house
 from dwell.server.page_routes import Library
 from dwell.server.redaction import log_as_lines
-from dwell.server.running import serve_house
+from dwell.server.running import serve_house, webhook_of
 from dwell.server.worker_link import WorkerLink
 
 __all__ = ["WorkerPlan", "run_worker"]
@@ -73,6 +73,7 @@ def run_worker(pipe: Connection, listeners: list[socket.socket], plan: WorkerPla
             house,
             open_library=plan.open_library,
             alerts=plan.alerts,
+            webhook=webhook_of(plan.alerts) if plan.is_first else None,
             is_telling=plan.is_first,
             listeners=listeners,
             started=lambda _, advice: link.ready(advice),

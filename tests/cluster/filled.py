@@ -6,6 +6,7 @@ import numpy as np
 
 import dwell
 
+PEPPER = b"0123456789abcdef"  # given, so that every salt and secret is the same on each run
 START = 1_700_000_000.0
 
 
@@ -14,7 +15,7 @@ def fill(where: str, n_events: int, *, n_users: int = 40) -> None:
     rng = np.random.default_rng(0)
     config = {"replay": {"half_life_s": 3_600.0}}
     clicks = []
-    with dwell.open(where, features=["bm25", "cosine"], config=config, durability="relaxed") as loop:
+    with dwell.open(where, features=["bm25", "cosine"], config=config, pepper=PEPPER, durability="relaxed") as loop:
         for i in range(n_events):
             at = START + 36_000.0 * i / n_events
             candidates = [{"id": f"d{j}", "bm25": float(rng.normal()), "cosine": float(rng.normal())} for j in range(6)]

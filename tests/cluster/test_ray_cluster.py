@@ -62,7 +62,7 @@ class Running(NamedTuple):
 def running(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     where = filled.place(tmp_path_factory.mktemp("cluster"), N_EVENTS)
     names = shard_names(2)
-    with dwell.open(where, config={"replay": {"half_life_s": HALF_LIFE_S}}) as loop:
+    with dwell.open(where, pepper=filled.PEPPER, config={"replay": {"half_life_s": HALF_LIFE_S}}) as loop:
         recipe = StoreRecipe.of(spec_for(loop, where, names))
     store, namespace = open_store(where), namespace_of(where, "")
     raised(engine.ray, store, recipe, namespace, Members(1, names, engine.address))
@@ -244,7 +244,7 @@ class Killing:
 
 
 def test_a_proposal_learned_while_shards_are_killed_is_that_of_one_process(running: Running, one: LocalShards) -> None:
-    with dwell.open(running.where) as loop:
+    with dwell.open(running.where, pepper=filled.PEPPER) as loop:
         live = loop.params
     expected = learned(one, live)
     shards = running.shards()
@@ -260,7 +260,7 @@ def test_a_proposal_learned_while_shards_are_killed_is_that_of_one_process(runni
 
 @pytest.mark.skipif(KILL_S == 0.0, reason="minutes: make soak, or DWELL_CLUSTER_KILL_S=300")
 def test_training_never_stops_while_a_shard_is_killed_every_twenty_seconds(running: Running, one: LocalShards) -> None:
-    with dwell.open(running.where) as loop:
+    with dwell.open(running.where, pepper=filled.PEPPER) as loop:
         live = loop.params
     expected, whole = learned(one, live).params.vector, checksum(one)
     shards, killer = running.shards(), running.shards()

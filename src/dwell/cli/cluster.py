@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
+from dwell.cli.cluster_jobs import job
 from dwell.cli.options import settings_options, store_argument, tenant_option
 from dwell.cli.printing import document, examples, json_option, plain, say, table
 from dwell.cli.stores import admin_store, facts, reader_loop
@@ -270,3 +271,6 @@ def down(store: str, address: str | None, tenant: str, *, as_json: bool) -> None
         document({"ended": list(ended)})
     else:
         say(f"{len(ended)} shards ended" if ended else "no shard answered; the cluster is forgotten")
+
+
+cluster.add_command(job)

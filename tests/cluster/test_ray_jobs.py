@@ -1,15 +1,18 @@
 """Jobs over archives: sums of parts, joined, are those of all events at once, in one process and by Ray Data."""
 
 import functools
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from engines import Engine
 
 import dwell
+from dwell.cli import main
 from dwell.cluster.part_sums import Crowd, PartTask, Seen, fits_of, seen_of
-from dwell.cluster.ray_jobs import by_ray_data, in_process, learned_from_parts, reevaluated, task_for
+from dwell.cluster.ray_jobs import learned_from_parts, reevaluated, task_for
 from dwell.config import read_config
 from dwell.errors import EvaluationError, LearningError
 from dwell.evaluation.judging import differences
@@ -17,8 +20,10 @@ from dwell.learning.space import space_for
 from dwell.loop.caps import caps_of
 from dwell.loop.judge import Bench, Judgement
 from dwell.loop.train import Standardised, fitted, predictor_sums
+from dwell.reward.examination import PositionBased
 from dwell.storage.archive_places import archive_files
 
+PEPPER = b"0123456789abcdef"  # given, so that the same users are held out on each run
 START, DAY_S = 1_700_000_000.0, 86_400.0
 N_EVENTS, N_DAYS = 240, 3
 THETA = 1.0 / np.arange(1.0, 11.0)
@@ -33,7 +38,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], PartTas
     where, archive = str(folder / "a.dwell"), str(folder / "archive")
     with dwell.open(
         where, features=["bm25", "cosine"], weights={"bm25": 1.0, "cosine": 0.2}, archive=archive, retention_s=3_600.0,
-        attribution_window_s=60.0, durability="relaxed", pepper=b"0123456789abcdef",
+        attribution_window_s=60.0, durability="relaxed", pepper=PEPPER,
     ) as loop:  # fmt: skip
         at = START
         for i in range(N_EVENTS):
@@ -132,20 +137,37 @@ def test_what_an_archive_says_of_a_policy_is_what_its_events_say(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # it sets an option of its own that it advises against
-def test_ray_data_comes_to_the_same(parts: tuple[list[Path], PartTask, dwell.Params], engine: Engine) -> None:
+def test_the_commands_come_to_the_same_by_ray_data(
+    parts: tuple[list[Path], PartTask, dwell.Params],
+    engine: Engine,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pytest.importorskip("pandas", reason="Ray Data needs the extra ray-data")
     files, task, live = parts
-    how = {"mode": "live", "theta": THETA, "config": CONFIG}
-    both = [
-        learned_from_parts(files, task, live, version=1, passes=2, now=1.8e9, over=over, **how)  # type: ignore[arg-type]
-        for over in (in_process, by_ray_data())
-    ]
-    np.testing.assert_allclose(both[1].params.vector, both[0].params.vector, rtol=0.0, atol=1e-9)
-    assert np.abs(both[0].params.vector - live.vector).max() > 1e-6
-    told = [
-        reevaluated(files, task, both[0].params, live, over=over, **how)  # type: ignore[arg-type]
-        for over in (in_process, by_ray_data())
-    ]
-    assert told[1].estimate.value == pytest.approx(told[0].estimate.value, abs=1e-9)
-    assert told[1].estimate.low == pytest.approx(told[0].estimate.low, abs=1e-9)
-    assert told[1].n_users == told[0].n_users
+    monkeypatch.setenv("DWELL_PEPPER", PEPPER.decode())
+    given = [task.where, "--from-archive", str(files[0].parents[2]), "--address", engine.address, "--json"]
+
+    def said(*words: str) -> Any:
+        capsys.readouterr()
+        assert main(["cluster", "job", words[0], *given, *words[1:]]) == 0, capsys.readouterr().err
+        return json.loads(capsys.readouterr().out)
+
+    config = read_config(None, {})
+    theta = PositionBased(config.training.examination_eta).theta(20)
+    how: dict[str, Any] = {"mode": "live", "theta": theta, "config": config}
+    told = said("evaluate", "--weights", '{"bm25": 0.1, "cosine": 1.0}')
+    params = dwell.Params(version=1, weights={"bm25": 0.1, "cosine": 1.0}, temperature=live.temperature)
+    expected = reevaluated(files, task, params, live, **how)
+    assert told["estimate"]["value"] == pytest.approx(expected.estimate.value, abs=1e-9)
+    assert told["estimate"]["low"] == pytest.approx(expected.estimate.low, abs=1e-9)
+    assert told["n_users"] == expected.n_users
+    found = said("train", "--passes", "1")
+    learned = learned_from_parts(files, task, live, version=1, passes=1, now=1.8e9, **how)
+    np.testing.assert_allclose(list(found["proposed"]["weights"].values()), learned.params.vector, rtol=0.0, atol=1e-9)
+    assert found["n_learned_from"] == sum(learned.version_counts.values())
+    with dwell.open(task.where, pepper=PEPPER) as loop:
+        assert loop._state.standing is not None  # the gate has it now
+        assert loop._state.standing.params.vector.tolist() == list(found["proposed"]["weights"].values())
+    assert main(["cluster", "job", "train", *given[:-1]]) == 1
+    assert "version 1 is being judged" in capsys.readouterr().err

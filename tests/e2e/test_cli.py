@@ -114,6 +114,7 @@ def test_every_help_shows_an_example(words: tuple[str, ...], dwell_: Run) -> Non
             ("activation",),
             ("archive",),
             ("cluster",),
+            ("cluster", "job"),
             ("cluster", "up"),
             ("config",),
             ("db",),

@@ -85,8 +85,8 @@ def assert_alike(one: Learning, many: Learning) -> None:
         left, right = getattr(many.params.transform, name), getattr(one.params.transform, name)
         assert all((a == b).all() for a, b in zip(left, right, strict=True))
     np.testing.assert_allclose(many.predictor.beta, one.predictor.beta, rtol=0.0, atol=1e-9)
-    # along the start the slope is 0 but for rounding, which the first step of Adam divides by 1e-8: the length of weights,
-    # and so that of the slope, is less exact than their direction
+    # along the start the slope is 0 but for rounding, which the first step of Adam divides by 1e-8: the length of the
+    # weights, and so that of the slope, is less exact than their direction
     for curve, rtol in (("objective", 1e-9), ("gradient_norm", 1e-7), ("withdrawn", 1e-9)):
         np.testing.assert_allclose(many.learned.curves[curve], one.learned.curves[curve], rtol=rtol, atol=1e-9)
     assert many.priorities.keys() == one.priorities.keys()

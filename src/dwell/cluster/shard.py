@@ -14,10 +14,13 @@ from typing import Final, Literal, NamedTuple, Self
 import numpy as np
 
 from dwell.cluster import lessons
+from dwell.cluster.evidence import Candidates, JudgedPart, LogPart, Question, SecondPart, ShardEvidence, candidates_of
 from dwell.cluster.lessons import GradientPart, Lesson, PartOfStep, Totals, UserCaps
 from dwell.cluster.line import ENTRY, Entries, Keys, Law, Line, ShardIndex
 from dwell.cluster.placement import Placement, key_of, keys_of
 from dwell.errors import ConfigError, ReplayError
+from dwell.evaluation.log_fit import ClickSums
+from dwell.evaluation.prefix import PrefixRatios
 from dwell.learning.predictor import PredictorSums
 from dwell.loop.replayed import Replayed, closed_events
 from dwell.loop.row_codec import taken_up_us
@@ -174,6 +177,7 @@ class Shard:
         self._line: tuple[Law, Line] | None = None
         self._held: ShardIndex | None = None
         self._lesson: Lesson | None = None
+        self._evidence = ShardEvidence(self.replayed.rows)
 
     def __enter__(self) -> Self:
         return self
@@ -219,6 +223,7 @@ class Shard:
         """
         self.replayed.rows.close()
         self.replayed = self._empty()
+        self._evidence = ShardEvidence(self.replayed.rows)
         self._epoch = -1
         self._changed()
         with self.store.snapshot() as reader:
@@ -246,6 +251,8 @@ class Shard:
             fresh, gone = self._differences(reader, known)
             self._changed()
             self.replayed.drop(gone)
+            known_still = {outcome.seq for part in chunks(gone, _AT_ONCE) for outcome in reader.outcomes(part)}
+            self._evidence.forget([seq for seq in gone if seq not in known_still])
             n_kept = len(self.replayed)
             changed = self._rewarded_anew(reader)
             for part in chunks(fresh + changed, _AT_ONCE):
@@ -530,6 +537,36 @@ class Shard:
     def surprises(self, seqs: IntArray, beta: FloatArray) -> tuple[IntArray, FloatArray]:
         """Return those of the seqs that are there, and how surprising each is to a predictor: its new priority."""
         return lessons.surprises_of(self.replayed.rows, seqs, beta, self._taught())
+
+    # ---- judging
+
+    def candidates(self, after: int) -> tuple[Candidates, dict[int, str | None]]:
+        """Return what may judge a proposal made at this seq, in its order, and the names of the segments' codes."""
+        return candidates_of(self.replayed.rows, after=after), self.replayed.segment_names()
+
+    def guards(self, n: int) -> Candidates:
+        """Return so many newest events of users that are never learned from, in their order."""
+        return candidates_of(self.replayed.rows, n_newest_held_out=n)
+
+    def judge(
+        self, question: Question, seqs: IntArray, shares: dict[int, tuple[tuple[int, float], ...]], newest: IntArray
+    ) -> JudgedPart:
+        """Return numbers of the judged events that live here, and sums over them; see `evidence.ShardEvidence`."""
+        return self._evidence.judge(question, seqs, shares, newest)
+
+    def judge_again(
+        self, question: Question, seqs: IntArray, ratios: PrefixRatios | None, newest: IntArray, sums: ClickSums
+    ) -> SecondPart:
+        """Return the second round over the events of the first."""
+        return self._evidence.judge_again(question, seqs, ratios, newest, sums)
+
+    def guard(self, question: Question, seqs: IntArray) -> FloatArray:
+        """Return the differences on held-out events, float64 (n,)."""
+        return self._evidence.guard(question, seqs)
+
+    def log(self, question: Question, seqs: IntArray) -> LogPart:
+        """Return numbers of lists whose propensities are to be checked."""
+        return self._evidence.log(question, seqs)
 
 
 def _no_experience(seq: int) -> Experience:

@@ -21,6 +21,7 @@ __all__ = [
     "Severity",
     "agreement",
     "click_fit",
+    "click_fit_of",
     "graded",
     "mass_share",
     "mean_weight",
@@ -173,23 +174,39 @@ def click_fit(clicks: FloatArray, expected: FloatArray, rank: IntArray) -> tuple
     if not c.shape == e.shape == r.shape or e.max() > 1.0 or c.max() > 1.0:
         raise EvaluationError("clicks and expected clicks are equally many numbers in [0, 1]", field="expected")
     ranks = np.unique(r)
+    here = [r == k for k in ranks]
+    return click_fit_of(
+        ranks,
+        np.array([c[at].sum() for at in here]),
+        np.array([e[at].sum() for at in here]),
+        np.array([(e[at] * (1.0 - e[at])).sum() for at in here]),
+    )
+
+
+def click_fit_of(ranks: IntArray, observed: FloatArray, hoped: FloatArray, variance: FloatArray) -> tuple[Finding, ...]:
+    """Return what `click_fit` does, from sums over the documents of each rank, (m,) each.
+
+    Args:
+        ranks: 1-based, different.
+        observed: Clicks.
+        hoped: Clicks expected.
+        variance: Sum of expected (1 - expected).
+    """
     most = (
         MAX_Z + math.log(ranks.size) / MAX_Z
     )  # the normal tail is about exp(-z^2 / 2): holds the whole table at MAX_Z
     found = []
-    for k in ranks:
-        here = r == k
-        observed, hoped = float(c[here].sum()), float(e[here].sum())
-        error = math.sqrt(float((e[here] * (1.0 - e[here])).sum()))
-        gap = observed - hoped
+    for k, seen, due, spread in zip(ranks.tolist(), observed.tolist(), hoped.tolist(), variance.tolist(), strict=True):
+        error = math.sqrt(spread)
+        gap = seen - due
         z = gap / error if error > 0.0 else (0.0 if gap == 0.0 else math.copysign(math.inf, gap))
         found.append(
             graded(
-                f"click_fit_{int(k)}",
+                f"click_fit_{k}",
                 "ok" if abs(z) <= most else "warn",
                 z,
                 most,
-                f"rank {int(k)}: {observed:.0f} clicks, {hoped:.1f} expected ({z:+.1f} standard errors)",
+                f"rank {k}: {seen:.0f} clicks, {due:.1f} expected ({z:+.1f} standard errors)",
                 "Measure examination again; until then trust the prefix estimate more than the exposure estimate.",
             )
         )

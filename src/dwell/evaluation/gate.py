@@ -21,9 +21,10 @@ import numpy as np
 from dwell.errors import ConfigError
 from dwell.evaluation.betting import log_wealth, lower_bound, upper_bound
 from dwell.evaluation.diagnostics import Finding, weight_concentration
+from dwell.evaluation.figures import Figures, figures_of
 from dwell.evaluation.guardrails import guardrail_objections
 from dwell.evaluation.interleaving import InterleavingVerdict
-from dwell.evaluation.judging import JudgedEvent, differences, end_differences, kish, prefix_difference
+from dwell.evaluation.judging import JudgedEvent, kish
 from dwell.evaluation.online import CanaryVerdict
 from dwell.learning.transform import normal_quantile
 from dwell.records import Estimate, GateDecision
@@ -149,6 +150,8 @@ class Evidence:
         users: Per event, who it is of, or None; for the error of the capped estimate.
         canary: What the users who are served the proposal say, beside those who are not; None where nobody is.
         interleaving: Whose documents users choose, the proposal's being the first; None where nothing is interleaved.
+        figures: The numbers of the events where somebody else holds these: then `events` and `rewards` are empty. None
+            where they are worked out from the events.
     """
 
     events: Sequence[JudgedEvent]
@@ -164,6 +167,11 @@ class Evidence:
     users: Sequence[int | None] = ()
     canary: CanaryVerdict | None = None
     interleaving: InterleavingVerdict | None = None
+    figures: Figures | None = None
+
+    def in_numbers(self) -> Figures:
+        """Return the numbers of the judged events."""
+        return figures_of(self.events, self.rewards) if self.figures is None else self.figures
 
     @property
     def effective_users(self) -> float | None:
@@ -185,16 +193,14 @@ def _fixed_estimate(x: FloatArray, weights: FloatArray | None = None) -> Estimat
     return Estimate(mean, mean - half, mean + half, x.size, float(x.size) if weights is None else kish(weights))
 
 
-def _estimates(
-    evidence: Evidence, x: FloatArray, importance: FloatArray, settings: GateSettings
-) -> dict[str, Estimate]:
+def _estimates(evidence: Evidence, figures: Figures, x: FloatArray, settings: GateSettings) -> dict[str, Estimate]:
+    importance = figures.importance
     found = {"doubly_robust": _fixed_estimate(x, importance)}
-    ends = np.clip(end_differences(evidence.events, evidence.rewards), -settings.bound, settings.bound)
+    ends = np.clip(figures.ends, -settings.bound, settings.bound)
     if x.size:
         found |= {name: _fixed_estimate(end, importance) for name, end in zip(_ENDS, ends.T, strict=False)}
-    prefix = prefix_difference(evidence.events, evidence.rewards)
-    if prefix is not None:
-        value, error, n, effective = prefix
+    if figures.prefix is not None:
+        value, error, n, effective = figures.prefix
         half = 1.959963984540054 * error
         found["prefix"] = Estimate(value, value - half, value + half, n, effective)
     if evidence.weights is not None and x.size and (evidence.weights < 1.0).any():
@@ -241,7 +247,7 @@ def _objections(
     settings: GateSettings,
 ) -> list[str]:
     """Return why a proposal that looks better must still wait."""
-    n = len(evidence.events)
+    n = estimates["doubly_robust"].n
     reasons = []
     if n < settings.min_events:
         reasons.append(f"too_few_events: {n} events judge it, {settings.min_events} are needed")
@@ -302,9 +308,9 @@ def _findings(evidence: Evidence, x: FloatArray, importance: FloatArray, setting
     return found
 
 
-def _notes(evidence: Evidence, unsupported: float, settings: GateSettings) -> list[str]:
+def _notes(evidence: Evidence, n: int, unsupported: float, settings: GateSettings) -> list[str]:
     notes = []
-    if evidence.n_users is None and len(evidence.events):
+    if evidence.n_users is None and n:
         notes.append("users_unknown: no event names a user, so distinct users can not be counted")
     if settings.unsupported_warn < unsupported <= settings.unsupported_refuse:
         notes.append(f"weak_support: {unsupported:.0%} of its exposure goes to documents that were hardly ever shown")
@@ -425,16 +431,15 @@ def decide(
         now: UTC epoch seconds.
         kind: What led to the judgement.
     """
-    x = differences(evidence.events, evidence.rewards)
+    figures = evidence.in_numbers()
+    x = figures.differences
     cut = float((np.abs(x) > settings.bound).mean()) if x.size else 0.0
     x = np.clip(x, -settings.bound, settings.bound)
     alpha = spent_alpha(settings.alpha, evidence.attempt)
-    importance = np.array([e.importance for e in evidence.events])
-    forgone = float(np.mean([e.forgone for e in evidence.events])) if len(evidence.events) else 0.0
-    unsupported = float(np.mean([e.unsupported for e in evidence.events])) if len(evidence.events) else 0.0
-    estimates = _estimates(evidence, x, importance, settings)
-    findings = _findings(evidence, x, importance, settings)
-    difference = _difference(x, alpha, importance, settings)
+    forgone, unsupported = figures.mean("forgone"), figures.mean("unsupported")
+    estimates = _estimates(evidence, figures, x, settings)
+    findings = _findings(evidence, x, figures.importance, settings)
+    difference = _difference(x, alpha, figures.importance, settings)
     objections = _objections(evidence, estimates, unsupported, findings, settings)
     if settings.kind == "off":
         verdict: Verdict = "promote"
@@ -446,14 +451,14 @@ def decide(
         verdict, reasons = _verdict(x, difference, objections, alpha, settings, forgone=forgone)
     return GateDecision(
         verdict=verdict,
-        reasons=[*reasons, *_notes(evidence, unsupported, settings), *_warnings(findings)],
+        reasons=[*reasons, *_notes(evidence, x.size, unsupported, settings), *_warnings(findings)],
         difference=difference,
         estimates=estimates,
         diagnostics={
             "unsupported_exposure": unsupported,
             "cut_share": cut,
             "forgone_gain": forgone,
-            "clipped_share": float(np.mean([e.clipped for e in evidence.events])) if len(evidence.events) else 0.0,
+            "clipped_share": figures.mean("clipped"),
             "capped_share": 0.0 if evidence.weights is None or not x.size else 1.0 - float(evidence.weights.mean()),
             "attempt": float(evidence.attempt),
             **{found.code: found.value for found in findings},

@@ -9,8 +9,8 @@ what users did. Everything but c is fixed when the event is served, so a late re
 Examination is measured or assumed, never known: the same event is worked out at the ends of its band as well, from the
 same rankings, so that the gate can ask whether the verdict depends on it.
 
-Beside it stands an estimate with other assumptions, which holds for users who read from the top and stop anywhere:
-prefix weights  w_k = prod over j <= k of pi(y_j | above) / mu(y_j | above).
+Beside it stands an estimate with other assumptions, which holds for users who read from the top and stop anywhere (see
+`prefix`): prefix weights  w_k = prod over j <= k of pi(y_j | above) / mu(y_j | above).
 
 Source: Jeunen and Ustimenko 2024, "Delta-OPE"; Oosterhuis 2023 (doubly robust); McInerney et al. 2020, "Counterfactual
 Evaluation of Slate Recommendations with Sequential Reward Interactions" (prefix weights).
@@ -36,15 +36,12 @@ __all__ = [
     "end_differences",
     "judge_event",
     "kish",
-    "prefix_difference",
 ]
 
 SUPPORT: Final = 0.05  # gated-loop study: below it a document's exposure counts as no support
 _N_DRAWS: Final = 200  # as for the logged exposure: the same Monte Carlo error on both sides of the ratio
 _MIN_EXPOSURE: Final = 1e-3  # below one draw in 200 at the last position: only the clip W decides there
 _TINY: Final = np.float32(1e-30)
-# learning study, section 2.7: an estimate by products of ratios fails below .1 of its events
-MIN_PREFIX_SHARE: Final = 0.1
 _MAX_LOG_WEIGHT: Final = 50.0  # e^50: such a weight leaves no information, and its square must not overflow
 
 
@@ -251,48 +248,3 @@ def kish(weights: FloatArray) -> float:
     """
     square = float((weights**2).sum())
     return float(weights.sum()) ** 2 / square if square > 0.0 else 0.0
-
-
-def _readable(weight: FloatArray, safe: FloatArray, is_shown: FloatArray) -> int:
-    """Return how many positions, from the top, hold enough effective lists under both policies."""
-    for k in range(weight.shape[1]):
-        if min(kish(weight[:, k]), kish(safe[:, k])) < MIN_PREFIX_SHARE * is_shown[:, k].sum():
-            return k
-    return int(weight.shape[1])
-
-
-def prefix_difference(
-    events: Sequence[JudgedEvent], rewards: Sequence[FloatArray]
-) -> tuple[float, float, int, float] | None:
-    """Return (difference, standard error, n, effective sample size) by self-normalised prefix weights.
-
-    Per position k the value is sum w_k c_k / sum w_k; the error is that of the linearised ratio. Weights are products,
-    so that deep down a few lists carry everything, and neither value nor error can be read: positions are read from the
-    top until the lists are worth less than a tenth of themselves (Kish). None where fewer than two events were drawn,
-    or the first position can not be read.
-    """
-    usable = [
-        (e, c) for e, c in zip(events, rewards, strict=True) if e.prefix is not None and e.safe_prefix is not None
-    ]
-    if len(usable) < 2:
-        return None
-    n, k = len(usable), max(len(c) for _, c in usable)
-    weight, safe, credit, is_shown = np.zeros((n, k)), np.zeros((n, k)), np.zeros((n, k)), np.zeros((n, k))
-    for i, (event, c) in enumerate(usable):
-        m = len(c)
-        weight[i, :m], safe[i, :m], credit[i, :m], is_shown[i, :m] = event.prefix, event.safe_prefix, c, 1.0
-    k = _readable(weight, safe, is_shown)
-    if k == 0:
-        return None
-    weight, safe, credit, is_shown = weight[:, :k], safe[:, :k], credit[:, :k], is_shown[:, :k]
-    # lists of different length: a position's mean counts as often as the position was shown
-    frequency = is_shown.mean(axis=0)
-    effect = np.zeros(n)
-    value = 0.0
-    for w, sign in ((weight, 1.0), (safe, -1.0)):
-        total = w.sum(axis=0)
-        share = np.divide((w * credit).sum(axis=0), total, out=np.zeros(k), where=total > 0.0)
-        value += sign * float((share * frequency).sum())
-        scaled = np.divide(w * (credit - share), total / n, out=np.zeros_like(w), where=total > 0.0)
-        effect += sign * (scaled * frequency + share * (is_shown - frequency)).sum(axis=1)
-    return value, float(effect.std(ddof=1) / np.sqrt(n)), n, kish(weight[:, 0])

@@ -10,15 +10,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from dwell.evaluation.diagnostics import Finding, click_fit, split_half_finding
+from dwell.evaluation.diagnostics import Finding, click_fit_of, split_half_finding
 from dwell.evaluation.judging import JudgedEvent
-from dwell.records.arrays import FloatArray
+from dwell.records.arrays import FloatArray, IntArray
 
-__all__ = ["fit_findings"]
+__all__ = [
+    "ClickMoments",
+    "ClickSums",
+    "OwnFigures",
+    "click_finding",
+    "click_moments",
+    "click_sums",
+    "fit_findings",
+    "own_figures",
+    "padded_sum",
+    "split_half",
+]
 
 _LEAST_EVENTS: Final = 200  # of which half estimate: below it a mean of rewards is hardly normal
 _LEAST_CLICKS: Final = 10.0  # expected at a rank: the usual rule for a normal approximation of counts
@@ -36,40 +47,135 @@ def fit_findings(
         rewards: Per event, float64 (kept,).
         theta: (k,) examination per position.
     """
-    found = (_split_half(events, rewards), _click_fit(events, rewards, theta))
+    sums = click_sums(events, rewards, theta)
+    found = (split_half(own_figures(events, rewards)), click_finding(sums, click_moments(events, rewards, theta, sums)))
     return tuple(one for one in found if one is not None)
 
 
-def _split_half(events: Sequence[JudgedEvent], rewards: Sequence[FloatArray]) -> Finding | None:
-    own = [(e.own, c) for e, c in zip(events, rewards, strict=True) if e.own is not None]
-    if len(own) < _LEAST_EVENTS:
+class OwnFigures(NamedTuple):
+    """What events of the live params' own lists say, in the order in which they are bet on; NaN for the others.
+
+    Attributes:
+        estimated: float64 (n,), what the estimate says that they earned.
+        observed: float64 (n,), what they earned.
+    """
+
+    estimated: FloatArray
+    observed: FloatArray
+
+
+def own_figures(events: Sequence[JudgedEvent], rewards: Sequence[FloatArray]) -> OwnFigures:
+    """Return the numbers of events."""
+    both = zip(events, rewards, strict=True)
+    found = [(math.nan, math.nan) if e.own is None else (e.own.difference(c), float(c.sum())) for e, c in both]
+    table = np.array(found, dtype=np.float64).reshape(len(found), 2)
+    return OwnFigures(table[:, 0], table[:, 1])
+
+
+def split_half(figures: OwnFigures) -> Finding | None:
+    """Return the split-half check of all events' numbers; None where there are too few."""
+    is_own = ~np.isnan(figures.estimated)
+    if int(is_own.sum()) < _LEAST_EVENTS:
         return None
-    estimated = np.array([contribution.difference(c) for contribution, c in own[::2]])
-    observed = np.array([float(c.sum()) for _, c in own[1::2]])
-    finding = split_half_finding(estimated, observed)
+    finding = split_half_finding(figures.estimated[is_own][::2], figures.observed[is_own][1::2])
     return replace(finding, severity="warn") if finding.severity == "fail" else finding
 
 
-def _click_fit(events: Sequence[JudgedEvent], rewards: Sequence[FloatArray], theta: FloatArray) -> Finding | None:
-    """Return the rank that fits worst; None where too little was clicked or expected to tell."""
+class ClickSums(NamedTuple):
+    """Clicks by rank, over events whose praise was not shared out; additive over parts of the events.
+
+    Attributes:
+        n: How many events.
+        clicks: float64 (k,), clicks.
+        expected: float64 (k,), reward expected.
+    """
+
+    n: int
+    clicks: FloatArray
+    expected: FloatArray
+
+    def plus(self, other: ClickSums) -> ClickSums:
+        """Return the sums over the events of both."""
+        return ClickSums(self.n + other.n, *(padded_sum(a, b) for a, b in zip(self[1:], other[1:], strict=True)))
+
+    @property
+    def ratio(self) -> float:
+        """Clicks per reward expected: what a click is worth is not known here, so the totals are made to agree."""
+        total = float(self.expected.sum())
+        return float(self.clicks.sum()) / total if total > 0.0 else 0.0
+
+
+class ClickMoments(NamedTuple):
+    """Clicks expected by rank, once the totals agree; additive over parts of the events.
+
+    Attributes:
+        hoped: float64 (k,), clicks expected.
+        variance: float64 (k,), their binomial variance.
+    """
+
+    hoped: FloatArray
+    variance: FloatArray
+
+    def plus(self, other: ClickMoments) -> ClickMoments:
+        """Return the sums over the events of both."""
+        return ClickMoments(padded_sum(self.hoped, other.hoped), padded_sum(self.variance, other.variance))
+
+
+def padded_sum(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return the sum of two tables by rank, as long as the longer one."""
+    k = max(len(a), len(b))
+    found: FloatArray = np.pad(a, (0, k - len(a))) + np.pad(b, (0, k - len(b)))
+    return found
+
+
+class _Told(NamedTuple):
+    """Served documents of lists whose praise was not shared out, (m,) each."""
+
+    n: int
+    clicks: FloatArray
+    expected: FloatArray
+    rank: IntArray
+
+
+def _told(events: Sequence[JudgedEvent], rewards: Sequence[FloatArray], theta: FloatArray) -> _Told:
     told = [(e.expected, c) for e, c in zip(events, rewards, strict=True) if not _is_shared_out(c, theta)]
-    if len(told) < _LEAST_EVENTS:
+    nothing = [np.zeros(0)]
+    clicks = (np.concatenate(nothing + [c for _, c in told]) > 0.0).astype(np.float64)
+    expected = np.maximum(np.concatenate(nothing + [e for e, _ in told]), 0.0)
+    rank = np.concatenate([np.zeros(0, dtype=np.int64)] + [np.arange(1, len(c) + 1) for _, c in told])
+    return _Told(len(told), clicks, expected, rank)
+
+
+def _by_rank(rank: IntArray, values: FloatArray) -> FloatArray:
+    return np.bincount(rank, values).astype(np.float64)[1:]
+
+
+def click_sums(events: Sequence[JudgedEvent], rewards: Sequence[FloatArray], theta: FloatArray) -> ClickSums:
+    """Return the first round of sums by rank over some events."""
+    told = _told(events, rewards, theta)
+    return ClickSums(told.n, _by_rank(told.rank, told.clicks), _by_rank(told.rank, told.expected))
+
+
+def click_moments(
+    events: Sequence[JudgedEvent], rewards: Sequence[FloatArray], theta: FloatArray, sums: ClickSums
+) -> ClickMoments:
+    """Return the second round over the same events, given the sums over all events."""
+    told = _told(events, rewards, theta)
+    hoped = np.minimum(told.expected * sums.ratio, 1.0)
+    return ClickMoments(_by_rank(told.rank, hoped), _by_rank(told.rank, hoped * (1.0 - hoped)))
+
+
+def click_finding(sums: ClickSums, moments: ClickMoments) -> Finding | None:
+    """Return the rank that fits worst; None where too little was clicked or expected to tell."""
+    if sums.n < _LEAST_EVENTS or sums.expected.sum() == 0.0 or sums.clicks.sum() == 0.0:
         return None
-    clicks = (np.concatenate([c for _, c in told]) > 0.0).astype(np.float64)
-    expected = np.maximum(np.concatenate([e for e, _ in told]), 0.0)
-    rank = np.concatenate([np.arange(1, len(c) + 1) for _, c in told])
-    if expected.sum() == 0.0 or clicks.sum() == 0.0:
+    rank = np.flatnonzero(moments.hoped >= _LEAST_CLICKS)
+    if len(rank) < 2:  # one rank fits by the totals alone
         return None
-    # a prediction is of reward, and of what a click is worth nothing is known here: the totals are made to agree
-    expected = np.minimum(expected * (clicks.sum() / expected.sum()), 1.0)
-    by_rank = np.bincount(rank, expected)
-    is_read = by_rank[rank] >= _LEAST_CLICKS
-    if len(np.unique(rank[is_read])) < 2:  # one rank fits by the totals alone
-        return None
-    found = click_fit(clicks[is_read], expected[is_read], rank[is_read])
+    found = click_fit_of(rank + 1, sums.clicks[rank], moments.hoped[rank], moments.variance[rank])
     worst = max(found, key=lambda one: abs(one.value))
     k = int(worst.code.rpartition("_")[2])
-    ratio = float(clicks[rank == k].sum()) / float(by_rank[k])
+    ratio = float(sums.clicks[k - 1]) / float(moments.hoped[k - 1])
     is_off = worst.severity != "ok" and abs(ratio - 1.0) > _MATTERS
     return replace(worst, code="click_fit", severity="warn" if is_off else "ok", remedy=worst.remedy if is_off else "")
 

@@ -29,7 +29,15 @@ from dwell.evaluation.diagnostics import MAX_Z, Finding, graded, mean_weight, z_
 from dwell.records.arrays import BoolArray, FloatArray
 from dwell.records.rows import EventRow
 
-__all__ = ["pair_order_finding", "propensity_findings"]
+__all__ = [
+    "ListFigures",
+    "findings_from",
+    "list_figures",
+    "pair_figures",
+    "pair_finding",
+    "pair_order_finding",
+    "propensity_findings",
+]
 
 _TOLERANCE: Final = 1e-3  # log ratio; float32 scores of 1e3 spreads are exact to 1e3 * 6e-8 / tau .1 = 6e-4
 _MAX_WRONG: Final = 0.01  # of the lists: from here the log is not that of its policy
@@ -100,21 +108,67 @@ def _steps(rows: Sequence[EventRow], log_weights: Sequence[FloatArray]) -> _Step
     )
 
 
-def _derived_finding(steps: _Steps) -> Finding:
-    off = np.abs(np.where(steps.is_step, steps.logged - steps.derived, 0.0)).max(axis=1)
-    wrong = float((off[steps.is_complete] > _TOLERANCE).mean())
+class ListFigures(NamedTuple):
+    """What each list says of its propensities, in numbers; those of parts of a log are put together.
+
+    Attributes:
+        off: float64 (n,), largest distance of a logged propensity from the derived one, in logarithms.
+        surprise: float64 (n,), of the list, minus its expectation.
+        weight: float64 (n,), mean importance weight of a sharper target.
+        is_complete: bool (n,), whether every candidate was kept.
+    """
+
+    off: FloatArray
+    surprise: FloatArray
+    weight: FloatArray
+    is_complete: BoolArray
+
+
+def list_figures(rows: Sequence[EventRow], log_weights: Sequence[FloatArray]) -> ListFigures:
+    """Return the numbers of events that were drawn, each with at least one served document.
+
+    Args:
+        rows: See `propensity_findings`.
+        log_weights: See there.
+
+    Raises:
+        EvaluationError: See there.
+    """
+    if not rows:
+        return ListFigures(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, dtype=bool))
+    for row, z in zip(rows, log_weights, strict=True):
+        if z.shape != row.inclusion.shape or row.propensities.shape != (row.n_kept,):
+            raise EvaluationError(
+                "an event needs a log weight a document and a propensity a kept one", field="log_weights", value=z.shape
+            )
+    propensities = np.concatenate([row.propensities for row in rows])
+    is_finite = np.isfinite(np.concatenate(log_weights)).all()
+    if not (is_finite and (propensities > 0.0).all() and (propensities <= 1.0).all()):
+        raise EvaluationError("log weights are finite and propensities lie in (0, 1]", field="propensities")
+    steps = _steps(rows, log_weights)
+    ratio = np.where(steps.is_step, np.exp(np.minimum(steps.sharper - steps.logged, 50.0)), 0.0)  # its square is finite
+    return ListFigures(
+        off=np.abs(np.where(steps.is_step, steps.logged - steps.derived, 0.0)).max(axis=1),
+        surprise=steps.surprise.sum(axis=1),
+        weight=ratio.sum(axis=1) / steps.is_step.sum(axis=1),
+        is_complete=steps.is_complete,
+    )
+
+
+def _derived_finding(figures: ListFigures) -> Finding:
+    wrong = float((figures.off[figures.is_complete] > _TOLERANCE).mean())
     return graded(
         "propensity_derived",
         "ok" if wrong == 0.0 else "warn" if wrong <= _MAX_WRONG else "fail",
         wrong,
         _MAX_WRONG,
-        f"{wrong:.1%} of {int(steps.is_complete.sum())} lists carry propensities that their scores do not give",
+        f"{wrong:.1%} of {int(figures.is_complete.sum())} lists carry propensities that their scores do not give",
         _REMEDY,
     )
 
 
-def _surprise_finding(steps: _Steps) -> Finding:
-    z = z_of_mean(steps.surprise.sum(axis=1), 0.0)
+def _surprise_finding(figures: ListFigures) -> Finding:
+    z = z_of_mean(figures.surprise, 0.0)
     return graded(
         "propensity_surprise",
         "ok" if abs(z) <= MAX_Z else "fail",
@@ -123,6 +177,14 @@ def _surprise_finding(steps: _Steps) -> Finding:
         f"the lists are {z:+.1f} standard errors more surprising than draws of the policy",
         _REMEDY,
     )
+
+
+def findings_from(figures: ListFigures) -> tuple[Finding, ...]:
+    """Return what `propensity_findings` does, from the numbers of all lists, each drawn."""
+    if len(figures.off) < _FEW:
+        return ()
+    found = [_surprise_finding(figures), mean_weight(figures.weight)]
+    return (_derived_finding(figures), *found) if figures.is_complete.any() else tuple(found)
 
 
 def propensity_findings(rows: Sequence[EventRow], log_weights: Sequence[FloatArray]) -> tuple[Finding, ...]:
@@ -151,19 +213,7 @@ def propensity_findings(rows: Sequence[EventRow], log_weights: Sequence[FloatArr
     ]
     if len(drawn) < _FEW:
         return ()
-    used, weights = [row for row, _ in drawn], [z for _, z in drawn]
-    for row, z in drawn:
-        if z.shape != row.inclusion.shape or row.propensities.shape != (row.n_kept,):
-            raise EvaluationError(
-                "an event needs a log weight a document and a propensity a kept one", field="log_weights", value=z.shape
-            )
-    propensities = np.concatenate([row.propensities for row in used])
-    if not (np.isfinite(np.concatenate(weights)).all() and (propensities > 0.0).all() and (propensities <= 1.0).all()):
-        raise EvaluationError("log weights are finite and propensities lie in (0, 1]", field="propensities")
-    steps = _steps(used, weights)
-    ratio = np.where(steps.is_step, np.exp(np.minimum(steps.sharper - steps.logged, 50.0)), 0.0)  # its square is finite
-    found = [_surprise_finding(steps), mean_weight(ratio.sum(axis=1) / steps.is_step.sum(axis=1))]
-    return (_derived_finding(steps), *found) if steps.is_complete.any() else tuple(found)
+    return findings_from(list_figures([row for row, _ in drawn], [z for _, z in drawn]))
 
 
 def _ragged(values: Sequence[FloatArray], field: str, lengths: list[int]) -> FloatArray:
@@ -200,28 +250,49 @@ def pair_order_finding(
     Raises:
         EvaluationError: A propensity outside (0, 1], or an orientation that does not fit the lists.
     """
+    values = pair_figures(propensities, orientation)
+    return pair_finding(values[~np.isnan(values)], is_oriented=orientation is not None)
+
+
+def pair_figures(propensities: Sequence[FloatArray], orientation: Sequence[FloatArray] | None = None) -> FloatArray:
+    """Return for each list how much more of its pairs stand in the counted order than are due, float64 (n,).
+
+    NaN where a list has fewer than two documents.
+
+    Raises:
+        EvaluationError: As `pair_order_finding`.
+    """
     lengths = [np.size(p) for p in propensities]
     if orientation is not None and len(orientation) != len(lengths):
         raise EvaluationError("each list needs its orientation", field="orientation", value=len(orientation))
     if not lengths:
-        return None
+        return np.zeros(0)
     p = _ragged(propensities, "propensities", lengths)
     if (p <= 0.0).any() or (p > 1.0).any():
         raise EvaluationError("propensities lie in (0, 1]", field="propensities")
     higher = None if orientation is None else _ragged(orientation, "orientation", lengths)
     can_tell = np.array(lengths) >= _FEW
-    if int(can_tell.sum()) < _FEW:
-        return None
+    found = np.full(len(lengths), np.nan)
+    if not can_tell.any():
+        return found
     first, second = p[can_tell, :-1], p[can_tell, 1:]
     swapped, served = 1.0 - first, (1.0 - second) + first * second  # as in reward.examination: (1 - q) / q
     missing = swapped / (served + swapped)  # 1 - q
     side = np.sign(0.5 - missing) if higher is None else np.sign(-np.diff(higher[can_tell], axis=1))
-    z = z_of_mean(np.nan_to_num(side * missing).sum(axis=1), 0.0)
+    found[can_tell] = np.nan_to_num(side * missing).sum(axis=1)
+    return found
+
+
+def pair_finding(values: FloatArray, *, is_oriented: bool = False) -> Finding | None:
+    """Return what `pair_order_finding` does, from the numbers (n,) of all lists that can tell."""
+    if len(values) < _FEW:
+        return None
+    z = z_of_mean(values, 0.0)
     return graded(
         "pair_order",
         "ok" if abs(z) <= MAX_Z else "fail",
         z,
         MAX_Z,
-        f"neighbours stand in the {'likelier' if higher is None else 'given'} order {z:+.1f} standard errors too often",
+        f"neighbours stand in the {'given' if is_oriented else 'likelier'} order {z:+.1f} standard errors too often",
         _REMEDY,
     )

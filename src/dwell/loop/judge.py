@@ -32,12 +32,15 @@ __all__ = [
     "Entrant",
     "Judgement",
     "Known",
+    "averaged_exposure",
     "caller_policy",
+    "drawn_lists",
     "evidence_of",
     "log_findings",
     "policy_on",
     "safe_policy",
     "scores_on",
+    "shares_of",
     "user_caps",
     "within_quota",
 ]
@@ -294,7 +297,7 @@ class Judgement:
         return is_drawn and is_safe and row.n_kept == row.n_shown
 
 
-def _averaged_exposure(row: EventRow, shares: Sequence[tuple[Params, float]], theta: FloatArray) -> FloatArray:
+def averaged_exposure(row: EventRow, shares: Sequence[tuple[Params, float]], theta: FloatArray) -> FloatArray:
     """Return exposure averaged over the versions that served, each with its share of the events."""
     total = np.zeros(len(row.inclusion))
     stand_in = 1.0 / row.inclusion
@@ -307,7 +310,7 @@ def _averaged_exposure(row: EventRow, shares: Sequence[tuple[Params, float]], th
     return total
 
 
-def _shares(served_by: Mapping[int, int], versions: Mapping[int, Params]) -> list[tuple[Params, float]]:
+def shares_of(served_by: Mapping[int, int], versions: Mapping[int, Params]) -> list[tuple[Params, float]]:
     """Return each version with its share of the events, or nothing where one of them is no longer known."""
     if not all(version in versions for version in served_by):
         return []
@@ -352,9 +355,9 @@ def evidence_of(
         row = there[one.seq]
         if one.params_version is not None:
             # shares up to this event, not of all events so far: an event must count the same at every look
-            shares = _shares(served_by, versions)
+            shares = shares_of(served_by, versions)
             if len(shares) > 1:
-                exposure = _averaged_exposure(row, shares, judgement.bench.theta)
+                exposure = averaged_exposure(row, shares, judgement.bench.theta)
         events.append(judgement.judged(row, exposure))
     weights = user_caps([one.user_hash for one in known])
     per_user: Counter[int] = Counter()
@@ -426,6 +429,16 @@ def log_findings(rows: Sequence[EventRow], versions: Mapping[int, Params]) -> tu
     Where candidates were only sampled, the policy's partition sums are estimates, and a check by scores would take
     their error for the log's: those events are checked by the order of neighbours, which needs propensities alone.
     """
+    complete, others = drawn_lists(rows, versions)
+    findings = propensity_findings([row for row, _ in complete], [z for _, z in complete])
+    pairs = pair_order_finding([row.propensities for row in others])
+    return findings if pairs is None else (*findings, pairs)
+
+
+def drawn_lists(
+    rows: Sequence[EventRow], versions: Mapping[int, Params]
+) -> tuple[list[tuple[EventRow, FloatArray]], list[EventRow]]:
+    """Return drawn events with the log weights of the version that served them, and those where these are not known."""
     drawn = [row for row in rows if row.n_kept and not (row.is_deterministic or row.is_caller_ordered)]
     complete = [
         row
@@ -435,7 +448,6 @@ def log_findings(rows: Sequence[EventRow], versions: Mapping[int, Params]) -> tu
         and len(versions[row.params_version].feature_names) == row.features.shape[1]
     ]
     by_scores = {row.seq for row in complete}
-    others = pair_order_finding([row.propensities for row in drawn if row.seq not in by_scores])
     found: dict[int, FloatArray] = {}
     for version in {row.params_version for row in complete}:
         part = [row for row in complete if row.params_version == version]
@@ -443,5 +455,4 @@ def log_findings(rows: Sequence[EventRow], versions: Mapping[int, Params]) -> tu
         for row, own in zip(part, scores_on(part, params), strict=True):
             served = policy_on(row, params, scores=own.astype(np.float32).astype(np.float64))  # as they were drawn by
             found[row.seq] = policy_scores(served.scores, row.temperature)
-    findings = propensity_findings(complete, [found[row.seq] for row in complete])
-    return findings if others is None else (*findings, others)
+    return [(row, found[row.seq]) for row in complete], [row for row in drawn if row.seq not in by_scores]

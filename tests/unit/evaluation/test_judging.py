@@ -14,8 +14,8 @@ from dwell.evaluation.judging import (
     differences,
     judge_event,
     kish,
-    prefix_difference,
 )
+from dwell.evaluation.prefix import prefix_difference
 from dwell.ranking import conditional_propensities, policy_scores
 from dwell.records.arrays import FloatArray, IntArray
 from dwell.records.rows import EventRow

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from dwell.evaluation import Evidence, decide
 from dwell.learning.predictor import Predictor
 from dwell.loop.judge import Judgement, evidence_of
 from dwell.loop.keep import take_in
-from dwell.loop.standing import bench_of, versions_of
+from dwell.loop.standing import bench_of, known_versions, versions_of
 
 from ..loop.conftest import World  # noqa: TID252 - tests are no installed package
 from .worlds import opened, shards_of, visited
@@ -94,9 +95,16 @@ class Sides:
             most=most,
             segments=state.replayed.segment_names(),
         )
-        question = Question.of(self.many.bench, versions, key=self.many.key, proposed=PROPOSED)
+        question = Question.of(self.many.bench, key=self.many.key, proposed=PROPOSED)
         many, missing = evidence_over(
-            self.shards, self.many, question, after=self.after, n_guards=2_000, versions=versions, attempt=2, most=most
+            self.shards,
+            self.many,
+            question,
+            after=self.after,
+            n_guards=2_000,
+            known_versions=partial(known_versions, state),
+            attempt=2,
+            most=most,
         )
         return one, many, missing
 

@@ -99,7 +99,7 @@ class Question:
     versions: dict[int, bytes] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, bench: Bench, versions: Mapping[int, Params], *, key: str, proposed: Params) -> Question:
+    def of(cls, bench: Bench, *, key: str, proposed: Params) -> Question:
         """Return the question of a bench whose predictor saw no event of either fold."""
         band = () if bench.band is None else (bench.band.low, bench.band.high, *bench.band.more)
         return cls(
@@ -112,7 +112,6 @@ class Question:
             theta=bench.theta,
             max_importance_weight=bench.max_importance_weight,
             band=band,
-            versions=encoded_versions(versions),
         )
 
     def bench(self) -> Bench:

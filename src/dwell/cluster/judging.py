@@ -8,13 +8,13 @@ on exactly what it would have read on one machine.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from dwell.cluster.evidence import Candidates, JudgedPart, LogPart, Question, SecondPart
+from dwell.cluster.evidence import Candidates, JudgedPart, LogPart, Question, SecondPart, encoded_versions
 from dwell.cluster.transport import Shards
 from dwell.evaluation import Evidence, kish
 from dwell.evaluation.diagnostics import Finding
@@ -136,7 +136,7 @@ def evidence_over(
     *,
     after: int,
     n_guards: int,
-    versions: Mapping[int, Params],
+    known_versions: Callable[[Iterable[int]], Mapping[int, Params]],
     attempt: int,
     most: int,
 ) -> tuple[Evidence, list[int]]:
@@ -148,7 +148,7 @@ def evidence_over(
         question: What is asked of each event.
         after: Newest event when the proposal was made.
         n_guards: Newest events of held-out users that guard it.
-        versions: Params by version, for events that several versions served.
+        known_versions: Params of the versions that served, as far as they are known.
         attempt: Count of proposals against these live params.
         most: Most events that judge.
 
@@ -158,6 +158,9 @@ def evidence_over(
     """
     asked = _candidates(shards, judgement, after)
     known = _taken_up(judgement, asked, most=most)
+    served = {*asked.found["params_version"].tolist(), *(one.params_version for one in known)}
+    versions = known_versions(version for version in served if version is not None)
+    question = replace(question, versions=encoded_versions(versions))
     numbers, missing = _numbers(shards, judgement, question, known, _shares(known, versions))
     weights = user_caps([one.user_hash for one in known])
     per_user: Counter[int] = Counter()

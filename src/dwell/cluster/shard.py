@@ -22,6 +22,7 @@ from dwell.errors import ConfigError, ReplayError
 from dwell.evaluation.log_fit import ClickSums
 from dwell.evaluation.prefix import PrefixRatios
 from dwell.learning.predictor import PredictorSums
+from dwell.loop.looks import Looks, Reading, Usual, events_by_user, looks_in
 from dwell.loop.replayed import Replayed, closed_events
 from dwell.loop.row_codec import taken_up_us
 from dwell.records import Experience, Impression, UpdateResult
@@ -290,6 +291,13 @@ class Shard:
             found += [o.seq for o in reader.outcomes(ours) if known[o.seq] != o.version]
         return found
 
+    def stand_on(self, examination: Examination) -> bool:
+        """Have every exposure stand on an examination; return whether they had to be computed anew."""
+        is_another = examination.version != self.spec.examination.version
+        if is_another:
+            self.expose_anew(examination)
+        return is_another
+
     def expose_anew(self, examination: Examination) -> None:
         """Compute every exposure under another examination, from what was logged."""
         self.spec = replace(self.spec, examination=examination)
@@ -439,6 +447,10 @@ class Shard:
         at = np.flatnonzero(index.seqs > after)
         return index.entries(at, np.ones(len(at)))
 
+    def n_pending(self, after: int) -> int:
+        """Return how many can be learned from and have a seq above `after`."""
+        return int(np.count_nonzero(self.index().seqs > after))
+
     def oldest(self, n: int, which: Literal["learned_from", "held_out"] = "learned_from") -> Entries:
         """Return the n of either kind that would leave first, fewer where there are fewer, oldest first."""
         index = self.held_out() if which == "held_out" else self.index()
@@ -567,6 +579,16 @@ class Shard:
     def log(self, question: Question, seqs: IntArray) -> LogPart:
         """Return numbers of lists whose propensities are to be checked."""
         return self._evidence.log(question, seqs)
+
+    # ---- examination
+
+    def events_by_user(self) -> tuple[IntArray, IntArray]:
+        """Return how many events each user has, of lists without a drawn pair and of lists with one."""
+        return events_by_user(self.replayed.rows)
+
+    def looks(self, reading: Reading, usual: Usual) -> Looks:
+        """Return sums over the lists that tell who looked; those of all shards add up."""
+        return looks_in(self.replayed.rows, reading, usual)
 
 
 def _no_experience(seq: int) -> Experience:

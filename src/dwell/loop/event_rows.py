@@ -145,6 +145,10 @@ class EventRows:
             self._ring, self._shape, self._is_short = None, RowShape(self._shape.n_features), False
             self._values.clear()
 
+    def leave_file(self) -> None:
+        """Go on without a file, in memory; the one that may be there is left as it is."""
+        self._path = None
+
     def discard(self) -> None:
         """Remove the file, which is not open here; whoever has it open goes on with it until he closes it.
 

@@ -24,6 +24,7 @@ __all__ = [
     "examination_in_force",
     "kept_examination",
     "measured_now",
+    "note_measured",
     "settle_examination",
 ]
 
@@ -69,19 +70,25 @@ def measured_now(state: LoopState) -> Measured:
 def band_of(state: LoopState) -> Band:
     """Return between what examination lies, measured once until a proposal is learned."""
     if state.band is None:
-        _note(state, measured_now(state))
+        note_measured(state, measured_now(state))
     return cast("Band", state.band)
 
 
-def _note(state: LoopState, measured: Measured) -> None:
+def note_measured(state: LoopState, measured: Measured) -> None:
+    """Have verdicts depend on this band until a proposal is learned."""
     state.band = Band.of(measured)
     state.measured = measured
 
 
-def settle_examination(state: LoopState) -> None:
-    """Take over a measured examination where it differs materially from the one in force; no proposal stands."""
-    measured = measured_now(state)
-    _note(state, measured)
+def settle_examination(state: LoopState, measured: Measured | None = None) -> None:
+    """Take over a measured examination where it differs materially from the one in force; no proposal stands.
+
+    Args:
+        state: The loop.
+        measured: What was measured, where the events are not in memory here.
+    """
+    measured = measured_now(state) if measured is None else measured
+    note_measured(state, measured)
     found = examination_after(state.rules.examination, measured)
     if found is state.rules.examination or not isinstance(found, Fitted):
         return

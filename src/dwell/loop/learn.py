@@ -30,7 +30,7 @@ from dwell.records.rows import EventRow
 from dwell.replay.meter import RateMeter, version_ages
 from dwell.storage import Transaction
 
-__all__ = ["judge_first", "settle", "stand", "train"]
+__all__ = ["judge_first", "learned_until", "settle", "stand", "train"]
 
 _NOTHING: Final = Estimate(0.0, -float("inf"), float("inf"), 0, 0.0)
 _PRIORITIES_AT_ONCE: Final = 10_000
@@ -61,7 +61,7 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
         decision = judged or GateDecision("hold", [words], _NOTHING, safe_version=live.version, decided_at=now)
         return TrainReport(decision, live, live, n_closed=n_closed)
     own = _own(state)
-    unseen = state.replayed.trainable(after=_learned_until(state)) if own is None else own.rows
+    unseen = state.replayed.trainable(after=learned_until(state)) if own is None else own.rows
     plan = plan_steps(len(unseen), state.config, steps=steps)
     if not plan.n_steps or not state.feature_names:
         words = "too_few_events: no closed event can be learned from"
@@ -87,8 +87,16 @@ def train(state: LoopState, *, steps: int | None, now: float, clock: Callable[[]
     )
 
 
-def judge_first(state: LoopState, now: float) -> GateDecision | None:
-    """Return the verdict on the standing proposal, acted upon, or None where there is none."""
+def judge_first(
+    state: LoopState, now: float, judged: Callable[[Standing], GateDecision] | None = None
+) -> GateDecision | None:
+    """Return the verdict on the standing proposal, acted upon, or None where there is none.
+
+    Args:
+        state: The loop.
+        now: UTC epoch seconds.
+        judged: Judges by events that are not in memory here; None judges by those that are.
+    """
     standing = state.standing
     if standing is None:
         return None
@@ -98,7 +106,7 @@ def judge_first(state: LoopState, now: float) -> GateDecision | None:
         state.write(lambda tx: put_standing(tx, None))
         state.standing = None
         return None
-    return settle(state, judge_standing(state, standing, now))
+    return settle(state, judge_standing(state, standing, now) if judged is None else judged(standing))
 
 
 def settle(state: LoopState, decision: GateDecision) -> GateDecision:
@@ -159,7 +167,7 @@ def _is_repeat(newest: Sequence[GateDecision], decision: GateDecision) -> bool:
     return replace(decision, decided_at=newest[0].decided_at) == newest[0]
 
 
-def _learned_until(state: LoopState) -> int:
+def learned_until(state: LoopState) -> int:
     """Return the newest event that the live params have learned from, 0 where they learned from none."""
     with state.store.snapshot() as reader:
         body = reader.setting(f"learned:{state.live.version}")
@@ -206,6 +214,7 @@ def stand(
     meter: RateMeter,
     recalibration: Recalibration | None = None,
     used: Sequence[EventRow] | None = None,
+    n_live: int | None = None,
 ) -> Standing:
     """Make what was learned the standing proposal, in the store and here, and take over priorities.
 
@@ -217,6 +226,7 @@ def stand(
         meter: How much was replayed by now.
         recalibration: A map over what the predictor expects, or None.
         used: Events of the live params' own that on-line learning has used up, or None.
+        n_live: Events that can be learned from, where they are not in memory here.
     """
     version = learning.params.version
     ages = version_ages(list(learning.version_counts), list(learning.version_counts.values()), live=state.live.version)
@@ -242,7 +252,7 @@ def stand(
         put_metered(
             tx,
             meter,
-            n_live=len(state.replayed.buffer),
+            n_live=len(state.replayed.buffer) if n_live is None else n_live,
             oldest_params_version=None if ages is None else ages.oldest,
             batches=learning.batches,
         )

@@ -8,13 +8,24 @@ import numpy as np
 import numpy.typing as npt
 
 from dwell.learning.space import space_for
+from dwell.loop.event_rows import EventRows
 from dwell.loop.state import LoopState
 from dwell.records.arrays import BoolArray, FloatArray, IntArray
 from dwell.reward.examination import HarvestSums, PositionBased
 from dwell.reward.regression_em import ClickTable
 from dwell.reward.swaps import swap_sums
 
-__all__ = ["Looks", "click_table", "looks_of"]
+__all__ = [
+    "Looks",
+    "Reading",
+    "Usual",
+    "click_table",
+    "events_by_user",
+    "looks_in",
+    "looks_of",
+    "reading_of",
+    "usual_of",
+]
 
 _AT_ONCE: Final = 4_096  # lists summed together
 _ROUNDING: Final = 1e-4  # of rewards kept as float32
@@ -36,19 +47,70 @@ class Looks(NamedTuple):
     swaps: HarvestSums | None
 
 
+class Usual(NamedTuple):
+    """How many events of one user say who looked: no more than a usual user has.
+
+    Attributes:
+        drawn: Of lists without a pair.
+        swapped: Of lists with a drawn pair.
+    """
+
+    drawn: int
+    swapped: int
+
+
+class Reading(NamedTuple):
+    """How lists are read for who looked.
+
+    Attributes:
+        k: Positions.
+        thetas: float64 (k,) each, the examinations by which praise of a whole list may have been shared out.
+    """
+
+    k: int
+    thetas: tuple[FloatArray, ...]
+
+
+def reading_of(state: LoopState) -> Reading:
+    """Return how a loop's lists are read."""
+    k = state.limits.max_results
+    return Reading(k, (state.theta(), PositionBased(state.config.training.examination_eta).theta(k)))
+
+
 def looks_of(state: LoopState) -> Looks:
     """Return what drawn lists and swapped pairs say, of each user no more of either than a usual one has."""
-    k = state.limits.max_results
-    index = state.replayed.rows.index("seq", "has_user", "user_hash", "swap_pair")
+    rows = state.replayed.rows
+    return looks_in(rows, reading_of(state), usual_of(events_by_user(rows)))
+
+
+def events_by_user(rows: EventRows) -> tuple[IntArray, IntArray]:
+    """Return how many events each named user has, of lists without a pair and of lists with one, int64 (u,) each."""
+    index = rows.index("has_user", "user_hash", "swap_pair")
+    is_swapped, is_known = index["swap_pair"] > 0, index["has_user"].astype(bool)
+    drawn, swapped = (
+        np.unique(index["user_hash"][is_known & is_meant], return_counts=True)[1].astype(np.int64)
+        for is_meant in (~is_swapped, is_swapped)
+    )
+    return drawn, swapped
+
+
+def usual_of(events: tuple[IntArray, IntArray]) -> Usual:
+    """Return how many events of one user count, from those of all named users."""
+    return Usual(*(_most_of(counts) for counts in events))
+
+
+def looks_in(rows: EventRows, reading: Reading, usual: Usual) -> Looks:
+    """Return what these rows say of who looked; those of parts with all events of their users add up."""
+    index = rows.index("seq", "has_user", "user_hash", "swap_pair")
     is_swapped = index["swap_pair"] > 0
-    drawn, swaps = HarvestSums.empty(k), HarvestSums.empty(k)
-    for seqs in _chunks(_usual(index, ~is_swapped)):
-        shown = _shown(state, seqs)
+    drawn, swaps = HarvestSums.empty(reading.k), HarvestSums.empty(reading.k)
+    for seqs in _chunks(_usual(index, ~is_swapped, usual.drawn)):
+        shown = _shown(rows, reading, seqs)
         is_drawn = ~shown.is_deterministic
         if is_drawn.any() and shown.clicks.shape[1]:
             drawn = drawn.plus(shown.propensities[is_drawn], shown.clicks[is_drawn])
-    for seqs in _chunks(_usual(index, is_swapped)):
-        shown = _shown(state, seqs)
+    for seqs in _chunks(_usual(index, is_swapped, usual.swapped)):
+        shown = _shown(rows, reading, seqs)
         # a pair at the last position kept: what became of its lower document is not known
         pair = np.where(shown.swap_pair < shown.n_kept, shown.swap_pair, 0)
         swaps += swap_sums(pair, np.where(shown.is_there, shown.clicks, np.nan))
@@ -58,13 +120,14 @@ def looks_of(state: LoopState) -> Looks:
 def click_table(state: LoopState) -> ClickTable | None:
     """Return clicks with features of lists that nobody drew, the newest ones; None where there is none."""
     index = state.replayed.rows.index("seq", "has_user", "user_hash", "swap_pair", "query_hash", "served_at")
-    seqs = _usual(index, index["swap_pair"] == 0)
+    reading, usual = reading_of(state), usual_of(events_by_user(state.replayed.rows))
+    seqs = _usual(index, index["swap_pair"] == 0, usual.drawn)
     place = np.argsort(index["seq"])
     place = place[np.searchsorted(index["seq"], seqs, sorter=place)]
     place = place[np.lexsort((seqs, index["served_at"][place]))[::-1]]
     clicks, positions, features, groups, n = [], [], [], [], 0
     for some in _chunks(place[:_MOST_LISTS]):
-        shown = _shown(state, index["seq"][some].astype(np.int64))
+        shown = _shown(state.replayed.rows, reading, index["seq"][some].astype(np.int64))
         is_read = shown.is_there & (shown.is_deterministic & ~shown.is_shared)[:, None]
         is_read &= n + np.cumsum(is_read.sum(axis=1))[:, None] <= _MOST_DOCUMENTS
         lists = np.flatnonzero(is_read.any(axis=1))
@@ -99,16 +162,15 @@ class _Shown(NamedTuple):
     swap_pair: IntArray
 
 
-def _shown(state: LoopState, seqs: IntArray) -> _Shown:
-    k = state.limits.max_results
+def _shown(rows: EventRows, reading: Reading, seqs: IntArray) -> _Shown:
+    k = reading.k
     names = ["propensities", "rewards", "n_kept", "is_deterministic", "swap_pair"]
-    columns = state.replayed.rows.raw(seqs, names)
+    columns = rows.raw(seqs, names)
     propensities = columns["propensities"][:, :k].astype(np.float64)
     rewards = columns["rewards"][:, :k].astype(np.float64)
     n_kept = np.minimum(columns["n_kept"].astype(np.int64), rewards.shape[1])
     is_there = np.arange(rewards.shape[1]) < n_kept[:, None]
-    assumed = PositionBased(state.config.training.examination_eta).theta(k)
-    is_shared = _is_shared_out(rewards, is_there, state.theta()) | _is_shared_out(rewards, is_there, assumed)
+    is_shared = np.any([_is_shared_out(rewards, is_there, theta) for theta in reading.thetas], axis=0)
     # a click is a click: one purchase must not say twice as much of who looked
     clicks = ((rewards > 0.0) & ~is_shared[:, None] & is_there).astype(np.float64)
     return _Shown(
@@ -137,12 +199,21 @@ def _chunks(seqs: IntArray) -> list[IntArray]:
     return [seqs[start : start + _AT_ONCE] for start in range(0, len(seqs), _AT_ONCE)]
 
 
-def _usual(index: dict[str, npt.NDArray[Any]], is_meant: BoolArray) -> IntArray:
+def _usual(index: dict[str, npt.NDArray[Any]], is_meant: BoolArray, most: int) -> IntArray:
     seqs: IntArray = index["seq"][is_meant].astype(np.int64)
-    return seqs[_up_to_the_usual(index["user_hash"][is_meant], index["has_user"][is_meant])]
+    return seqs[_up_to_the_usual(index["user_hash"][is_meant], index["has_user"][is_meant], most)]
 
 
-def _up_to_the_usual(users: npt.NDArray[np.uint64], is_known: BoolArray) -> BoolArray:
+def _most_of(counts: IntArray) -> int:
+    """Return the events of a usual user, from those of all; 1 where there is none."""
+    if not counts.size:
+        return 1
+    # the events' median user, where many come once; the mean, where one of them has most events
+    of_events = np.sort(np.repeat(counts, counts))
+    return max(1, min(int(of_events[of_events.size // 2]), int(np.ceil(counts.mean()))))
+
+
+def _up_to_the_usual(users: npt.NDArray[np.uint64], is_known: BoolArray, most: int) -> BoolArray:
     """Return which events count: of one user no more than a usual user has, so that nobody alone sets theta.
 
     Examination is a ratio of clicks that are rare far down: a mean, or a cap above the usual, leaves room for whoever
@@ -153,9 +224,6 @@ def _up_to_the_usual(users: npt.NDArray[np.uint64], is_known: BoolArray) -> Bool
     if not known.size:
         return keep
     _, inverse, counts = np.unique(users[known], return_inverse=True, return_counts=True)
-    # the events' median user, where many come once; the mean, where one of them has most events
-    of_events = np.sort(np.repeat(counts, counts))
-    most = max(1, min(int(of_events[of_events.size // 2]), int(np.ceil(counts.mean()))))
     order = np.argsort(inverse, kind="stable")
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     nth = np.empty(known.size, dtype=np.int64)

@@ -269,6 +269,13 @@ class Replayed:
             self.rows.segments = {}
             self.epoch, self.is_doubtful, self.n_without_features = None, False, 0
 
+    def keep_nothing(self) -> None:
+        """Keep no event from now on, since others hold them; a ring's file is left as it is, to be made again."""
+        with self._lock:
+            self.are_ours = _nobodys
+            self.rows.leave_file()
+            self.start_over()
+
     def rebuild(self, reader: Reader, feature_names: tuple[str, ...]) -> list[int]:
         """Fill from the facts, whatever was there; return the seqs that found no room, oldest window first."""
         started = time.monotonic()
@@ -394,6 +401,10 @@ class Replayed:
     def held_out(self) -> list[EventRow]:
         """Return rows that only judge, in close order."""
         return self.rows.in_close_order(is_held_out=True, is_swapped=False)
+
+
+def _nobodys(impressions: Sequence[Impression]) -> list[bool]:
+    return [False] * len(impressions)
 
 
 def closed_events(reader: Reader, seqs: Sequence[int]) -> list[tuple[Impression, Outcome]]:

@@ -6,16 +6,16 @@ live before against those that are, to come back by themselves where the live on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
 import msgspec
 import numpy as np
 
-from dwell.evaluation import decide, spent_alpha
+from dwell.evaluation import Evidence, decide, spent_alpha
 from dwell.learning.predictor import Predictor
-from dwell.learning.space import space_for
+from dwell.learning.space import Space, space_for
 from dwell.loop.canary import canary_of
 from dwell.loop.examining import band_of
 from dwell.loop.expected import stored_predictor
@@ -28,10 +28,15 @@ from dwell.records.rows import EventRow
 from dwell.storage import Transaction
 
 __all__ = [
+    "GUARDS",
+    "bench_in",
     "bench_of",
+    "decided",
+    "evidence_lost",
     "heed_embeddings",
     "judge",
     "judge_standing",
+    "known_versions",
     "put_standing",
     "put_watched",
     "restore_standing",
@@ -41,7 +46,7 @@ __all__ = [
 _PROPOSAL: Final = "proposal"
 _WATCHED: Final = "watched"
 # newest events of held-out users that guard a proposal: a veto at one-sided 5 %, for which more would only take time
-_GUARDS: Final = 2_000
+GUARDS: Final = 2_000
 _NOTHING: Final = Estimate(0.0, -np.inf, np.inf, 0, 0.0)
 
 
@@ -100,11 +105,16 @@ def bench_of(
     features = (
         np.concatenate([row.features for row in rows]) if rows else np.zeros((1, len(state.feature_names)), np.float32)
     )
+    return bench_in(state, proposed, predictors, space_for(space_of, features[:1000]))
+
+
+def bench_in(state: LoopState, proposed: Params, predictors: tuple[Predictor, Predictor], space: Space) -> Bench:
+    """Return what a judgement against the live params stands on, in a space that is known."""
     return Bench(
         proposed=proposed,
         safe=state.live,
         mode=state.mode,
-        space=space_for(space_of, features[:1000]),
+        space=space,
         predictors=predictors,
         theta=state.theta(),
         max_importance_weight=state.config.gate.max_importance_weight,
@@ -114,7 +124,12 @@ def bench_of(
 
 def versions_of(state: LoopState, rows: Sequence[EventRow]) -> dict[int, Params]:
     """Return the params that served these events, as far as they are known and weigh the features of today."""
-    found = {version: state.params(version) for version in {row.params_version for row in rows}}
+    return known_versions(state, {row.params_version for row in rows})
+
+
+def known_versions(state: LoopState, versions: Iterable[int]) -> dict[int, Params]:
+    """Return these versions of the params, as far as they are known and weigh the features of today."""
+    found = {version: state.params(version) for version in versions}
     names, has_embeddings = state.feature_names, state.replayed.rows.has_embeddings
     return {
         version: p
@@ -137,7 +152,7 @@ def heed_embeddings(state: LoopState, *params: Params) -> None:
 def judge_standing(state: LoopState, standing: Standing, now: float) -> GateDecision:
     """Return the verdict on the standing proposal, from events served after it was made. Nothing moves."""
     heed_embeddings(state, standing.params)
-    return judge(state, standing, now, held_out=state.replayed.held_out()[-_GUARDS:])
+    return judge(state, standing, now, held_out=state.replayed.held_out()[-GUARDS:])
 
 
 def judge(state: LoopState, standing: Standing, now: float, *, held_out: Sequence[EventRow]) -> GateDecision:
@@ -154,7 +169,7 @@ def judge(state: LoopState, standing: Standing, now: float, *, held_out: Sequenc
     rows = state.replayed.judging(after=proposal.after_seq)
     if standing.judgement is None:
         if state.config.gate.kind != "off" and _is_evidence_lost(state, proposal):
-            return _evidence_lost(state, proposal, now)
+            return evidence_lost(state, proposal, now)
         predictor = proposal.predictor()
         space_of = params if params.transform is not None else state.live
         standing.judgement = Judgement(bench_of(state, params, (predictor, predictor), rows, space_of=space_of), {})
@@ -167,6 +182,12 @@ def judge(state: LoopState, standing: Standing, now: float, *, held_out: Sequenc
         most=state.config.gate.max_judged_events,
         segments=state.replayed.segment_names(),
     )
+    return decided(state, standing, evidence, now)
+
+
+def decided(state: LoopState, standing: Standing, evidence: Evidence, now: float) -> GateDecision:
+    """Return the gate's verdict on evidence, with what users who were served the standing proposal say."""
+    proposal = standing.proposal
     if standing is state.standing and standing.judgement is not None:
         alpha = spent_alpha(state.config.gate.alpha, proposal.attempt)
         evidence = replace(
@@ -175,7 +196,7 @@ def judge(state: LoopState, standing: Standing, now: float, *, held_out: Sequenc
             interleaving=interleaving_of(state, proposal, standing.judgement, alpha=alpha),
         )
     return decide(
-        evidence, state.config.gate, proposed_version=params.version, safe_version=state.live.version, now=now
+        evidence, state.config.gate, proposed_version=standing.params.version, safe_version=state.live.version, now=now
     )
 
 
@@ -189,7 +210,7 @@ def _is_evidence_lost(state: LoopState, proposal: Proposal) -> bool:
         return bool(reader.seqs(states=("evicted",), after=proposal.after_seq, limit=1))
 
 
-def _evidence_lost(state: LoopState, proposal: Proposal, now: float) -> GateDecision:
+def evidence_lost(state: LoopState, proposal: Proposal, now: float) -> GateDecision:
     """Return the rejection of a proposal whose sequence can not be continued: a part of it would be another bet."""
     return GateDecision(
         "reject",

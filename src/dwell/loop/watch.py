@@ -6,6 +6,7 @@ an error of its own, on events that neither of them learned from. What the gate 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -39,15 +40,23 @@ def watched_after(state: LoopState, standing: Standing) -> Standing | None:
     )
 
 
-def watch_live(state: LoopState, now: float) -> GateDecision | None:
-    """Return the decision to go back, carried out, or None where nothing speaks for it."""
+def watch_live(
+    state: LoopState, now: float, judged: Callable[[Standing], GateDecision] | None = None
+) -> GateDecision | None:
+    """Return the decision to go back, carried out, or None where nothing speaks for it.
+
+    Args:
+        state: The loop.
+        now: UTC epoch seconds.
+        judged: Judges by events that are not in memory here; None judges by those that are.
+    """
     watched = state.watched
     if watched is None or state.mode in {"log-only", "shadow"}:  # nobody is served the live params there
         return None
     if watched.proposal.safe_version != state.live.version:  # they moved by hand: nothing is watched any more
         _watch_no_longer(state)
         return None
-    found = judge(state, watched, now, held_out=())
+    found = judge(state, watched, now, held_out=()) if judged is None else judged(watched)
     if found.verdict == "hold":
         _keep(state, watched)
         return None

@@ -2,8 +2,8 @@
 
 Where to begin reading: `placement` says where an experience lives, `shard` is what lives there (`line` in what order,
 `lessons` and `evidence` what it adds to learning and judging), `sampling` draws over all shards, `learning` and
-`judging` put together what they say, `training` is a call of `train`; `transport` is how they are asked. Nothing here needs Ray: shards in one process do the same, to the last
-digit that sums in another order leave.
+`judging` put together what they say, `training` is a call of `train`; `transport` is how they are asked. Nothing here
+needs Ray: shards in one process do the same, to the last digit that sums in another order leave.
 """
 
 from dwell.cluster.placement import Placement

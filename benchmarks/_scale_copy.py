@@ -24,8 +24,12 @@ TABLES: Final = ("events", "outcomes")  # what one impression is written to; a t
 
 OURS: Final = "the store: encoded, checked, committed"
 BY_ROW: Final = "bare COPY of the same tables, row by row"
+BY_LZ4: Final = "the same, compressed as the store does it"
 AS_BYTES: Final = "bare COPY of the same tables, one ready buffer"
 EVENTS_ALONE: Final = "bare COPY of the events alone, row by row"
+# A plain connection compresses rows above 2 kB by pglz, the store's by lz4 where the server has it
+_AS_THE_STORE: Final = """SELECT set_config('default_toast_compression', 'lz4', false) FROM pg_settings
+WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)"""
 
 
 class Part(NamedTuple):
@@ -139,9 +143,15 @@ def copied(url: str, n_rounds: int) -> Copied:
         _written(source, i * AT_ONCE)
     source.close()
     ours = open_store(url, tenant="ours")
-    with psycopg.connect(url, autocommit=True) as reading, psycopg.connect(url, autocommit=True) as writing:
+    with (
+        psycopg.connect(url, autocommit=True) as reading,
+        psycopg.connect(url, autocommit=True) as writing,
+        psycopg.connect(url, autocommit=True) as writing_less,
+    ):
+        writing_less.execute(_AS_THE_STORE)
         made = [_part(reading, i * AT_ONCE) for i in range(n_rounds + 1)]
-        bare, calls = Bare(writing), dict.fromkeys((OURS, BY_ROW, AS_BYTES, EVENTS_ALONE), 0)
+        bare, bare_less = Bare(writing), Bare(writing_less)
+        calls = dict.fromkeys((OURS, BY_ROW, BY_LZ4, AS_BYTES, EVENTS_ALONE), 0)
 
         def entered(name: str, call: Callable[[Any], object]) -> Contestant:
             def prepare(_: int) -> Sequence[Any]:
@@ -160,6 +170,7 @@ def copied(url: str, n_rounds: int) -> Copied:
             [
                 entered(OURS, lambda given: _write(ours, given)),
                 entered(BY_ROW, lambda part: bare.by_row("rows", part, TABLES)),
+                entered(BY_LZ4, lambda part: bare_less.by_row("less", part, TABLES)),
                 entered(AS_BYTES, bare.as_bytes),
                 entered(EVENTS_ALONE, lambda part: bare.by_row("alone", part, TABLES[:1])),
             ],
@@ -181,7 +192,7 @@ def _check(connection: psycopg.Connection, n_calls: int) -> None:
     for table in TABLES:
         columns = sql.SQL(", ").join(map(sql.Identifier, _columns(connection, table)))
         hashed = {}
-        for tenant in ("source", "ours", "rows", "bytes"):
+        for tenant in ("source", "ours", "rows", "less", "bytes"):
             query = sql.SQL("SELECT count(*), md5(string_agg(md5(t::text), '' ORDER BY seq)) FROM ")
             of = sql.SQL("(SELECT {} FROM dwell.{} WHERE tenant = %s) AS t").format(columns, sql.Identifier(table))
             hashed[tenant] = connection.execute(query + of, (tenant,)).fetchone()

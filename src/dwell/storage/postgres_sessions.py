@@ -44,8 +44,8 @@ _SERVER_KEEPALIVES: Final = (
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4"
 )
 
-# An event's row is above 2 kB, where the server compresses: its own way takes half of its time for a COPY, lz4
-# less than a tenth for fewer bytes (benchmarks/postgres.py prints both). Left alone where the server does not know it
+# An event's row is above 2 kB, where the server compresses: by its own way that is about half of its time for a COPY,
+# by lz4 little of it, and rows are no larger (benchmarks/postgres.py). Left alone where the server does not know it
 _COMPRESSION: Final = """SELECT set_config('default_toast_compression', 'lz4', false) FROM pg_settings
 WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)"""
 

@@ -201,6 +201,7 @@ class SqliteStore:
             connection = self._writer
             try:
                 connection.execute("BEGIN IMMEDIATE")
+                self._check_version(connection)
                 self._note_data_version()
                 transaction = SqliteTransaction(connection, self._where, self._tenant)
                 try:
@@ -231,10 +232,19 @@ class SqliteStore:
         except apsw.Error as error:
             raise told(error, self._where) from error
         try:
+            self._check_version(connection)
             yield reader
         finally:
             reader.end()
             self._give_back(connection)
+
+    def _check_version(self, connection: apsw.Connection) -> None:
+        # An owner upgrades a file, and there is one owner: beside it only can a file change beneath a process
+        if self._role != "owner" and connection.pragma("user_version") != VERSION:
+            raise SchemaVersionError(
+                f"{self._where} was upgraded while this process had it open: this dwell knows schema version {VERSION}",
+                hint="Upgrade dwell, and start this process anew.",
+            )
 
     def _give_back(self, connection: apsw.Connection) -> None:
         try:

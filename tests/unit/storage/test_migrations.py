@@ -159,6 +159,27 @@ def test_a_newer_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "s").read_bytes() == before
 
 
+def test_who_has_a_file_open_that_is_upgraded_stops_before_it_writes(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    open_store(path).close()
+    running = {role: open_store(path, role=role) for role in ("learner", "admin", "reader")}
+    with running["admin"].transaction() as tx:
+        tx.put_setting("k", b"before")
+    connection = apsw.Connection(path)
+    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    for role, store in running.items():
+        for use in (store.snapshot, store.transaction)[: 1 if role == "reader" else 2]:
+            with pytest.raises(SchemaVersionError, match="was upgraded while this process had it open"), use() as tx:
+                tx.put_setting("k", b"after")  # type: ignore[union-attr]
+    assert connection.execute("SELECT value FROM settings WHERE key = 'k'").fetchall() == [(b"before",)]
+    connection.execute(f"PRAGMA user_version = {VERSION}")  # as a backup that was restored
+    with running["admin"].transaction() as tx:
+        tx.put_setting("k", b"after")
+    connection.close()
+    for store in running.values():
+        store.close()
+
+
 def test_there_is_a_step_from_every_version() -> None:
     assert sorted(migrations.STEPS) == list(range(1, VERSION))
 

@@ -215,6 +215,24 @@ def test_nothing_goes_that_somebody_else_has_or_needs(opened: Open, url: str) ->
         assert reader.spans() == [(0, 2)] or (9, 11) not in reader.spans()
 
 
+def test_nothing_goes_that_somebody_is_about_to_need(opened: Open, url: str) -> None:
+    first, other = opened(), opened("other")
+    add(first, 1, 30)
+    add(other, 1, 1)
+    with psycopg.connect(url) as coming:
+        # What the other's transaction does at its end: it has looked for room, and has not committed yet
+        coming.execute("UPDATE dwell.tenants SET last_seq = 10 WHERE tenant = 'other'")
+        with first.transaction() as tx:
+            assert dropped(tx, 12) is None
+            assert dropped(tx, 15) == 3
+        coming.commit()
+    with first.transaction() as tx:
+        assert dropped(tx, 12) is None, "the other writes there next"
+        assert dropped(tx, 18) == 3
+    with other.transaction() as tx:
+        assert [tx.add_impression(sample_impression(f"new{i}")) for i in range(3)] == [11, 12, 13]
+
+
 def test_a_snapshot_sees_what_it_saw(opened: Open) -> None:
     store, reader_store = opened(), opened(role="reader")
     add(store, 1, 12)

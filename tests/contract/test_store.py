@@ -57,10 +57,12 @@ class TestPostgresStore(StoreContract):
 class TestSplitPostgresStore(TestPostgresStore):
     made = "split"  # three events in a partition
     test_size_follows_the_facts = None  # of hundreds of events, in as many tables
+    test_trace_rows_are_put_replaced_and_removed = None  # of thousands of rows, in a table that is as it was
 
 
 class TestUpgradedPostgresStore(TestPostgresStore):
     made = "upgraded"  # from version 1
+    test_trace_rows_are_put_replaced_and_removed = None
 
 
 class _Broken:

@@ -1,10 +1,7 @@
 """Archives on the command line: listed, checked, brought back, learned from, erased from, forgotten."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +10,17 @@ import pytest
 import dwell
 from dwell.storage.archive_places import archive_files
 
+from .called import Run
+
 PEPPER = "a pepper of these tests"
 START = 1_700_000_000.0
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A folder with a store whose events were archived, but for the last ten."""
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder one is in, with a store whose events were archived, but for the last ten."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DWELL_PEPPER", PEPPER)
     with dwell.open(
         tmp_path / "a.dwell", features=["x", "y"], weights={"x": 1.0, "y": 0.1}, pepper=PEPPER, retention_s=5_000.0,
         archive=tmp_path / "archive", attribution_window_s=100.0,
@@ -35,50 +36,42 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dwell", *words], cwd=place,
-        env={**os.environ, "DWELL_PEPPER": PEPPER, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+def as_json(dwell_: Run, *words: str) -> Any:
+    done = dwell_(*words, "--json")
+    assert done.code == 0, done.err
+    return json.loads(done.out)
 
 
-def as_json(place: Path, *words: str) -> Any:
-    done = run(place, *words, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def test_an_archive_is_listed_checked_and_brought_back(place: Path) -> None:
-    parts = as_json(place, "archive", "ls", "archive")["parts"]
+def test_an_archive_is_listed_checked_and_brought_back(place: Path, dwell_: Run) -> None:
+    parts = as_json(dwell_, "archive", "ls", "archive")["parts"]
     assert [(part["day"], part["first_seq"], part["last_seq"], part["n_rows"], part["n_users"]) for part in parts] == [
         ("2023-11-14", 1, 60, 60, 7)
     ]
     assert parts[0]["n_bytes"] == (place / "archive" / parts[0]["path"]).stat().st_size
-    assert as_json(place, "archive", "ls", "archive", "--days", "2023-11-13")["parts"] == []
-    assert as_json(place, "archive", "verify", "archive") == {"problems": []}
-    erased = as_json(place, "erase", "a.dwell", "--user", "u3", "--yes")
+    assert as_json(dwell_, "archive", "ls", "archive", "--days", "2023-11-13")["parts"] == []
+    assert as_json(dwell_, "archive", "verify", "archive") == {"problems": []}
+    erased = as_json(dwell_, "erase", "a.dwell", "--user", "u3", "--yes")
     assert erased["n_events"] == 10  # 9 of them in the archive: 3, 10, ..., 59
-    brought = as_json(place, "archive", "import", "a.dwell", "archive")
+    brought = as_json(dwell_, "archive", "import", "a.dwell", "archive")
     assert brought == {"n_added": 51, "n_known": 0, "n_erased": 0}
-    as_json(place, "export", "a.dwell", "all.jsonl")
+    as_json(dwell_, "export", "a.dwell", "all.jsonl")
     assert len((place / "all.jsonl").read_text().splitlines()) == 60  # 51, and 9 of the ten that were there
-    again = as_json(place, "archive", "import", "a.dwell", "archive")
+    again = as_json(dwell_, "archive", "import", "a.dwell", "archive")
     assert again == {"n_added": 0, "n_known": 51, "n_erased": 0}
 
 
-def test_what_is_wrong_is_told_and_the_command_fails(place: Path) -> None:
+def test_what_is_wrong_is_told_and_the_command_fails(place: Path, dwell_: Run) -> None:
     path = archive_files(place / "archive")[0]
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    done = run(place, "archive", "verify", "archive")
-    assert done.returncode == 1
-    assert path.name in done.stdout
-    assert "1 things are wrong" in done.stdout
+    done = dwell_("archive", "verify", "archive")
+    assert done.code == 1
+    assert path.name in done.out
+    assert "1 things are wrong" in done.out
 
 
-def test_it_is_learned_from_on_some_days(place: Path) -> None:
+def test_it_is_learned_from_on_some_days(place: Path, dwell_: Run) -> None:
     told = as_json(
-        place, "train", "a.dwell", "--from-archive", "archive", "--days", "2023-11-14..2023-11-15", "--steps", "2"
+        dwell_, "train", "a.dwell", "--from-archive", "archive", "--days", "2023-11-14..2023-11-15", "--steps", "2"
     )
     assert (told["n_steps"], told["proposed"]["version"], told["decision"]["verdict"]) == (2, 1, "hold")
     assert 0 < told["n_learned_from"] < 60  # held-out users are not learned from
@@ -95,19 +88,18 @@ def test_it_is_learned_from_on_some_days(place: Path) -> None:
         (("archive", "forget", "a.dwell", "elsewhere", "--yes"), 1, "never archived"),
     ],
 )
-def test_what_can_not_be_is_one_line(place: Path, words: tuple[str, ...], code: int, told: str) -> None:
-    done = run(place, *words)
-    assert done.returncode == code
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_can_not_be_is_one_line(place: Path, words: tuple[str, ...], code: int, told: str, dwell_: Run) -> None:
+    done = dwell_(*words)
+    assert done.code == code
+    assert told in done.err
+    assert "Traceback" not in done.err
 
 
-def test_an_archive_that_is_gone_is_waited_for_until_it_is_forgotten(place: Path) -> None:
+def test_an_archive_that_is_gone_is_waited_for_until_it_is_forgotten(place: Path, dwell_: Run) -> None:
     shutil.rmtree(place / "archive")
-    done = run(place, "erase", "a.dwell", "--user", "u3", "--yes")
-    assert done.returncode == 1
-    assert "pending" in done.stderr
-    assert "dwell archive forget" in done.stderr
-    assert run(place, "archive", "forget", "a.dwell", "archive").returncode == 1  # nobody answers
-    assert run(place, "archive", "forget", "a.dwell", "archive", "--yes").returncode == 0
-    assert as_json(place, "erase", "a.dwell", "--user", "u3", "--yes") == {"n_events": 0}
+    done = dwell_("erase", "a.dwell", "--user", "u3", "--yes")
+    assert done.code == 1
+    assert "pending" in done.err
+    assert "dwell archive forget" in done.err
+    assert dwell_("archive", "forget", "a.dwell", "archive", "--yes").code == 0
+    assert as_json(dwell_, "erase", "a.dwell", "--user", "u3", "--yes") == {"n_events": 0}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dwell.errors import ArchiveError, PepperMismatch
 from dwell.loop.engine import Loop
-from dwell.loop.keep import take_in
+from dwell.loop.keep import start_over, take_in
 from dwell.loop.state import LoopState
 from dwell.storage import Transaction, fingerprint
 from dwell.storage.archive_parts import PartFile, opened_part
@@ -63,7 +63,7 @@ def import_archive(loop: Loop, folder: str | Path, *, days: Days | None = None) 
                         counts = _brought_in(state, list(events_of(file.group(i))))
                         found = [a + b for a, b in zip(found, counts, strict=True)]
         finally:
-            state.replayed.is_doubtful = True  # made from the facts again before anything is learned
+            start_over(state)  # what is learned from is made of all facts again, in their order
     return ImportedEvents(*found)
 
 

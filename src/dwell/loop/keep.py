@@ -36,7 +36,7 @@ from dwell.storage.instants import micros
 from dwell.storage.places import has_side_files
 from dwell.storage.protocol import chunks
 
-__all__ = ["RING_NOTES", "checkpoint", "close_events", "ensure_rebuilt", "erase", "evict", "take_in"]
+__all__ = ["RING_NOTES", "checkpoint", "close_events", "ensure_rebuilt", "erase", "evict", "start_over", "take_in"]
 
 _log = logging.getLogger("dwell")
 
@@ -142,7 +142,7 @@ def take_in(state: LoopState) -> None:
     state.refresh(at_once=True)
     if state.replayed.is_doubtful:
         _log.warning("an earlier call ended half way: what is learned from is made from the facts again")
-        _start_over(state)
+        start_over(state)
     ensure_rebuilt(state)
     with state.store.snapshot() as reader:
         n_erasures = n_erasures_of(reader)
@@ -183,7 +183,7 @@ def ensure_rebuilt(state: LoopState) -> None:
                 evict(state, part)
 
 
-def _start_over(state: LoopState) -> None:
+def start_over(state: LoopState) -> None:
     """Forget what is learned from, the ring's file included; whoever needs it next makes it from the facts."""
     state.replayed.start_over()
     state.is_rebuilt = False
@@ -439,7 +439,7 @@ def erase(state: LoopState, user: str, now: float) -> int:
     """
     who = pseudonym(state.identity.pepper, state.identity.tenant, user)
     if state.replayed.is_doubtful:  # an erasure that ended half way may have left something there
-        _start_over(state)
+        start_over(state)
 
     def job(tx: Transaction, watch: Watch | None) -> tuple[list[int], int]:
         if watch is not None:

@@ -11,9 +11,13 @@ import pytest
 
 import dwell
 from dwell.errors import ArchiveError, ConfigError
+from dwell.loop.archiving import archives_of
 from dwell.storage import pseudonym
+from dwell.storage.archive import Archive
 from dwell.storage.archive_places import archive_files, tenant_folder
+from dwell.storage.archive_rows import ArchivedEvent
 
+from ..postgres import emptied_database  # noqa: TID252 - tests are no installed package
 from .archives import RETENTION_S, archived, differing, everything, searchable
 
 Open = Callable[..., dwell.Loop]
@@ -248,8 +252,6 @@ def test_uncompressed_bytes_of_the_user_are_gone_too(opened: Open, world: Any, f
     """Compression hides text from a search of the raw bytes: here there is none."""
     from dataclasses import replace
 
-    from dwell.storage.archive import Archive
-
     loop = opened()
     for _ in range(5):
         serve(loop, world, 1, user="ada")
@@ -346,3 +348,90 @@ def test_tenants_are_erased_apart(opened: Open, world: Any, folder: Path) -> Non
     assert loop.erase("ada", now=world.now) == 3
     assert [len(archived(folder, tenant)) for tenant in ("a/b", "../c")] == [0, 3]
     assert sorted(path.name for path in folder.iterdir()) == ["tenant=..%2Fc", "tenant=a%2Fb"]
+
+
+# ---- elsewhere
+
+
+def test_a_database_archives_and_erases_as_a_file_does(opened: Open, new_world: Any, tmp_path: Path) -> None:
+    def life(where: str, folder: Path) -> list[ArchivedEvent]:
+        loop, world = opened(where, retention_s=RETENTION_S, archive=folder, seed=3), new_world()
+        for _ in range(8):
+            serve(loop, world, 1, user="ada")
+            serve(loop, world, 2, user="bob")
+        aged(loop, world)
+        assert everything(loop) == []
+        assert loop.erase("ada", now=world.now) == 8
+        assert pseudonym(PEPPER, "", "ada").encode() not in searchable(folder)
+        return archived(folder)
+
+    with emptied_database() as url:
+        ours, theirs = life(url, tmp_path / "database"), life("a.dwell", tmp_path / "file")
+    assert [differing(a, b) for a, b in zip(ours, theirs, strict=True)] == [[]] * 16
+
+
+def test_the_learner_beside_a_service_archives_and_the_service_erases(world: Any, tmp_path: Path, folder: Path) -> None:
+    from dwell.loop.entrance import open_loop
+
+    how: dict[str, Any] = {"pepper": PEPPER, "attribution_window_s": 100.0, "retention_s": RETENTION_S}
+    with (
+        open_loop(tmp_path / "a.dwell", features=world.features, archive=folder, **how, _role="server") as serving,
+        open_loop(tmp_path / "a.dwell", archive=folder, **how, _role="learner") as learning,
+    ):
+        serve(serving, world, 3, user="ada")
+        serve(serving, world, 3, user="bob")
+        aged(learning, world)
+        assert learning.counts["archived"] == 6
+        assert serving.erase("ada", now=world.now) == 3
+        serve(serving, world, 1, user="bob")
+        aged(learning, world)
+    assert [one.impression.query.split()[0] for one in archived(folder)] == ["bob"] * 4
+
+
+def test_what_changed_since_it_was_archived_is_not_deleted(opened: Open, world: Any, folder: Path) -> None:
+    """A late reaction comes in between: the event stays, and goes once its newer version is in the archive."""
+    loop = opened(retention_s=RETENTION_S, archive=folder, late_window_s=1e9)
+    serve(loop, world, 4)
+    world.now += world.window_s + 1.0
+    loop.close_events(now=world.now)
+    state = loop._state
+    add, told = Archive.add, []
+
+    def add_and_be_late(archive: Archive, events: list[ArchivedEvent]) -> int:
+        n_added = add(archive, events)
+        if not told:
+            told.append(loop.feedback("event-00001", "click", doc=events[1].impression.served[-1], now=world.now))
+        return n_added
+
+    with pytest.MonkeyPatch.context() as patch:  # where the two processes meet can not be timed from outside
+        patch.setattr(Archive, "add", add_and_be_late)
+        world.now += RETENTION_S
+        loop.close_events(now=world.now)
+    assert told[0].status == "late"
+    assert [one.impression.event_id for one in everything(loop)] == ["event-00001"]
+    loop.close_events(now=world.now)
+    assert everything(loop) == []
+    assert [(one.outcome.state, one.outcome.version) for one in archived(folder)][1] == ("reopened", 2)
+    assert len(archived(folder)) == 4
+    assert state.counters["removed"] == 4
+
+
+def test_a_second_process_waits_for_the_archive_and_gives_up_by_name(
+    opened: Open, world: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = opened(retention_s=RETENTION_S, archive=folder)
+    serve(loop, world, 2)
+    aged(loop, world)
+    monkeypatch.setattr("dwell.storage.archive._WAIT_S", 0.1)
+    token = dict(archives_of_loop(loop))[str(folder)]
+    archive = Archive.of(folder, tenant="", store=token, pepper=PEPPER)
+    with archive.alone(), pytest.raises(ArchiveError) as caught, archive.alone():
+        pass
+    assert caught.value.code == "archive_busy"
+    with archive.alone():
+        pass
+
+
+def archives_of_loop(loop: dwell.Loop) -> list[tuple[str, str]]:
+    with loop.facts() as reader:
+        return archives_of(reader)

@@ -76,7 +76,7 @@ def _read_all(folder: Path) -> None:
 def parquet(table: pa.Table, metadata: dict[str, str] | None = None, **how: Any) -> bytes:
     """Return rows as bytes of Parquet, with what we write around them unless told otherwise."""
     sink = pa.BufferOutputStream()
-    told = {"dwell.format": "1", "dwell.store": "s", "dwell.pepper": "p", "dwell.users": ""}
+    told = {"dwell.format": "1", "dwell.store": "s", "dwell.pepper": "p", "dwell.users": "00000000"}
     settings = {"compression": "zstd", "use_dictionary": False, "write_statistics": False, "store_schema": False} | how
     n_rows = settings.pop("row_group_size", None)
     with pq.ParquetWriter(sink, table.schema, **settings) as writer:
@@ -147,10 +147,11 @@ def test_other_columns_are_refused(events: list[ArchivedEvent], folder: Path, ch
     "metadata",
     [
         {},
-        {"dwell.format": "2", "dwell.users": ""},
+        {"dwell.format": "2", "dwell.users": "00000000"},
         {"dwell.format": "1"},
         {"dwell.format": "1", "dwell.users": "zz"},
         {"dwell.format": "1", "dwell.users": "00"},
+        {"dwell.format": "1", "dwell.users": "0123456700000000"},
     ],
 )
 def test_other_metadata_are_refused(events: list[ArchivedEvent], folder: Path, metadata: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,7 +44,8 @@ def fill(where: Path) -> None:
     with dwell.open(str(where), features=["bm25"], durability="relaxed") as loop:
         for i in range(N_EVENTS):
             candidates = [{"id": f"d{j}", "bm25": float((i + j) % 5)} for j in range(5)]
-            loop.rank(f"query {i % 5}", candidates, user=f"u{i}", event_id=f"e{i}", now=START + i)
+            served = loop.rank(f"query {i % 5}", candidates, user=f"u{i}", event_id=f"e{i}", now=START + i)
+            loop.submit_feedback(f"e{i}", "click", doc=served.ids[i % 2], now=START + i + 1.0)
         loop.close_events(now=START + 10_000.0)
 
 
@@ -82,6 +84,12 @@ def test_a_cluster_from_up_to_down(tmp_path: Path) -> None:
         assert (moved["shards"], moved["n_after"]) == (["shard-0", "shard-1", "shard-2"], N_EVENTS)
         assert shown("cluster", "drain", where, "--shard", "shard-0", **home)["shards"] == ["shard-1", "shard-2"]
         assert f"{N_EVENTS} of {N_EVENTS} closed events" in run("cluster", "status", where, **home)
+        shutil.copy(where, tmp_path / "alone.dwell")  # nobody has it open
+        shutil.copy(f"{where}.pepper", tmp_path / "alone.dwell.pepper")
+        trained = shown("cluster", "train", where, "--steps", 5, **home)
+        assert (trained["n_steps"], trained["n_learned_from"]) == (5, told["shards"][0]["n"] + told["shards"][1]["n"])
+        alone = shown("train", tmp_path / "alone.dwell", "--steps", 5)
+        assert trained["proposed"]["weights"] == pytest.approx(alone["proposed"]["weights"], abs=1e-9)
         run("cluster", "down", where, **home)
         out, err = up.communicate(timeout=60)
         assert (up.returncode, out, err) == (0, "the cluster was ended\n", "")

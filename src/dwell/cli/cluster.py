@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
 from dwell.cli.cluster_jobs import job
-from dwell.cli.options import settings_options, store_argument, tenant_option
+from dwell.cli.learning import say_report
+from dwell.cli.options import rewards_option, settings_options, store_argument, tenant_option
 from dwell.cli.printing import document, examples, json_option, plain, say, table
-from dwell.cli.stores import admin_store, facts, reader_loop
+from dwell.cli.stores import admin_store, facts, owner_loop, reader_loop
 from dwell.errors import ClusterError, DwellError
 
 if TYPE_CHECKING:
     from dwell.cluster.members import Members
     from dwell.cluster.ray_scaling import Rescaled
+    from dwell.cluster.ray_shards import RayShards
     from dwell.cluster.ray_status import ClusterStatus
+    from dwell.loop import Loop, TrainReport
 
 __all__ = ["cluster"]
 
@@ -271,6 +275,51 @@ def down(store: str, address: str | None, tenant: str, *, as_json: bool) -> None
         document({"ended": list(ended)})
     else:
         say(f"{len(ended)} shards ended" if ended else "no shard answered; the cluster is forgotten")
+
+
+@cluster.command()
+@store_argument
+@click.option("--steps", type=click.IntRange(min=1), help="Learning steps. Default: one pass over unseen events.")
+@rewards_option
+@click.option(
+    "--attribution-window", "attribution_window_s", type=float, metavar="SECONDS", help="As of `dwell train`."
+)
+@_address_option("Of its Ray. Default: as the store says.")
+@settings_options
+@tenant_option
+@json_option
+@examples("dwell cluster train search.dwell --json")
+def train(store: str, steps: int | None, address: str | None, tenant: str, *, as_json: bool, **given: object) -> None:
+    """Learn, judge and promote as `dwell train` does, over the shards of the store's cluster.
+
+    This process closes events, decides and writes; it holds no experience. A shard that dies meanwhile is waited for;
+    where shards are added or removed meanwhile, it begins again.
+    """
+    from dwell.cluster.ray_recipe import check_same
+    from dwell.cluster.ray_shards import RayShards
+
+    with owner_loop(store, tenant, given) as loop, _joined(store, tenant, address) as found:
+        before = loop.params.version
+        shards = RayShards(found.ray, found.recipe, found.namespace)
+        shards.gather()
+        check_same(loop, store, found.recipe)
+        report = _trained(loop, shards, steps)
+    say_report(report, before, as_json=as_json)
+
+
+def _trained(loop: Loop, shards: RayShards, steps: int | None) -> TrainReport:
+    from dwell.cluster.training import ShardTraining
+
+    state = loop._state  # noqa: SLF001 - who trains for a loop may do what its own call does
+    training = ShardTraining(state, shards)
+    while True:
+        try:
+            with state.alone():
+                return training.train(steps=steps, now=time.time(), clock=time.monotonic)
+        except ClusterError as error:
+            if error.code != "moved":
+                raise
+            shards.refresh()
 
 
 cluster.add_command(job)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dwell.loop import Loop, TrainReport
     from dwell.records import Params
 
-__all__ = ["evaluate", "train"]
+__all__ = ["evaluate", "say_report", "train"]
 
 
 def _weights(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, float] | None:
@@ -77,6 +77,17 @@ def train(
             report = loop.train(steps=steps)
         else:
             report = loop.train_from_archive(folder, days=between, steps=steps)
+    say_report(report, before, as_json=as_json)
+
+
+def say_report(report: TrainReport, before: int, *, as_json: bool) -> None:
+    """Print what a training did.
+
+    Args:
+        report: Of it.
+        before: Version that was live before it.
+        as_json: Whether to print a document.
+    """
     if as_json:
         document(
             {
@@ -95,10 +106,6 @@ def train(
             }
         )
         return
-    _say_report(report, before)
-
-
-def _say_report(report: TrainReport, before: int) -> None:
     is_standing = report.proposed.version != report.live.version
     left_out = ", ".join(f"{n} {reason}" for reason, n in sorted(report.left_out.items()))
     fact_lines(

@@ -10,11 +10,11 @@ from typing import Any, Self
 from dwell.cluster.members import needed_members
 from dwell.cluster.placement import Placement
 from dwell.cluster.shard import Shard, ShardSpec
-from dwell.errors import ClusterError
+from dwell.errors import ClusterError, ConfigError
 from dwell.loop import Loop
 from dwell.storage import has_side_files, open_store
 
-__all__ = ["StoreRecipe", "spec_for"]
+__all__ = ["StoreRecipe", "check_same", "spec_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +97,19 @@ def spec_for(loop: Loop, where: str, names: tuple[str, ...]) -> ShardSpec:
         alpha=state.config.replay.alpha,
         examination=state.rules.examination,
     )
+
+
+def check_same(loop: Loop, where: str, recipe: StoreRecipe) -> None:
+    """Return where shards were made as a loop is opened; the examination may differ, they are told it.
+
+    Raises:
+        ConfigError: Another hold-out, half-life, exponent or features, by name.
+    """
+    wanted = spec_for(loop, where, recipe.spec.placement.shards)
+    for name in ("feature_names", "holdout", "salt", "half_life_s", "alpha"):
+        theirs, ours = getattr(recipe.spec, name), getattr(wanted, name)
+        if theirs != ours:
+            raise ConfigError(
+                f"the shards were made with another {name}", field=name, value="-" if name == "salt" else ours,
+                hint="Run `dwell cluster down`, then `up` with the settings of the application.",
+            )  # fmt: skip

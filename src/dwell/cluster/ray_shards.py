@@ -26,7 +26,7 @@ IDLE_S: Final = REBUILD_S + DEADLINE_S  # who learns may wait so long for anothe
 MOST_IN_FLIGHT: Final = 4  # one is worked on, one is on its way each way, one waits
 SHARE_OF_CPU: Final = 0.01  # what Ray counts a shard as: its steps come one after the other with the learner's own
 _RETRY_S: Final = 0.05
-_TOLD: Final = ("expose_anew", "prepare")  # what a shard has to know that the store does not say, in this order
+_TOLD: Final = ("stand_on", "prepare")  # what a shard has to know that the store does not say, in this order
 
 _log = logging.getLogger("dwell")
 

@@ -72,8 +72,10 @@ def contestants(ray: Any, loop: Any, where: str, address: str) -> dict[str, Call
     from dwell.cluster.ray_recipe import StoreRecipe, spec_for
     from dwell.cluster.ray_scaling import raised
     from dwell.cluster.ray_shards import RayShards
+    from dwell.loop.keep import take_in
     from dwell.storage import open_store
 
+    take_in(loop._state)  # noqa: SLF001 - it reads what is closed when it is first asked to learn
     buffer, rng = loop._state.replayed.buffer, np.random.default_rng(1)  # noqa: SLF001 - the buffer that a loop learns from
     found: dict[str, Callable[[], object]] = {
         "one buffer": lambda: buffer.sample(BATCH, strategy="recency", beta=0.4, rng=rng)

@@ -1,6 +1,7 @@
 """What is particular to a store in PostgreSQL: order across processes, lost connections, rights, and its tables."""
 
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from dwell.errors import SchemaVersionError, StorageError, StoreBusyError, Store
 from dwell.records import Params
 from dwell.storage import Role, Store, Transaction, open_store, postgres_sessions, store_secret
 from dwell.storage.postgres_schema import VERSION
+from dwell.storage.postgres_sessions import Sessions
 from dwell.storage.schema import FACTS
 from dwell.testing.store_samples import PATIENCE_S, USERS, sample_impression, sample_signal
 
@@ -353,3 +355,23 @@ def test_damage_is_found(opened: Open, url: str) -> None:
     ]
     assert len(found) == 3
     assert "'b' is damaged" in found[2]
+
+
+def test_nobody_waits_for_a_server_that_answers_nothing_while_somebody_with_time_tries() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections, and says nothing
+        where = f"postgresql://dwell@127.0.0.1:{silent.getsockname()[1]}/d?connect_timeout=2"
+        sessions = Sessions(where, role="reader", durability="full")
+
+        def refused(*, is_probe: bool) -> float:
+            began = time.monotonic()
+            with pytest.raises(StorageError) as refusal:
+                sessions.connect(is_reader=True, is_probe=is_probe)
+            assert refusal.value.code == "unreachable"
+            return time.monotonic() - began
+
+        assert refused(is_probe=True) > 1.0
+        time.sleep(0.3)  # longer than anybody is kept from trying by the last failure alone
+        with ThreadPoolExecutor(1) as threads:
+            probing = threads.submit(refused, is_probe=True)
+            assert refused(is_probe=False) < 1.0
+            assert probing.result(PATIENCE_S) > 1.0

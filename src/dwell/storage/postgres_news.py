@@ -36,7 +36,7 @@ class News:
         """
         with self._lock:
             if self._connection is None or self._connection.closed:
-                self._connection = self._sessions.connect(is_reader=False)
+                self._connection = self._sessions.connect(is_reader=False, is_probe=True)
                 self._heard(self._connection, None)
                 return True
             return self._heard(self._connection, timeout_s)

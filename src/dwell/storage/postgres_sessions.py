@@ -33,6 +33,7 @@ _MOST_IDLE: Final = 8  # reader connections kept open, as in SQLite
 _MOST_READERS: Final = 16  # at once: a server with the default of 100 connections bears five processes
 _OLDEST_SERVER: Final = 130_000  # PostgreSQL 13: the oldest that got fixes when this was written
 _AWAY_S: Final = 0.25  # a server that answers nothing costs a caller the time-out of connecting: not each of them
+_PROBED_S: Final = 10.0  # since the last try of who has time: longer than one takes, and the pause behind it
 _TAKEOVER_S: Final = 0.3  # how long a killed process's lock may live on before its session is cleared away
 _POLL_S: Final = 0.02
 _NAME_PARTS: Final = 3  # of a session's name: dwell, its role, its process
@@ -83,14 +84,24 @@ class Sessions:
         self._places = threading.BoundedSemaphore(_MOST_READERS)
         self._is_closed = False
         self._away_until = 0.0
+        self._is_away = False
+        self._probed_at = -_PROBED_S
 
-    def connect(self, *, is_reader: bool) -> Connection:
+    def connect(self, *, is_reader: bool, is_probe: bool = False) -> Connection:
         """Return a new connection.
+
+        Args:
+            is_reader: Whether it only reads.
+            is_probe: Whether the caller has time: while the database is away and one such caller tries again and again,
+                nobody else waits for a server that answers nothing.
 
         Raises:
             StorageError: code `cannot_open`, or retryable as `unreachable` while the database is away.
         """
-        if time.monotonic() < self._away_until:
+        now = time.monotonic()
+        if is_probe:
+            self._probed_at = now
+        elif now < self._away_until or (self._is_away and now - self._probed_at < _PROBED_S):
             raise StoreBusyError(
                 f"{self.where} did not answer a moment ago",
                 code="unreachable",
@@ -101,8 +112,9 @@ class Sessions:
         except psycopg.Error as error:
             told_error = self._told_of_opening(error)
             if told_error.code == "unreachable":
-                self._away_until = time.monotonic() + _AWAY_S
+                self._is_away, self._away_until = True, time.monotonic() + _AWAY_S
             raise told_error from error
+        self._is_away = False
         try:
             self._set_up(connection, is_reader=is_reader)
         except psycopg.Error as error:

@@ -109,6 +109,7 @@ def test_a_whole_number_is_a_fraction_where_one_is_due() -> None:
         ({"store": {"holdout": 0.95}}, "store.holdout", ""),
         ({"store": {"retention_s": 0.5}}, "store.retention_s", ""),
         ({"store": {"max_store_bytes": 0}}, "store.max_store_bytes", ""),
+        ({"store": {"archive": "a/../b"}}, "store.archive", ""),
         ({"store": {"seed": -1}}, "store.seed", ""),
         ({"serve": {"prot": 1}}, "serve.prot", "'port'"),
         ({"serve": {"port": 65_536}}, "serve.port", ""),

@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import psycopg
 from psycopg import sql
 
 from _timing import Contestant, FloatArray, interval, race, ratio, verdict
-from dwell.storage import Store, open_store
-from dwell.testing.store_samples import sample_impression
+from dwell.storage import Outcome, Store, open_store
+from dwell.testing.store_samples import sample_impression, sample_signal
 
-__all__ = ["BAR", "OURS", "copied", "copy_lines"]
+__all__ = ["BAR", "OURS", "WHOLE", "copied", "copy_lines"]
 
 BAR: Final = 0.7  # of the bare COPY: issue "Beyond one machine"
 AT_ONCE: Final = 1_000  # events of a transaction, as the writer of a loop puts at most
@@ -23,6 +24,7 @@ N_DOCUMENTS, N_SHOWN, N_FEATURES = 20, 10, 8
 TABLES: Final = ("events", "outcomes")  # what one impression is written to; a trigger keeps the event ids
 
 OURS: Final = "the store: encoded, checked, committed"
+WHOLE: Final = "the store: the same, then a reaction to each, then the outcome of each"
 BY_ROW: Final = "bare COPY of the same tables, row by row"
 BY_LZ4: Final = "the same, compressed as the store does it"
 AS_BYTES: Final = "bare COPY of the same tables, one ready buffer"
@@ -77,6 +79,33 @@ def _write(store: Store, given: Sequence[Any]) -> None:
         tx.prefetch([one.event_id for one in given])
         for one in given:
             tx.add_impression(one)
+
+
+def _write_whole(store: Store, given: Sequence[Any]) -> None:
+    """Write everything that becomes of events, in three transactions."""
+    with store.transaction() as tx:
+        tx.prefetch([one.event_id for one in given])
+        seqs = [tx.add_impression(one) for one in given]
+    with store.transaction() as tx:
+        tx.prefetch([one.event_id for one in given])
+        for seq, one in zip(seqs, given, strict=True):
+            assert tx.add_signal(seq, sample_signal(one.event_id, doc=one.served[0])) == "added"
+    documents = np.full(N_DOCUMENTS, 0.05, dtype=np.float32)
+    with store.transaction() as tx:
+        for seq, one in zip(seqs, given, strict=True):
+            outcome = Outcome(
+                seq=seq,
+                state="closed",
+                version=1,
+                closed_at=one.served_at + 1_800.0,
+                reward=0.5,
+                document_rewards=documents[:N_SHOWN],
+                reward_version="benchmark",
+                exposure=documents,
+                exposure_se=documents,
+                examination_version="benchmark",
+            )
+            assert tx.put_outcome(outcome, expected_version=0)
 
 
 def _part(connection: psycopg.Connection, first: int) -> Part:
@@ -142,7 +171,7 @@ def copied(url: str, n_rounds: int) -> Copied:
     for i in range(n_rounds + 1):
         _written(source, i * AT_ONCE)
     source.close()
-    ours = open_store(url, tenant="ours")
+    ours, whole = open_store(url, tenant="ours"), open_store(url, tenant="whole")
     with (
         psycopg.connect(url, autocommit=True) as reading,
         psycopg.connect(url, autocommit=True) as writing,
@@ -151,13 +180,13 @@ def copied(url: str, n_rounds: int) -> Copied:
         writing_less.execute(_AS_THE_STORE)
         made = [_part(reading, i * AT_ONCE) for i in range(n_rounds + 1)]
         bare, bare_less = Bare(writing), Bare(writing_less)
-        calls = dict.fromkeys((OURS, BY_ROW, BY_LZ4, AS_BYTES, EVENTS_ALONE), 0)
+        calls = dict.fromkeys((OURS, BY_ROW, BY_LZ4, AS_BYTES, EVENTS_ALONE, WHOLE), 0)
 
         def entered(name: str, call: Callable[[Any], object]) -> Contestant:
             def prepare(_: int) -> Sequence[Any]:
                 number = calls[name]
                 calls[name] += 1
-                if name != OURS:
+                if name not in {OURS, WHOLE}:
                     return [made[number]]
                 first = number * AT_ONCE
                 each = (sample_impression(f"event-{i:07d}", k=N_SHOWN, n=N_DOCUMENTS, f=N_FEATURES)
@@ -173,6 +202,7 @@ def copied(url: str, n_rounds: int) -> Copied:
                 entered(BY_LZ4, lambda part: bare_less.by_row("less", part, TABLES)),
                 entered(AS_BYTES, bare.as_bytes),
                 entered(EVENTS_ALONE, lambda part: bare.by_row("alone", part, TABLES[:1])),
+                entered(WHOLE, lambda given: _write_whole(whole, given)),
             ],
             n_rounds=n_rounds,
             clock=time.perf_counter,
@@ -180,6 +210,7 @@ def copied(url: str, n_rounds: int) -> Copied:
         _check(reading, n_rounds + 1)
         n_bytes = sum(len(buffer) for buffer in made[0].buffers.values()) / AT_ONCE
     ours.close()
+    whole.close()
     return Copied(n_bytes, {name: AT_ONCE / of for name, of in seconds.items()})
 
 
@@ -213,7 +244,7 @@ def copy_lines(found: Copied, *, is_judged: bool) -> list[str]:
     ]
     ours = found.per_s[OURS]
     for name, rates in found.per_s.items():
-        if name == OURS:
+        if name in {OURS, WHOLE}:
             lines.append(f"| {name} | {interval(rates)} | | | |")
             continue
         of = ratio(ours, rates)

@@ -39,6 +39,7 @@ class Costs(NamedTuple):
         from_database_bytes: Sent by it.
         sync_s: Of one commit that waits for the disk.
         each_bytes: Of an experience in memory, rows and index.
+        whole_per_s: Events a second that one tenant's full transactions write, with reaction and outcome.
     """
 
     rank_s: float
@@ -52,6 +53,7 @@ class Costs(NamedTuple):
     from_database_bytes: float
     sync_s: float
     each_bytes: float
+    whole_per_s: float
 
 
 class Limit(NamedTuple):
@@ -101,7 +103,7 @@ def costs_in(found: Mapping[str, Any], store: str) -> Costs:
     Raises:
         SystemExit: A section was not run.
     """
-    missing = [key for key in ("costs", "steps") if key not in found]
+    missing = [key for key in ("copy", "costs", "steps") if key not in found]
     if missing:
         raise SystemExit(f"nothing is known of {', '.join(missing)}: run these sections first")
     each = {name: line.each for name, line in models(found["costs"][store]).items()}
@@ -117,17 +119,17 @@ def costs_in(found: Mapping[str, Any], store: str) -> Costs:
         from_database_bytes=each.get("from database", 0.0),
         sync_s=float(found["costs"]["seconds of a commit"][store]),
         each_bytes=float(found["steps"]["bytes of an experience"]),
+        whole_per_s=float(found["copy"]["whole"]),
     )
 
 
 def stages(file: Costs, database: Costs) -> list[Step]:
     """Return the ways, each beginning where the one before ends.
 
-    The row of a tenant is counted as held for all that its writing thread and the database's processes take: what they
-    do outside of it, reads and checkpoints, is not told apart, so this limit is the lowest that it can be.
+    A tenant's row is held for as long as its transactions take; near the limit each of them is full, so what they take
+    is what bulk ingest of events with their reactions and outcomes does.
     """
     serving = database.rank_s + database.feedback_s
-    in_turn = database.write_s + database.database_s
     return [
         Step(
             "one process, one SQLite file",
@@ -141,7 +143,7 @@ def stages(file: Costs, database: Costs) -> list[Step]:
         Step(
             "several API processes, one tenant in one PostgreSQL",
             (
-                Limit("the tenant's row: its transactions follow each other", SHARE / in_turn),
+                Limit("the tenant's row: its transactions, all full, follow each other", SHARE * database.whole_per_s),
                 Limit("the learner closes events, one process", SHARE / database.close_s),
                 Limit("commits: the disk's syncs, a thousand jobs in each", SHARE * MOST_AT_ONCE / database.sync_s),
                 Limit(f"API processes on {CORES} cores", SHARE * CORES / serving),
@@ -255,12 +257,5 @@ def _checked(found: Mapping[str, Any], costs: Costs) -> list[str]:
         lines.append(
             f"| CPU of an event in the API processes and the learner, HTTP included | {1e3 * own:.2f} ms without HTTP "
             f"| {1e3 * api:.2f} ms | HTTP and learning: {1e3 * (api - own):+.2f} ms |"
-        )
-    copied = found.get("copy")
-    if copied is not None:
-        lines.append(
-            f"| events a second of one tenant's transactions, in bulk, without reactions "
-            f"| {1.0 / (costs.write_s + costs.database_s):,.0f} with reactions and closing | {copied['store']:,.0f} "
-            f"| a bare COPY: {copied['bare']:,.0f} |"
         )
     return lines

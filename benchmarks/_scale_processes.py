@@ -270,7 +270,7 @@ def checked(url: str, ended: Ended) -> Checked:
     wrong["reactions lost"] = sum(signals.get(event, Counter())["click", doc] < 1 for event, doc in given)
     wrong["reactions twice"] = sum(n > 1 for of in signals.values() for n in of.values())
     wrong["reactions nobody sent"] = sum(of.total() for of in signals.values()) - len(given)
-    errors = [_error(one, versions[one.version]) for one in lists]
+    errors = [_error(one, versions.get(one.version)) for one in lists]
     wrong["answers of two versions"] = sum(not error <= AGREEING for error in errors)
     changes = _changes(ledger, ended.by_hand)
     first = min((one.begun for one in lists), default=0.0)
@@ -290,9 +290,9 @@ def _error(listed: Listed, params: dwell.Params | None) -> float:
     Scores are served, and drawn from, as the float32 that is logged, so they are rounded here as well; propensities
     are float64 and depend on the scores of all candidates, shown or not.
     """
-    if params is None:
-        return float("inf")
     given = candidates(listed.number)
+    if params is None or not set(listed.ids) <= set(given["ids"]):
+        return float("inf")
     scores = params.score(given["features"]).astype(np.float32).astype(np.float64)
     shown = [given["ids"].index(doc) for doc in listed.ids]
     order = np.array([*shown, *(i for i in range(scores.size) if i not in shown)])

@@ -43,7 +43,7 @@ def copy(asked: argparse.Namespace) -> list[str]:
     """Return what bulk ingest reaches of a bare COPY."""
     with emptied(asked.url) as database:
         found = copying.copied(database.url, copying.N_QUICK_ROUNDS if asked.quick else copying.N_ROUNDS)
-    rates = {"store": copying.OURS, "bare": copying.BY_ROW}
+    rates = {"store": copying.OURS, "bare": copying.BY_ROW, "whole": copying.WHOLE}
     _note(asked, "copy", {name: float(np.median(found.per_s[who])) for name, who in rates.items()})
     return ["## COPY: bulk ingest", "", *copying.copy_lines(found, is_judged=not asked.quick)]
 

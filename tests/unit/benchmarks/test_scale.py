@@ -1,5 +1,6 @@
 import json
 import math
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import _scale_same as comparing
 import _scale_steps as stepping
 import dwell
 import scale
-from _scale_clients import Listed, candidates
+from _scale_clients import Crowd, Heard, Listed, candidates
 from _scale_life import FEATURES
 from _scale_place import apart
 
@@ -29,6 +30,7 @@ COSTS = planning.Costs(
     from_database_bytes=1_000.0,
     sync_s=4e-3,
     each_bytes=900.0,
+    whole_per_s=500.0,
 )
 
 
@@ -71,7 +73,7 @@ def test_what_breaks_first_is_what_the_costs_say() -> None:
     one_file, one_tenant, many = planning.stages(COSTS, COSTS)
     share = planning.SHARE
     assert one_file.first.per_s == pytest.approx(share / 1.3e-3)  # rank, feedback and writing in one interpreter
-    assert one_tenant.first.per_s == pytest.approx(share / 1e-3)  # writing and the database, one after the other
+    assert one_tenant.first.per_s == pytest.approx(share * 500.0)  # full transactions, one after the other
     assert many.first.per_s == pytest.approx(share * planning.CORES / 8e-4)
     slow = COSTS._replace(close_s=1e-2)
     assert "learner" in planning.stages(slow, slow)[1].first.what
@@ -81,6 +83,7 @@ def test_what_breaks_first_is_what_the_costs_say() -> None:
 
 def test_the_plan_is_computed_from_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "costs.json"
+    planning.noted(path, "copy", {"store": 2_000.0, "bare": 2_500.0, "whole": 500.0})
     planning.noted(path, "steps", {"bytes of an experience": 900.0})
     with pytest.raises(SystemExit, match="costs"):
         planning.costs_in(json.loads(path.read_text()), "SQLite")
@@ -91,8 +94,7 @@ def test_the_plan_is_computed_from_the_file(tmp_path: Path, capsys: pytest.Captu
     # 10^9 events of 2,000 bytes; 3 x 10^9 / 86,400 s
     assert "| tables and indexes | 2.00 TB |" in said
     assert "34,722 at the peak" in said
-    # the row of a tenant: writing and database, a millisecond each
-    share = planning.SHARE / 2e-3 / (3e9 / 86_400)
+    share = planning.SHARE * 500.0 / (3e9 / 86_400)  # the row of a tenant
     assert f"One tenant can keep {100 * share:.2g} %" in said
     assert f"{1 / math.sqrt(share):.1f} times as wide" in said
     assert capsys.readouterr().out == ""
@@ -124,6 +126,42 @@ def test_an_answer_is_that_of_the_version_that_it_names() -> None:
             other = dwell.Params(1, {name: weight + 1e-3 for name, weight in weights.items()})
             assert serving._error(one, other) > serving.AGREEING
             assert serving._error(one, None) == math.inf
+
+
+def ended(lists: list[Listed], reactions: list[Heard]) -> serving.Ended:
+    crowd = Crowd("http://127.0.0.1:1", 1)
+    crowd.lists, crowd.reactions = lists, reactions
+    return serving.Ended(crowd, 1.0, {}, {}, [], 1)
+
+
+def test_what_is_lost_doubled_or_invented_is_counted(tmp_path: Path) -> None:
+    path, lists, reactions = str(tmp_path / "store.dwell"), [], []
+    with dwell.open(path, features=FEATURES, weights=dict.fromkeys(FEATURES, 1.0), pepper="benchmark") as loop:
+        begun = time.time()
+        for number in range(6):
+            given, event_id = candidates(number), f"scale-{number:012d}"
+            served = loop.rank(given["query"], ids=given["ids"], features=given["features"], event_id=event_id)
+            numbers = served.scores.tolist(), served.propensities.tolist()
+            lists.append(Listed(number, tuple(served.ids), *map(tuple, numbers), 0, begun, time.time(), 0))
+            assert loop.feedback(event_id, "click", doc=served.ids[0]).status == "joined"
+            reactions.append(Heard(number, served.ids[0], "joined", 0.0))
+    found = serving.checked(path, ended(lists, reactions))
+    assert set(found.wrong.values()) == {0}
+    assert (found.n_events, found.n_signals) == (6, 6)
+
+    def wrong(lists: list[Listed], reactions: list[Heard]) -> dict[str, int]:
+        counted = serving.checked(path, ended(lists, reactions)).wrong
+        return {name: n for name, n in counted.items() if n}
+
+    lost = lists[0]._replace(number=7)
+    assert wrong([*lists, lost], reactions)["events lost"] == 1
+    assert wrong(lists[1:], reactions) == {"events nobody was told of": 1}
+    other = lists[0]._replace(ids=lists[0].ids[::-1])
+    assert wrong([other, *lists[1:]], reactions)["lists other than answered"] == 1
+    assert wrong(lists, [*reactions, reactions[0]._replace(doc="never")])["reactions lost"] == 1
+    assert wrong(lists, reactions[1:]) == {"reactions nobody sent": 1}
+    mixed = lists[0]._replace(scores=(lists[0].scores[0] + 1e-6, *lists[0].scores[1:]))
+    assert wrong([mixed, *lists[1:]], reactions) == {"answers of two versions": 1}
 
 
 def test_what_differs_between_two_stores_is_found() -> None:

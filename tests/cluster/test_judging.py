@@ -14,6 +14,7 @@ from dwell.cluster import LocalShards
 from dwell.cluster.evidence import Question
 from dwell.cluster.judging import ShardedJudgement, evidence_over
 from dwell.evaluation import Evidence, decide
+from dwell.evaluation.prefix import PrefixRatios
 from dwell.learning.predictor import Predictor
 from dwell.loop.judge import Judgement, evidence_of
 from dwell.loop.keep import take_in
@@ -202,3 +203,19 @@ def test_nothing_served_since_is_no_evidence(life: Life) -> None:
         assert not missing
         assert_alike(loop, one, many)
         assert many.in_numbers().differences.size == 0
+
+
+def test_a_shard_that_was_rebuilt_between_the_two_rounds_says_the_same_in_the_second(life: Life) -> None:
+    loop, _ = life
+    with shards_of(loop, 1) as shards:
+        sides = Sides(loop, shards, after=20)
+        question = Question.of(sides.many.bench, key="7", proposed=PROPOSED)
+        seqs = shards.ask("shard-0", "candidates", 20)[0]["seq"].copy()
+        first = shards.ask("shard-0", "judge", question, seqs, {}, seqs)
+        asked = question, first.seqs, {}, first.seqs, PrefixRatios.of(first.prefix), first.clicks
+        second = shards.ask("shard-0", "judge_again", *asked)
+        shards.ask("shard-0", "hydrate")
+        again = shards.ask("shard-0", "judge_again", *asked)
+        assert again.moments == second.moments
+        assert second.moments.n > 0
+        assert (again.clicks.hoped == second.clicks.hoped).all()

@@ -264,9 +264,20 @@ class ShardEvidence:
         )
 
     def judge_again(
-        self, question: Question, seqs: IntArray, ratios: PrefixRatios | None, newest: IntArray, sums: ClickSums
+        self,
+        question: Question,
+        seqs: IntArray,
+        shares: Shares,
+        newest: IntArray,
+        ratios: PrefixRatios | None,
+        sums: ClickSums,
     ) -> SecondPart:
-        """Return the second round over the same events, given what all shards' first rounds say together."""
+        """Return the second round over the same events, given what all shards' first rounds say together.
+
+        A shard that was rebuilt since the first round judges them anew.
+        """
+        if not self._knows(question.key, seqs):
+            self.judge(question, seqs, shares, newest)
         events, rewarded = self._known(question.key, seqs.tolist())
         late, late_rewards = self._known(question.key, newest.tolist())
         moments = Moments() if ratios is None else prefix_moments(events, rewarded, ratios)
@@ -298,6 +309,10 @@ class ShardEvidence:
             found = self._judgements[question.key] = Judgement(question.bench(), {})
             self._rewards[question.key] = {}
         return found
+
+    def _knows(self, key: str, seqs: IntArray) -> bool:
+        rewards = self._rewards.get(key, {})
+        return all(seq in rewards for seq in seqs.tolist())
 
     def _known(self, key: str, seqs: Sequence[int]) -> tuple[list[JudgedEvent], list[FloatArray]]:
         judgement, rewards = self._judgements[key], self._rewards[key]

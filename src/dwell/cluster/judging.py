@@ -204,12 +204,9 @@ def _numbers(
     newest = {one.seq for one in known[-_CHECKED:]}
     seqs = {name: np.array(own, dtype=np.int64) for name, own in by_shard.items()}
     late = {name: own[np.isin(own, list(newest))] for name, own in seqs.items()}
+    own_shares = {name: {seq: shares[seq] for seq in own.tolist() if seq in shares} for name, own in seqs.items()}
     first: dict[str, JudgedPart] = shards.ask_each(
-        "judge",
-        {
-            name: (question, own, {seq: shares[seq] for seq in own.tolist() if seq in shares}, late[name])
-            for name, own in seqs.items()
-        },
+        "judge", {name: (question, own, own_shares[name], late[name]) for name, own in seqs.items()}
     )
     parts = list(first.values())
     place = {seq: i for i, seq in enumerate(one.seq for one in known)}
@@ -221,14 +218,14 @@ def _numbers(
     ratios = None if sums is None else PrefixRatios.of(sums)
     second: dict[str, SecondPart] = {}
     if clicks is not None:
-        there = {name: np.isin(late[name], part.seqs) for name, part in first.items()}
-        second = shards.ask_each(
-            "judge_again",
-            {name: (question, part.seqs, ratios, late[name][there[name]], clicks) for name, part in first.items()},
-        )
+        late = {name: late[name][np.isin(late[name], part.seqs)] for name, part in first.items()}
+        again = {
+            name: (question, part.seqs, own_shares[name], late[name], ratios, clicks) for name, part in first.items()
+        }
+        second = shards.ask_each("judge_again", again)
     moments, by_rank = Moments(), ClickMoments(np.zeros(0), np.zeros(0))
-    for again in second.values():
-        moments, by_rank = moments.plus(again.moments), by_rank.plus(again.clicks)
+    for part in second.values():
+        moments, by_rank = moments.plus(part.moments), by_rank.plus(part.clicks)
     figures = Figures(
         differences=_column(parts, "differences")[order],
         ends=_ends(parts)[order],

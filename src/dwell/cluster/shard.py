@@ -567,10 +567,16 @@ class Shard:
         return self._evidence.judge(question, seqs, shares, newest)
 
     def judge_again(
-        self, question: Question, seqs: IntArray, ratios: PrefixRatios | None, newest: IntArray, sums: ClickSums
+        self,
+        question: Question,
+        seqs: IntArray,
+        shares: dict[int, tuple[tuple[int, float], ...]],
+        newest: IntArray,
+        ratios: PrefixRatios | None,
+        sums: ClickSums,
     ) -> SecondPart:
         """Return the second round over the events of the first."""
-        return self._evidence.judge_again(question, seqs, ratios, newest, sums)
+        return self._evidence.judge_again(question, seqs, shares, newest, ratios, sums)
 
     def guard(self, question: Question, seqs: IntArray) -> FloatArray:
         """Return the differences on held-out events, float64 (n,)."""

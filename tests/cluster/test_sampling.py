@@ -35,7 +35,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dwell.Loop]:
     loop.close()
 
 
-@pytest.fixture(scope="module", params=[1, 2, 5])
+@pytest.fixture(scope="module", params=[1, 4])
 def shards(loop: dwell.Loop, request: pytest.FixtureRequest) -> Iterator[LocalShards]:
     with shards_of(loop, request.param) as found:
         yield found

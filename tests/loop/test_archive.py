@@ -416,6 +416,49 @@ def test_what_changed_since_it_was_archived_is_not_deleted(opened: Open, world: 
     assert state.counters["removed"] == 4
 
 
+def test_a_reaction_to_what_was_not_shown_yet_is_not_lost_on_the_way_out(
+    opened: Open, world: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It changes neither the event's state nor its version: so reactions are compared as well."""
+    loop = opened(retention_s=RETENTION_S, archive=folder)
+    served = loop.rank("q", world.candidates(), k=3, event_id="deferred", activate=False, now=world.now)
+    add, told = Archive.add, []
+
+    def add_and_hear(archive: Archive, events: list[ArchivedEvent]) -> int:
+        n_added = add(archive, events)
+        if not told:
+            told.append(loop.feedback("deferred", "click", doc=served.ids[0], now=world.now))
+        return n_added
+
+    monkeypatch.setattr(Archive, "add", add_and_hear)  # where the two processes meet can not be timed from outside
+    aged(loop, world)
+    assert told[0].status == "joined"
+    loop.close_events(now=world.now)
+    assert everything(loop) == []
+    (there,) = archived(folder)
+    assert [signal.name for signal in there.signals] == ["click"]
+
+
+def test_a_reaction_after_a_crash_between_archiving_and_deleting_is_archived(
+    opened: Open, world: Any, folder: Path, tmp_path: Path
+) -> None:
+    """The store of before is put back, and hears of a reaction before the event leaves it again."""
+    loop = opened("a.dwell", retention_s=RETENTION_S, archive=folder)
+    serve(loop, world, 1, user="ada")
+    aged(loop, world)
+    served = loop.rank("q", world.candidates(), k=3, event_id="deferred", activate=False, now=world.now)
+    loop.close()
+    shutil.copy(tmp_path / "a.dwell", tmp_path / "before")
+    with opened("a.dwell", retention_s=RETENTION_S, archive=folder) as loop:
+        aged(loop, world)
+    shutil.copy(tmp_path / "before", tmp_path / "a.dwell")
+    loop = opened("a.dwell", retention_s=RETENTION_S, archive=folder)
+    assert loop.feedback("deferred", "click", doc=served.ids[0], now=world.now).status == "joined"
+    loop.close_events(now=world.now)
+    assert everything(loop) == []
+    assert [len(one.signals) for one in archived(folder)] == [1, 1]
+
+
 def test_a_second_process_waits_for_the_archive_and_gives_up_by_name(
     opened: Open, world: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

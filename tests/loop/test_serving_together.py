@@ -238,3 +238,52 @@ def test_the_first_version_is_written_once_and_scores_as_it_stands_there(serve: 
             scores = params.score(rows).astype(np.float32)  # as they are logged, so that a retry has the same
             np.testing.assert_allclose(served.scores, scores, rtol=0, atol=1e-6)
     assert n_scored > 0
+
+
+def test_a_learner_that_lost_its_session_learns_from_what_its_successor_left(
+    serve: Serve, url: str, world: World
+) -> None:
+    """Closed, evicted and proposed meanwhile: in memory stands what a process that begins now would read."""
+    serving, first = serve(), serve(capacity=60, _role="learner")
+    world.visits(serving, 50)
+    written(serving)
+    assert first.close_events(now=world.now) == 50
+    end_sessions(url, "learner")
+    second = serve(capacity=60, _role="learner")
+    world.visits(serving, 40)
+    written(serving)
+    with pytest.raises(StoreOwnedError, match="has its learner already"):
+        first.close_events(now=world.now)
+    assert second.train(now=world.now).n_closed == 40
+    assert second.proposed is not None
+    second.close()
+    world.visits(serving, 10)
+    written(serving)
+    assert first.close_events(now=world.now) == 10
+    found, proposed = in_memory(first), first.proposed
+    assert proposed is not None
+    first.close()
+    anew = serve(capacity=60, _role="learner")
+    assert anew.close_events(now=world.now) == 0
+    assert in_memory(anew) == found
+    assert len(found) == 60
+    assert anew.proposed is not None
+    assert anew.proposed.version == proposed.version
+
+
+def end_sessions(url: str, role: str) -> None:
+    """Have the database end every session of a role in it, and return once it has."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name LIKE %s",
+            (f"dwell {role} %",),
+        )
+
+
+def in_memory(loop: dwell.Loop) -> dict[int, tuple[int, float]]:
+    """Return version and priority of what is learned from, by seq."""
+    columns = loop._state.replayed.rows.index("seq", "version", "priority")
+    return {
+        seq: (version, priority) for seq, version, priority in zip(*(columns[c].tolist() for c in columns), strict=True)
+    }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -34,6 +34,7 @@ __all__ = [
     "put_pending",
     "retry_erasures",
     "told_failing",
+    "unchanged",
 ]
 
 _log = logging.getLogger("dwell")
@@ -51,10 +52,12 @@ class Archived(NamedTuple):
     Attributes:
         state: Its state.
         version: Version of its outcome.
+        n_signals: Reactions to it: of an event that is not closed, more of them change nothing else.
     """
 
     state: str
     version: int
+    n_signals: int
 
 
 class _Known(NamedTuple):
@@ -113,7 +116,17 @@ def archive_first(state: LoopState, seqs: Sequence[int]) -> dict[int, Archived] 
         with state.store.snapshot() as reader:
             events = archived_events(reader, seqs)
         state.counters["archived"] += archive.add(events)
-    return {one.outcome.seq: Archived(one.outcome.state, one.outcome.version) for one in events}
+    return {one.outcome.seq: Archived(one.outcome.state, one.outcome.version, len(one.signals)) for one in events}
+
+
+def unchanged(reader: Reader, seqs: Sequence[int], archived: Mapping[int, Archived]) -> list[int]:
+    """Return those of the seqs that still are as they stand in the archive."""
+    signals = reader.signals(seqs)
+    return [
+        one.seq
+        for one in reader.outcomes(seqs)
+        if archived.get(one.seq) == Archived(one.state, one.version, len(signals[one.seq]))
+    ]
 
 
 def _attached(state: LoopState, folder: Path) -> Archive:

@@ -6,7 +6,7 @@ from dwell.loop.examining import examination_in_force
 from dwell.loop.standing import restore_standing
 from dwell.loop.state import LoopState
 
-__all__ = ["follow"]
+__all__ = ["follow", "follow_learner"]
 
 
 def follow(state: LoopState, *, at_once: bool = False) -> None:
@@ -23,6 +23,15 @@ def follow(state: LoopState, *, at_once: bool = False) -> None:
     """
     if not state.refresh(at_once=at_once) or not state.is_learning_elsewhere:
         return
+    follow_learner(state)
+
+
+def follow_learner(state: LoopState) -> None:
+    """Take over what another process that learned left to be judged, and the examination in force.
+
+    Raises:
+        StorageError: The store could not be read.
+    """
     with state.store.snapshot() as reader:
         examination = examination_in_force(reader, state.config)
     if examination.version != state.rules.examination.version:

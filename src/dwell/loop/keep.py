@@ -20,11 +20,13 @@ from dwell.loop.archiving import (
     put_pending,
     retry_erasures,
     told_failing,
+    unchanged,
 )
 from dwell.loop.close import close_one, logged_exposure
 from dwell.loop.erasures import ERASURES, n_erasures_of
 from dwell.loop.expected import expected_rewards
 from dwell.loop.feedback import ANSWERS_KEPT_S, ORPHAN_WINDOW_S
+from dwell.loop.follow import follow_learner
 from dwell.loop.judge import Judgement
 from dwell.loop.replayed import Notes
 from dwell.loop.rows import late_us, query_digest
@@ -140,6 +142,7 @@ def take_in(state: LoopState) -> None:
     if state.writer is not None:
         state.writer.flush()  # first: a version of our own that is on its way hides what others made live
     state.refresh(at_once=True)
+    _heed_others(state)
     if state.replayed.is_doubtful:
         _log.warning("an earlier call ended half way: what is learned from is made from the facts again")
         start_over(state)
@@ -153,6 +156,20 @@ def take_in(state: LoopState) -> None:
             _drop_erased(state)
         state.replayed.n_erasures = n_erasures
     _take_in_reopened(state)
+
+
+def _heed_others(state: LoopState) -> None:
+    """Forget what is in memory where another process may have closed, evicted and learned since it was taken in."""
+    if state.store.role not in {"owner", "learner"}:
+        return
+    n_takings = state.store.n_takings()
+    if n_takings == state.n_takings:
+        return
+    _log.warning("the database lost this process's session: what is learned from is made from the facts again")
+    start_over(state)
+    state.reopened.clear()
+    follow_learner(state)
+    state.n_takings = n_takings
 
 
 def _reopened_elsewhere(state: LoopState, reader: Reader) -> set[int]:
@@ -376,7 +393,7 @@ def _remove(state: LoopState, seqs: Sequence[int]) -> int:
         def job(tx: Transaction, part: Sequence[int], archived: dict[int, Archived] | None = archived) -> list[int]:
             gone = list(part)
             if archived is not None:  # what changed since it was read is archived anew the next time
-                gone = [o.seq for o in tx.outcomes(part) if archived.get(o.seq) == Archived(o.state, o.version)]
+                gone = unchanged(tx, part, archived)
             tx.delete_events(gone)
             return gone
 

@@ -141,6 +141,7 @@ class LoopState:
     is_learning_elsewhere: bool = False
     is_followed: bool = False
     n_erasures_seen: int = 0
+    n_takings: int = 1
     is_closed: bool = False
     _seen_version: int = -1
     _polled_at: float = 0.0

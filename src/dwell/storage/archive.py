@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -245,9 +245,9 @@ class Archive:
         for part in parts:
             if part.last_seq < first or part.first_seq > last:
                 continue
-            names = ("seq", "event_id", "state", "version")
+            names = ("seq", "event_id", "state", "version", "signals")
             superseded = set()
-            for seq, event_id, state, version in zip(*(_column(part, name) for name in names), strict=True):
+            for seq, event_id, state, version, signals in zip(*(_column(part, name) for name in names), strict=True):
                 event = by_seq.get(seq)
                 if event is None:
                     continue
@@ -259,7 +259,9 @@ class Archive:
                         value=event_id,
                         hint="Another store wrote there: give each store a folder of its own.",
                     )
-                if (event.outcome.state, event.outcome.version) == (state, version):
+                # of an event that is not closed, reactions are all that changes
+                ours = (event.outcome.state, event.outcome.version, len(event.signals))
+                if ours == (state, version, len(signals)):
                     del by_seq[seq]
                 else:
                     superseded.add(seq)
@@ -286,7 +288,7 @@ class Archive:
             raise unreachable(self.root, error) from error
 
 
-def _column(part: Part, name: str) -> list[object]:
+def _column(part: Part, name: str) -> list[Any]:
     with opened_part(part.path, is_known=True) as file:
         return [value for i in range(file.n_groups) for value in file.group(i, [name]).column(name).to_pylist()]
 

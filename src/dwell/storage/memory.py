@@ -73,6 +73,11 @@ class MemoryStore:
         self._door.check()
         return 0
 
+    def n_takings(self) -> int:
+        """Return 1: no other process sees this store."""
+        with self._door.writing():
+            return 1
+
     def wait_for_news(self, timeout_s: float) -> bool:
         """Return False after so long: no other process sees this store."""
         before = self._news_version

@@ -18,7 +18,7 @@ from dwell.storage.postgres_migrations import STEPS
 from dwell.storage.postgres_news import News
 from dwell.storage.postgres_reader import Counters, PostgresReader, read_counters
 from dwell.storage.postgres_schema import SCHEMA, VERSION
-from dwell.storage.postgres_sessions import Connection, Sessions, take_lock
+from dwell.storage.postgres_sessions import Connection, Sessions, is_up, take_lock
 from dwell.storage.postgres_transaction import PostgresTransaction
 from dwell.storage.protocol import Durability, Role
 
@@ -68,6 +68,7 @@ class PostgresStore:
         self._role = role
         self._durability = durability
         self._door = Door(self._where, role)
+        self._n_takings = 0
         self._n_own_commits = 0
         self._data_version = 0
         self._writer: Connection | None = None
@@ -91,6 +92,7 @@ class PostgresStore:
         except BaseException:
             connection.close()
             raise
+        self._n_takings += 1
         return connection
 
     def _bring_up_to_date(self, connection: Connection) -> None:
@@ -240,6 +242,17 @@ class PostgresStore:
             (self._tenant,),
         )
         self._data_version = found.fetchall()[0][0] - self._n_own_commits
+
+    def n_takings(self) -> int:
+        """Return how often this process took the right of its role, taking it again where its session was lost.
+
+        Raises:
+            StoreOwnedError: Another process has it.
+        """
+        with self._door.writing():
+            if self._writer is None or self._writer.closed or not is_up(self._writer):
+                self._writer = self._connected()
+            return self._n_takings
 
     def wait_for_news(self, timeout_s: float) -> bool:
         """Return True as soon as the database told of news of any tenant, False where it told nothing for so long.

@@ -20,7 +20,7 @@ from dwell.storage.places import shown_place
 from dwell.storage.postgres_failures import is_connection_lost, told
 from dwell.storage.protocol import Durability, Role
 
-__all__ = ["LOCK_TIMEOUT_S", "Connection", "Sessions", "take_lock"]
+__all__ = ["LOCK_TIMEOUT_S", "Connection", "Sessions", "is_up", "take_lock"]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -196,7 +196,7 @@ class Sessions:
                 connection = self._idle.pop()
             except IndexError:
                 return self.connect(is_reader=True)
-            if _is_up(connection):
+            if is_up(connection):
                 return connection
             connection.close()
 
@@ -225,7 +225,8 @@ class Sessions:
         return [self._idle]
 
 
-def _is_up(connection: Connection) -> bool:
+def is_up(connection: Connection) -> bool:
+    """Return whether the database still knows a connection."""
     # An empty statement: a round trip of some 30 us, so that a database that was restarted fails nobody's snapshot
     try:
         connection.execute("")

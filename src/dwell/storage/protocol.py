@@ -545,6 +545,18 @@ class Store(Protocol):
         """Return a number that changes when another process has committed; waits for nobody."""
         ...
 
+    def n_takings(self) -> int:
+        """Return how often this process took the right of its role: once, and anew where a database lost its session.
+
+        Another process may have had it in between, and changed what only who has it changes. Where it is lost now it
+        is taken again first.
+
+        Raises:
+            StoreOwnedError: Another process has it.
+            StorageError: Role "reader", closed or forked; or the database is away.
+        """
+        ...
+
     def wait_for_news(self, timeout_s: float) -> bool:
         """Return True as soon as there may be news of another process, False where there was none for so long.
 

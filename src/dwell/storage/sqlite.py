@@ -276,6 +276,11 @@ class SqliteStore:
         except apsw.Error as error:
             raise told(error, self._where) from error
 
+    def n_takings(self) -> int:
+        """Return 1: a file's lock is held until the store is closed."""
+        with self._door.writing():
+            return 1
+
     def wait_for_news(self, timeout_s: float) -> bool:
         """Return True as soon as another process has committed anything, False where none has for so long."""
         before = self._news_version

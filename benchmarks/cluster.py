@@ -69,7 +69,7 @@ def contestants(ray: Any, loop: Any, where: str, address: str) -> dict[str, Call
     """Return what draws a batch, by name; clusters are left running until Ray is stopped."""
     from dwell.cluster import LocalShards, ShardSampler
     from dwell.cluster.members import Members, shard_names
-    from dwell.cluster.ray_recipe import StoreRecipe, spec_for
+    from dwell.cluster.ray_recipe import recipe_for
     from dwell.cluster.ray_scaling import raised
     from dwell.cluster.ray_shards import RayShards
     from dwell.loop.keep import take_in
@@ -81,7 +81,7 @@ def contestants(ray: Any, loop: Any, where: str, address: str) -> dict[str, Call
         "one buffer": lambda: buffer.sample(BATCH, strategy="recency", beta=0.4, rng=rng)
     }
     for n in SHARDS:
-        recipe = StoreRecipe.of(spec_for(loop, where, shard_names(n)))
+        recipe = recipe_for(loop, where, shard_names(n))
         store = open_store(where, role="admin")
         raised(ray, store, recipe, f"bench-{n}", Members(n, shard_names(n), address))
         store.close()

@@ -21,10 +21,15 @@ class Engine(NamedTuple):
 
 
 def bearing(mark: str) -> dict[int, str]:
-    """Return the processes that were started with a text in their environment, and what they call themselves."""
+    """Return Ray's processes that were started with a text in their environment, and what they call themselves.
+
+    Others have it as well: what the tests start meanwhile and end later, such as the server of the database.
+    """
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if mark.encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
-                found[int(folder.name)] = (folder / "cmdline").read_bytes()[:120].decode(errors="replace")
+            named = (folder / "cmdline").read_bytes()
+            is_rays = b"ray::" in named or b"/ray/" in named
+            if is_rays and mark.encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
+                found[int(folder.name)] = named[:120].decode(errors="replace")
     return found

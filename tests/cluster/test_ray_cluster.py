@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import filled
@@ -19,7 +20,7 @@ from dwell.cluster import Checksum, LocalShards, ShardSampler
 from dwell.cluster.learning import propose_over
 from dwell.cluster.members import Members, members_in, shard_names
 from dwell.cluster.ray_engine import namespace_of
-from dwell.cluster.ray_recipe import StoreRecipe, spec_for
+from dwell.cluster.ray_recipe import StoreRecipe, recipe_for
 from dwell.cluster.ray_scaling import drained_node, drained_shard, raised, removed, scaled
 from dwell.cluster.ray_shards import RayShards
 from dwell.cluster.ray_status import known_recipe, status_of
@@ -63,7 +64,7 @@ def running(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     where = filled.place(tmp_path_factory.mktemp("cluster"), N_EVENTS)
     names = shard_names(2)
     with dwell.open(where, pepper=filled.PEPPER, config={"replay": {"half_life_s": HALF_LIFE_S}}) as loop:
-        recipe = StoreRecipe.of(spec_for(loop, where, names))
+        recipe = recipe_for(loop, where, names)
     store, namespace = open_store(where), namespace_of(where, "")
     raised(engine.ray, store, recipe, namespace, Members(1, names, engine.address))
     store.close()
@@ -77,7 +78,8 @@ def running(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def one(running: Running) -> Iterator[LocalShards]:
     """Give one shard of this process that holds everything: the oracle."""
-    with LocalShards.made(running.recipe.shard("shard-0", ("shard-0",)).spec) as shards:
+    spec = replace(running.recipe.spec, placement=running.recipe.placement(("shard-0",)))
+    with LocalShards.made(spec) as shards:
         yield shards
 
 

@@ -118,6 +118,7 @@ def test_every_help_shows_an_example(words: tuple[str, ...], dwell_: Run) -> Non
             ("cluster", "up"),
             ("config",),
             ("db",),
+            ("db", "grants"),  # it prints SQL, to be read and run
             ("import",),
             ("keys",),
             ("serve",),

@@ -94,7 +94,7 @@ def up(store: str, n: int, address: str | None, cpus: int, tenant: str, *, reach
     """
     from dwell.cluster.members import Members, members_in, shard_names
     from dwell.cluster.ray_engine import answers, joined, namespace_of, started
-    from dwell.cluster.ray_recipe import StoreRecipe, spec_for
+    from dwell.cluster.ray_recipe import recipe_for
     from dwell.cluster.ray_scaling import raised
 
     names = shard_names(n)
@@ -107,7 +107,7 @@ def up(store: str, n: int, address: str | None, cpus: int, tenant: str, *, reach
             hint="Change it by `dwell cluster scale`, or end it by `dwell cluster down`.",
         )
     with reader_loop(store, tenant, given) as loop:
-        recipe = StoreRecipe.of(spec_for(loop, store, names))
+        recipe = recipe_for(loop, store, names)
     generation = 1 + (0 if known is None else known.generation)
     with contextlib.ExitStack() as stack:
         if address is None:

@@ -3,8 +3,8 @@
 Rendezvous hashing: every shard has a score for every key, and the highest one has the key. Where a shard is added, the
 keys that move all move to it; where one is removed, its keys alone move: of n shards a share of 1 / n.
 
-All events of a user are on one shard, so that counts of users, and caps on them, are sums over shards. The salt is the
-store's secret: who can choose queries can not choose shards.
+All events of a user are on one shard, so that counts of users, and caps on them, are sums over shards. The salt is kept
+in the store and nowhere else: who can choose queries can not choose shards.
 
 Source: Thaler and Ravishankar 1998, "Using Name-Based Mappings to Increase Hit Rates"; the mixing function is that of
 Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number Generators" (SplitMix64).

@@ -10,11 +10,12 @@ from typing import Any, Self
 from dwell.cluster.members import needed_members
 from dwell.cluster.placement import Placement
 from dwell.cluster.shard import Shard, ShardSpec
+from dwell.cluster.training import spec_for
 from dwell.errors import ClusterError, ConfigError
 from dwell.loop import Loop
 from dwell.storage import has_side_files, open_store
 
-__all__ = ["StoreRecipe", "check_same", "spec_for"]
+__all__ = ["StoreRecipe", "check_same", "recipe_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +77,16 @@ class StoreRecipe:
         return {"gained": found.n_added, "lost": found.n_dropped}
 
 
-def spec_for(loop: Loop, where: str, names: tuple[str, ...]) -> ShardSpec:
-    """Return what the shards of an open loop's store are made from.
+def recipe_for(loop: Loop, where: str, names: tuple[str, ...]) -> StoreRecipe:
+    """Return how the shards of an open loop's store are made, wherever they come up.
 
     Args:
         loop: Opened as the application opens it: hold-out and examination have to be its own.
-        where: What it was opened with, as every machine of the cluster can open it.
+        where: What it was opened with, as every machine of the cluster can open it: a URL with its password.
         names: Of the shards, at least one.
     """
-    state = loop._state  # noqa: SLF001 - who makes shards for a loop may look at all of it
-    return ShardSpec(
-        name=names[0],
-        placement=Placement(names, state.identity.secret),
-        where=os.path.realpath(where) if has_side_files(where) else where,
-        tenant=state.identity.tenant,
-        feature_names=state.feature_names,
-        holdout=state.limits.holdout,
-        salt=state.identity.salt,
-        half_life_s=state.config.replay.half_life_s,
-        alpha=state.config.replay.alpha,
-        examination=state.rules.examination,
-    )
+    spec = spec_for(loop._state, names)  # noqa: SLF001 - who makes shards for a loop may look at all of it
+    return StoreRecipe.of(replace(spec, where=os.path.realpath(where) if has_side_files(where) else where))
 
 
 def check_same(loop: Loop, where: str, recipe: StoreRecipe) -> None:
@@ -105,7 +95,7 @@ def check_same(loop: Loop, where: str, recipe: StoreRecipe) -> None:
     Raises:
         ConfigError: Another hold-out, half-life, exponent or features, by name.
     """
-    wanted = spec_for(loop, where, recipe.spec.placement.shards)
+    wanted = recipe_for(loop, where, recipe.spec.placement.shards).spec
     for name in ("feature_names", "holdout", "salt", "half_life_s", "alpha"):
         theirs, ours = getattr(recipe.spec, name), getattr(wanted, name)
         if theirs != ours:

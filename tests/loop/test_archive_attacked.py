@@ -186,6 +186,48 @@ def test_a_small_file_that_unfolds_into_a_large_one_is_refused_before_it_does(
     assert path.exists()
 
 
+def test_a_footer_that_says_less_than_the_pages_hold_is_not_believed(events: list[ArchivedEvent], folder: Path) -> None:
+    """4 rows share a text of 60 MB, and the footer is rewritten to tell of a kilobyte: Parquet would take 240 MB."""
+    n, query = 60_000_000, schema().get_field_index("query")
+    raw = parquet(
+        pa.concat_tables([table_of(events[:1])] * 4).set_column(query, schema().field("query"), [["x" * n] * 4])
+    )
+    group = pq.ParquetFile(pa.BufferReader(raw)).metadata.row_group(0)
+    start = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+    footer = raw[start:-8]
+    column = [group.column(j).path_in_schema for j in range(group.num_columns)].index("query")
+    for size in (group.column(column).total_uncompressed_size, group.total_byte_size):
+        number = varint(size, 0)
+        assert footer.count(number) == 1
+        footer = footer.replace(number, varint(1_000, len(number)))
+    path = planted(folder, raw[:start] + footer + raw[-8:])
+    before = pa.total_allocated_bytes()
+    with opened_part(path) as part, pytest.raises(ArchiveError) as caught:
+        part.group(0)
+    assert caught.value.code == "archive_too_large"
+    with opened_part(path) as part:
+        assert part.group(0, ["seq"]).num_rows == 4  # what is asked for is no larger than it says
+    assert pa.total_allocated_bytes() - before < 50_000_000
+    assert refused(folder).code == "archive_too_large"
+
+
+def varint(value: int, at_least: int) -> bytes:
+    """Return a whole number as Thrift's compact protocol writes it, of at least so many bytes."""
+    left, found = 2 * value, []
+    while left or len(found) < max(at_least, 1):
+        found.append(left & 127)
+        left >>= 7
+    return bytes([*(byte | 128 for byte in found[:-1]), found[-1]])
+
+
+@pytest.mark.parametrize(
+    "how", [{"column_encoding": {"query": "DELTA_BYTE_ARRAY"}}, {"data_page_version": "2.0"}], ids=["deltas", "v2"]
+)
+def test_pages_of_another_kind_are_refused(events: list[ArchivedEvent], folder: Path, how: dict[str, Any]) -> None:
+    planted(folder, parquet(table_of(events), **how))
+    assert refused(folder).code == "archive_schema"
+
+
 def test_too_many_rows_at_once_are_refused(events: list[ArchivedEvent], folder: Path) -> None:
     planted(folder, parquet(pa.concat_tables([table_of(events)] * 200), row_group_size=1_600))
     assert refused(folder).code == "archive_too_large"

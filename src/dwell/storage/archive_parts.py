@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from dwell.errors import ArchiveError
+from dwell.storage.archive_pages import PageError, page_sums
 from dwell.storage.archive_places import Part, part_of, unreachable
 from dwell.storage.archive_rows import FORMAT, needed_arrow, schema
 from dwell.storage.pepper import user_mark
@@ -34,6 +35,7 @@ GROUP_ROWS: Final = 500  # read at once: 5 MB at 64 documents of 20 features
 _GROUP_BYTES: Final = 16_000_000  # of bodies; with one more event, of at most 5 MB, still below what is read at once
 _MOST_GROUP_ROWS: Final = 1_000
 _MOST_GROUP_BYTES: Final = 128_000_000  # as claimed, and as found
+_MOST_GROUP_VALUES: Final = 16_000_000  # of a column: their levels take 4 bytes each, and little on the disk
 _MOST_FOOTER_BYTES: Final = 4_000_000  # ours have 30 KB: the users of 5,000 rows and ten row groups of 30 columns
 _MOST_FILE_BYTES: Final = 1_000_000_000
 _ENCODINGS: Final = {"PLAIN", "RLE", "BIT_PACKED"}  # a dictionary lets a small file hold a large text many times
@@ -59,6 +61,7 @@ class PartFile(NamedTuple):
         pepper: Hex digits of the fingerprint of the pepper behind its pseudonyms.
         users: uint32, sorted: a mark of each pseudonym in it; those of others collide once in 2^32.
         file: The Parquet file.
+        descriptor: The same as the system knows it.
     """
 
     part: Part
@@ -69,6 +72,7 @@ class PartFile(NamedTuple):
     pepper: str
     users: np.ndarray[tuple[int], np.dtype[np.uint32]]
     file: pq.ParquetFile
+    descriptor: int
 
     def may_hold(self, user: str) -> bool:
         """Return whether a pseudonym may stand in it; False is certain."""
@@ -79,8 +83,9 @@ class PartFile(NamedTuple):
         """Return a row group, all columns where none are named.
 
         Raises:
-            ArchiveError: code `archive_too_large` or `archive_digest`.
+            ArchiveError: code `archive_too_large`, `archive_schema` or `archive_digest`.
         """
+        _check_pages(self.part.path, self.file.metadata.row_group(i), self.descriptor, columns)
         with _told(self.part.path):
             found = self.file.read_row_group(i, columns=None if columns is None else list(columns), use_threads=False)
         if found.nbytes > _MOST_GROUP_BYTES:
@@ -152,6 +157,7 @@ def opened_part(path: Path, *, is_known: bool = False) -> Iterator[PartFile]:
             pepper=told.get(_PEPPER_KEY, b"").decode("ascii", "replace"),
             users=np.frombuffer(_marks(path, told), _MARK),
             file=parquet,
+            descriptor=file.fileno(),
         )
 
 
@@ -221,6 +227,22 @@ def _check_group(path: Path, group: pq.RowGroupMetaData) -> None:
     n_bytes = sum(max(column.total_uncompressed_size, 0) for column in columns)
     if not 1 <= group.num_rows <= _MOST_GROUP_ROWS or n_bytes > _MOST_GROUP_BYTES:
         raise _too_large(path, f"a row group of {group.num_rows} rows", n_bytes)
+
+
+def _check_pages(path: Path, group: pq.RowGroupMetaData, descriptor: int, columns: Sequence[str] | None) -> None:
+    """Refuse a row group whose pages would make Parquet take more than ours do, whatever its footer says."""
+    n_bytes = 0
+    for column in (group.column(j) for j in range(group.num_columns)):
+        name = column.path_in_schema
+        if columns is not None and name.partition(".")[0] not in columns:
+            continue
+        try:
+            sums = page_sums(descriptor, max(column.data_page_offset, 0), max(column.total_compressed_size, 0))
+        except PageError as error:
+            raise _other(path, f"column {name}: {error}") from error
+        n_bytes += sums.n_bytes
+        if sums.n_values > _MOST_GROUP_VALUES or n_bytes > _MOST_GROUP_BYTES:
+            raise _too_large(path, f"column {name}, of {sums.n_values} values", n_bytes)
 
 
 @contextlib.contextmanager

@@ -194,6 +194,9 @@ def test_grants_are_refused_where_they_have_no_meaning(roles: Roles, tmp_path: P
     ):
         with pytest.raises(ConfigError, match=told):
             grants(where, "clerk", kind, tenant=tenant)
+    for tenant in (None, "t"):  # quoted or not, to PostgreSQL it is everybody
+        with pytest.raises(ConfigError, match="no role's"):
+            grants(roles.url, "public", "reader", tenant=tenant)
     for url in (roles.of["server"], roles.of["reader"]):
         with pytest.raises(StorageError) as refusal:
             apply_grants(url, grants(url, "clerk", "learner"))

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def test_a_cluster_from_up_to_down(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="clusters need the extra ray")
     where = tmp_path / "search.dwell"
     fill(where)
-    home = {"HOME": str(tmp_path)}
+    short = Path(tempfile.mkdtemp(prefix="r-"))  # the path of a socket has at most 107 characters
+    home = {"HOME": str(tmp_path), "TMPDIR": str(short)}
     command = [sys.executable, "-m", "dwell", "cluster", "up", str(where), "--shards", "2"]
     up = subprocess.Popen(
         command, env=environment_of(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -75,6 +77,8 @@ def test_a_cluster_from_up_to_down(tmp_path: Path) -> None:
         assert up.stdout.readline().startswith("2 shards of ")
         token = tmp_path / ".ray" / "auth_token"
         assert token.stat().st_mode & 0o777 == 0o600
+        (folder,) = short.glob("dwell-ray-*")  # inside, Ray opens its sockets and logs to every user of the host
+        assert folder.stat().st_mode & 0o777 == 0o700
         told = shown("cluster", "status", where, **home)
         assert (told["n_held"], told["n_live"], told["is_whole"]) == (N_EVENTS, N_EVENTS, True)
         assert told["address"].startswith("127.0.0.1:")
@@ -93,10 +97,12 @@ def test_a_cluster_from_up_to_down(tmp_path: Path) -> None:
         run("cluster", "down", where, **home)
         out, err = up.communicate(timeout=60)
         assert (up.returncode, out, err) == (0, "the cluster was ended\n", "")
+        assert not list(short.glob("dwell-ray-*"))
     finally:
         if up.poll() is None:
             os.kill(up.pid, signal.SIGINT)
             up.communicate(timeout=60)
+        shutil.rmtree(short, ignore_errors=True)
     ends_at = time.monotonic() + 30.0
     while left := bearing(f"HOME={tmp_path}\0"):
         assert time.monotonic() < ends_at, left

@@ -345,3 +345,26 @@ def test_a_file_and_an_owned_store_are_refused_by_name(url: str, tmp_path: Any) 
     assert not (tmp_path / "a.dwell").exists()
     with contextlib.closing(dwell.open(url, pepper=QUICK["DWELL_PEPPER"], features=["good", "noise"])):
         assert f"owner already: process {os.getpid()}" in refused(url)
+
+
+def test_a_flood_of_what_looks_like_news_costs_little(served: Service, url: str) -> None:
+    """Whoever may connect to the database may send it; 0.4 of a core each went there, and now a few looks in 20 ms."""
+    wait_until(lambda: len(sessions(url, "serving")) == N_WORKERS)
+    pids = sessions(url, "serving")
+    assert served.call("GET", "/v1/health")[0] == 200
+    time.sleep(0.5)  # who has just started has other work
+    before = {pid: cpu_s(pid) for pid in pids}
+    with psycopg.connect(url, autocommit=True) as connection:
+        ends_at, n = time.monotonic() + 2.0, 0
+        while time.monotonic() < ends_at:
+            connection.execute("SELECT pg_notify('dwell_news', %s)", (f"{n}{'x' * 7_000}",))
+            n += 1
+    assert n > 100
+    assert max(cpu_s(pid) - before[pid] for pid in pids) < 0.25
+    assert served.call("GET", "/v1/health")[0] == 200
+
+
+def cpu_s(pid: int) -> float:
+    """Return the seconds of a processor that a process has taken."""
+    told = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")

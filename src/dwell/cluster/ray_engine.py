@@ -130,7 +130,7 @@ def started(
             include_dashboard=False,
             log_to_driver=False,
             configure_logging=False,
-            _temp_dir=folder,
+            _temp_dir=os.path.join(folder, "r"),  # noqa: PTH118 - Ray opens it to everybody: what is around it does not
         )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         shutil.rmtree(folder, ignore_errors=True)

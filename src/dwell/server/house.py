@@ -42,6 +42,8 @@ _log = logging.getLogger("dwell.serve")
 
 #: How long news is waited for before it is looked for: a promoted version serves within a second.
 FOLLOW_S: Final = 0.4
+# between two looks: any user of the database may send what looks like news, thousands a second (tests/e2e/test_workers)
+_BREATH_S: Final = 0.02
 # From the quickest list to what a searcher takes for broken; most take one to ten milliseconds
 RANK_EDGES_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 _PAGES_OF: Final = 8  # of the requests that are worked on at once so many are pages at most: 32 of 256
@@ -161,6 +163,7 @@ class House:
             except Exception:  # noqa: BLE001 - whatever it is, who stops following serves old params for ever
                 _log.exception("what other processes committed was not taken over; it will be")
                 self._is_closing.wait(FOLLOW_S)
+            self._is_closing.wait(_BREATH_S)
 
     def loop(self, tenant: str) -> Loop:
         """Return a tenant's loop, opened at its first use.

@@ -15,6 +15,10 @@ Kind: TypeAlias = Literal["server", "learner", "reader"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _WITH_MAINTAIN: Final = 170_000
+_NOBODYS: Final = {
+    "public",
+    "none",
+}  # quoted as well PostgreSQL takes the first for everybody, and no role has either name
 _OUTCOME: Final = "(state, version, closed_at, reward, priority, details)"
 _TENANT: Final = "(last_seq, live_version, epoch, last_trace_change, n_commits, n_bytes)"
 
@@ -109,6 +113,10 @@ def tenant_rights(role: str, tenant: str) -> list[str]:
 
 
 def _role(role: str) -> str:
+    if role in _NOBODYS:
+        raise ConfigError(
+            "a right for everybody who may connect is no role's", field="role", value=role, hint="Name a role."
+        )
     if not role or "\0" in role:
         raise ConfigError("a role has a name", field="role", value=role, hint="Name a role of the database.")
     return sql.Identifier(role).as_string()

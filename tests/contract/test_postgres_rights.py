@@ -100,6 +100,29 @@ def test_a_loop_works_with_exactly_these_rights(roles: Roles) -> None:
     reader.close()
 
 
+@pytest.mark.parametrize("role", ["owner", "serving", "learner", "admin"])
+def test_who_may_only_read_is_refused_when_it_opens_the_store_to_write(roles: Roles, role: Any) -> None:
+    with pytest.raises(StorageError, match="may not do this") as refused:
+        open_store(roles.of["reader"], role=role)
+    assert refused.value.code == "not_permitted"
+    # the lock of its role went with it: else nobody could learn beside a learner that can not
+    open_store(roles.of["server"], role=role).close()
+
+
+def test_a_standby_is_refused_as_one(roles: Roles) -> None:
+    standby = f"{roles.of['server']}&options={quote('-c default_transaction_read_only=on', safe='')}"
+    with pytest.raises(StorageError, match="primary") as refused:
+        open_store(standby, role="serving")
+    assert refused.value.code == "read_only"
+    open_store(standby, role="reader").close()
+
+
+def test_a_role_that_is_not_there_has_to_be_made_first(roles: Roles) -> None:
+    with pytest.raises(StorageError, match="CREATE ROLE") as refused:
+        apply_grants(roles.url, grants(roles.url, "nobody_yet", "server"))
+    assert refused.value.code == "unknown_object"
+
+
 FORBIDDEN = {
     "server": (
         "CREATE TABLE dwell.mine (x int)",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import dwell
 from dwell.storage.postgres_schema import VERSION
 
 from ..canary import kept  # noqa: TID252 - tests are no installed package
-from ..postgres import emptied_database, server  # noqa: TID252 - tests are no installed package
+from ..postgres import database, emptied_database, server  # noqa: TID252 - tests are no installed package
 
 PEPPER = "a pepper of these tests"
 
@@ -25,10 +26,12 @@ def url() -> Iterator[str]:
         yield found
 
 
-def run(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(root: Path, *words: str, pepper: str | None = PEPPER) -> subprocess.CompletedProcess[str]:
+    given = {} if pepper is None else {"DWELL_PEPPER": pepper}
+    kept_out = {name: value for name, value in os.environ.items() if name != "DWELL_PEPPER"}
     done = subprocess.run(
         [sys.executable, "-m", "dwell", *words],
-        env={**os.environ, "PYTHONPATH": str(root / "src"), "DWELL_PEPPER": PEPPER},
+        env={**kept_out, "PYTHONPATH": str(root / "src"), **given},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     kept.hear(" ".join(words[:2]), done.stdout + done.stderr)
@@ -77,3 +80,32 @@ def test_what_is_wrong_is_told_without_the_password(root: Path, url: str) -> Non
         assert done.returncode in {1, 2}, done.stdout
         assert "postgresql://" in done.stderr
         assert server().password not in done.stderr
+
+
+@pytest.mark.parametrize("pepper", [None, "another one"])
+def test_a_database_is_never_told_to_have_a_pepper_file(root: Path, url: str, pepper: str | None) -> None:
+    dwell.open(url, features=["x"], weights={"x": 1.0}, pepper=PEPPER).close()
+    refused = run(root, "inspect", url, pepper=pepper)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "Set DWELL_PEPPER" in refused.stderr
+    assert ".pepper" not in refused.stderr
+    assert "pepper=" not in refused.stderr
+    asked = run(root, "doctor", url, "--json", pepper=pepper)
+    (found,) = json.loads(asked.stdout)["findings"]
+    assert (asked.returncode, found["code"], found["severity"]) == (1, "pepper_missing", "critical")
+    assert found["remedy"].startswith("Set DWELL_PEPPER")
+
+
+def test_the_doctor_tells_of_a_database_that_does_not_answer(root: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listened on: refused at once, and nobody else can take it
+        asked = run(root, "doctor", f"postgresql://dwell@127.0.0.1:{nobody.getsockname()[1]}/dwell", "--json")
+    (found,) = json.loads(asked.stdout)["findings"]
+    assert (asked.returncode, found["code"], found["severity"]) == (1, "store_unusable", "critical")
+    assert "Check that the database runs" in found["remedy"]
+
+
+def test_a_database_without_tables_says_who_makes_them(root: Path) -> None:
+    refused = run(root, "inspect", database())
+    assert refused.returncode == 1
+    assert "`dwell serve STORE --features NAMES` makes the tables" in refused.stderr

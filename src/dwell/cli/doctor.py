@@ -12,7 +12,7 @@ import click
 from dwell.cli.options import store_argument, tenant_option
 from dwell.cli.printing import document, examples, fact_lines, json_option, plain, say, styled
 from dwell.cli.stores import check_place, reader_loop
-from dwell.errors import RecordError, StorageError, StoreBusyError
+from dwell.errors import ConfigError, RecordError, StorageError, StoreBusyError
 
 if TYPE_CHECKING:
     from dwell.health.doctor import Diagnosis
@@ -50,6 +50,7 @@ def _diagnosis(store: str, tenant: str) -> Diagnosis:
     """Return what is wrong with a store.
 
     Raises:
+        ConfigError: The URL of the database is malformed.
         StorageError: There is no such store or tenant, or a writer held it too long.
     """
     from dwell.loop.examine_store import why_unopened
@@ -57,8 +58,9 @@ def _diagnosis(store: str, tenant: str) -> Diagnosis:
     try:
         with reader_loop(store, tenant) as loop:
             return _named(loop.doctor(), store)
-    except (StorageError, RecordError) as error:
-        if error.code in _NOT_THERE or isinstance(error, StoreBusyError):
+    except (StorageError, RecordError, ConfigError) as error:
+        is_busy = isinstance(error, StoreBusyError) and error.code != "unreachable"
+        if error.code in _NOT_THERE or is_busy or (isinstance(error, ConfigError) and error.field != "pepper"):
             raise
         return _named(why_unopened(error, store, time.time()), store)
 
@@ -175,7 +177,9 @@ def copy(source: str, target: str, *, as_json: bool) -> None:
     say(f"{plain(target)} holds what {plain(source)} does, compared row by row:")
     fact_lines((name, f"{n:,}") for name, n in copied.n_rows.items() if n)
     if has_side_files(source):
-        say(f"its pepper stands in {plain(source)}.pepper, or in {PEPPER_VARIABLE}: {plain(target)} needs the same")
+        pepper = shlex.quote(f"{plain(source)}.pepper")
+        say(f"{plain(target)} needs the pepper of {plain(source)}, which is in {PEPPER_VARIABLE} or beside the file:")
+        say(f'  export {PEPPER_VARIABLE}="$(cat {pepper})"')
     else:
         say(
             f"it needs the same pepper: in {PEPPER_VARIABLE}, or as {plain(target)}.pepper, readable by its owner alone"

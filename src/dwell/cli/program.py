@@ -39,10 +39,14 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "nothing_to_roll_back": "See `dwell history` for what was live; where features changed since, `dwell promote` a "
     "version of the registered ones.",
     "already_live": "Nothing is to be done: `dwell history` says when and why it went live.",
-    "pepper_mismatch": "Restore the file <store>.pepper beside the store, or set DWELL_PEPPER to its text.",
 }
+_PEPPER_OF_FILE: Final = "Restore the file <store>.pepper beside the store, or set DWELL_PEPPER to its text."
 # The same where one code has several, by what a program in Python is told
 _PHRASES: Final[Mapping[str, str]] = {
+    "Restore the file beside the store, or give its text as pepper= or DWELL_PEPPER.": _PEPPER_OF_FILE,
+    "Give the one it was made with: pepper=, DWELL_PEPPER, or the file beside the store.": _PEPPER_OF_FILE,
+    "Give the one it was made with, as pepper= or DWELL_PEPPER:": "Set DWELL_PEPPER to the one it was made with:",
+    "Give the same one in every process: pepper=, or DWELL_PEPPER;": "Set DWELL_PEPPER, the same in every process;",
     "Name them all, or retire some with drop_features=[...].": "Name them all with --features, or leave it out to take "
     "those of the store; a program retires some by dwell.open(..., drop_features=[...]).",
     "Leave weights out:": "Leave store.weights out:",

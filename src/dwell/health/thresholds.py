@@ -93,7 +93,7 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     "failed": Rule(
         "buffer", "Lists that the store refused", "count", "most", 0.0, "critical",
-        "Check free space, permissions and health of the store's disk (counted as failed_impressions).",
+        "Check free space, permissions and health of the store's disk or database (counted as failed_impressions).",
         "as for dropped",
     ),
     "archive_failing": Rule(

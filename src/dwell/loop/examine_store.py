@@ -10,7 +10,15 @@ import msgspec
 import numpy as np
 
 from dwell.activation import FEATURES
-from dwell.errors import CorruptStoreError, DwellError, PepperMismatch, RingUnusable, SchemaVersionError, StorageError
+from dwell.errors import (
+    ConfigError,
+    CorruptStoreError,
+    DwellError,
+    PepperMismatch,
+    RingUnusable,
+    SchemaVersionError,
+    StorageError,
+)
 from dwell.health import HealthReport, HealthSnapshot, report_health
 from dwell.health.doctor import MOST_EVENTS, Diagnosis, Evidence, RingSeen, SeenEvent, diagnose, unopened
 from dwell.loop.keep import RING_NOTES
@@ -55,7 +63,7 @@ def why_unopened(error: DwellError, where: str, now: float) -> Diagnosis:
 
     Args:
         error: What was raised.
-        where: The store's file.
+        where: The store's file, or the URL of a database.
         now: UTC epoch seconds.
     """
     code, message = error.code, error.message
@@ -67,7 +75,9 @@ def why_unopened(error: DwellError, where: str, now: float) -> Diagnosis:
         code = "schema_newer" if found > due else "schema_older"
         message = f"it has schema version {found}, and this dwell needs {due}"
     elif isinstance(error, PepperMismatch) and code != "pepper_permissions":
-        code = "pepper_mismatch"
+        code = "pepper_mismatch" if has_side_files(where) else "pepper_of_database"
+    elif isinstance(error, ConfigError) and error.field == "pepper":
+        code = "pepper_of_database"
     return unopened(code, message, error.hint, now=now)
 
 

@@ -19,7 +19,7 @@ async def live(_request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Tell whether requests can be served: the store writes, and it is not being shut down."""
+    """Tell whether requests can be served: it is not being shut down. While a database is away searches go on."""
     house = house_of(request)
     is_ready = not house.is_draining and house.loop("").is_recording
     body = {

@@ -16,7 +16,7 @@ import apsw
 
 from dwell.errors import ConfigError, PepperMismatch, StorageError
 from dwell.storage.failures import told
-from dwell.storage.places import is_postgres, shown_place
+from dwell.storage.places import has_side_files, is_postgres, shown_place
 from dwell.storage.protocol import Store
 
 __all__ = [
@@ -67,7 +67,8 @@ def resolve_pepper(where: str, given: bytes | str | None, environ: Mapping[str, 
             f"the pepper of {shown_place(where)} is not given, and a database has no file beside it to hold one",
             field="pepper",
             value=None,
-            hint=f"Give the same one in every process: pepper=, or {PEPPER_VARIABLE}; 32 random bytes are a good one.",
+            hint=f"Give the same one in every process: pepper=, or {PEPPER_VARIABLE}; 32 random bytes are a good one. "
+            "A store that was copied from a file needs that of the file, whose text stands beside it.",
         )
     if where == ":memory:":
         return secrets.token_bytes(_N_SECRET_BYTES)
@@ -191,7 +192,9 @@ def check_pepper(store: Store, pepper: bytes) -> None:
     if kept is not None and not hmac.compare_digest(kept, fingerprint(pepper)):
         raise PepperMismatch(
             f"the store {store.where} was made with another pepper",
-            hint=f"Give the one it was made with: pepper=, {PEPPER_VARIABLE}, or the file beside the store.",
+            hint=f"Give the one it was made with: pepper=, {PEPPER_VARIABLE}, or the file beside the store."
+            if has_side_files(store.where)
+            else f"Give the one it was made with, as pepper= or {PEPPER_VARIABLE}: a database has no file to hold one.",
         )
 
 

@@ -34,6 +34,13 @@ _WITH_MAINTAIN: Final = 170_000  # PostgreSQL 17 lets others than the owner vacu
 _MIGRATION_WAITS_S: Final = 60  # for the transactions of processes that go on beside it; they wait meanwhile
 _OWN_RETRIES: Final = 1  # a connection that was lost while it lay idle is no failure of the call that finds out
 
+# Locks no row, and is refused where a transaction would be: to a user who may only read, and by a standby
+_MAY_WRITE: Final = "SELECT 1 FROM tenants LIMIT 0 FOR UPDATE"
+_NO_TABLES: Final = (
+    "Check the name of the database. `dwell serve STORE --features NAMES` makes the tables, as dwell.open and "
+    "`dwell db copy` do; who only reads makes none."
+)
+
 _log = logging.getLogger("dwell")
 
 
@@ -57,7 +64,8 @@ class PostgresStore:
         ConfigError: The URL is malformed.
         StoreOwnedError: Another process owns it for this tenant, serves it where this one would own it, or learns.
         SchemaVersionError: A newer store, or an older one opened by somebody else than an owner.
-        StorageError: code `not_a_store` or `cannot_open`; while the database is away `unreachable`, which is retryable.
+        StorageError: code `not_a_store` or `cannot_open`; `not_permitted` or `read_only` where a role that writes may
+            only read; while the database is away `unreachable`, which is retryable.
     """
 
     def __init__(self, url: str, *, tenant: str, durability: Durability, role: Role) -> None:
@@ -98,13 +106,13 @@ class PostgresStore:
     def _bring_up_to_date(self, connection: Connection) -> None:
         version = _known_version(connection, self._where)
         if version is not None and version >= VERSION:
+            if self._role != "reader":
+                connection.execute(_MAY_WRITE)
             self._warn_of_fsync(connection)
             return
         if self._role not in _MAKES_TABLES:
             if version is None:
-                raise StorageError(
-                    f"there is no store at {self._where}", code="cannot_open", hint="An owner makes the tables."
-                )
+                raise StorageError(f"there is no store at {self._where}", code="cannot_open", hint=_NO_TABLES)
             raise SchemaVersionError(
                 f"{self._where} has schema version {version}, this dwell needs {VERSION}",
                 hint="Open it once as its owner, or run dwell db upgrade.",
@@ -322,9 +330,7 @@ def stored_version(url: str) -> int:
         except psycopg.Error as error:
             raise told(error, sessions.where) from error
     if version is None:
-        raise StorageError(
-            f"there is no store at {sessions.where}", code="cannot_open", hint="An owner makes the tables."
-        )
+        raise StorageError(f"there is no store at {sessions.where}", code="cannot_open", hint=_NO_TABLES)
     return version
 
 

@@ -66,6 +66,13 @@ _TELLINGS: Final = (
         "Grant what docs/postgres.md lists for this role, or use another database user.",
     ),
     _Telling(
+        ("42704",),
+        StorageError,
+        "unknown_object",
+        "{where} knows of no such thing: {error}",
+        "A role is made by the database's administrator first: CREATE ROLE name LOGIN PASSWORD '...'.",
+    ),
+    _Telling(
         ("25006",),
         StorageError,
         "read_only",

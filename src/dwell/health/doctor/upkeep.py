@@ -44,6 +44,11 @@ _IN_THE_WAY: Final[Mapping[str, tuple[str, Harm, str]]] = {
         "critical",
         "Restore the file STORE.pepper beside the store, or set DWELL_PEPPER to its text.",
     ),
+    "pepper_of_database": (
+        "pepper_missing",
+        "critical",
+        "Set DWELL_PEPPER to the pepper that the store was made with; a database has no file beside it to hold one.",
+    ),
     "pepper_permissions": ("pepper_missing", "critical", "Run: chmod 600 STORE.pepper"),
 }
 
@@ -52,7 +57,7 @@ def unopened(code: str, message: str, hint: str, *, now: float) -> Diagnosis:
     """Return the diagnosis of a store that can not be opened.
 
     Args:
-        code: "corrupt", "schema_newer", "schema_older", or that of the error that was raised.
+        code: "corrupt", "schema_newer", "schema_older", "pepper_of_database", or that of the error that was raised.
         message: What it said.
         hint: What it said to do, for errors that are not known here.
         now: UTC epoch seconds.

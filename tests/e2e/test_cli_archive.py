@@ -103,3 +103,32 @@ def test_an_archive_that_is_gone_is_waited_for_until_it_is_forgotten(place: Path
     assert "dwell archive forget" in done.err
     assert dwell_("archive", "forget", "a.dwell", "archive", "--yes").code == 0
     assert as_json(dwell_, "erase", "a.dwell", "--user", "u3", "--yes") == {"n_events": 0}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("archive", "ls", "arhcive"),
+        ("archive", "verify", "arhcive"),
+        ("archive", "import", "a.dwell", "arhcive"),
+        ("train", "a.dwell", "--from-archive", "arhcive"),
+    ],
+)
+@pytest.mark.usefixtures("place")
+def test_a_folder_that_is_not_there_is_no_empty_archive(dwell_: Run, words: tuple[str, ...]) -> None:
+    done = dwell_(*words)
+    assert (done.code, done.out) == (1, "")
+    assert "there is no such folder" in done.err
+
+
+def test_a_pending_erasure_is_told_by_whoever_looks(place: Path, dwell_: Run) -> None:
+    (place / "archive").rename(place / "away")
+    assert "kept pending" in dwell_("erase", "a.dwell", "--user", "u3", "--yes").err
+    doctor, health = (json.loads(dwell_(name, "a.dwell", "--json").out) for name in ("doctor", "health"))
+    assert ("archive_erasures_pending", "critical") in [(one["code"], one["severity"]) for one in doctor["findings"]]
+    assert "archive_erasures_pending" in [one["code"] for one in health["alerts"]]
+    (place / "away").rename(place / "archive")
+    as_json(dwell_, "erase", "a.dwell", "--user", "u3", "--yes")
+    doctor, health = (json.loads(dwell_(name, "a.dwell", "--json").out) for name in ("doctor", "health"))
+    told = [one["code"] for one in doctor["findings"] + health["alerts"]]
+    assert "archive_erasures_pending" not in told

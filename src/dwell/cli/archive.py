@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,12 +11,12 @@ import click
 from dwell.cli.options import tenant_option
 from dwell.cli.printing import document, examples, fact_lines, json_option, plain, say, table
 from dwell.cli.stores import admin_store, owner_loop
-from dwell.errors import ArchiveError, DwellError
+from dwell.errors import ArchiveError, ConfigError, DwellError
 
 if TYPE_CHECKING:
     from dwell.storage.archive_places import Days
 
-__all__ = ["archive", "days_option", "days_or_none"]
+__all__ = ["archive", "days_option", "days_or_none", "existing_archive"]
 
 days_option = click.option("--days", metavar="A..B", help="Only events served on these days, UTC.")
 
@@ -29,6 +30,19 @@ def days_or_none(text: str | None) -> Days | None:
     from dwell.storage.archive_places import days_between
 
     return None if text is None else days_between(text)
+
+
+def existing_archive(folder: str) -> str:
+    """Return a folder that is to be read: one that is misspelt is no empty archive.
+
+    Raises:
+        ConfigError: It is not there.
+    """
+    if not Path(folder).exists():
+        raise ConfigError(
+            "there is no such folder", field="archive", value=folder, hint="Give the one that the store archives to."
+        )
+    return folder
 
 
 @click.group()
@@ -47,7 +61,7 @@ def ls(folder: str, days: str | None, tenant: str, *, as_json: bool) -> None:
     """List the parts of an archive."""
     from dwell.storage.archive_verify import list_archive
 
-    parts = list(list_archive(folder, tenant=tenant, days=days_or_none(days)))
+    parts = list(list_archive(existing_archive(folder), tenant=tenant, days=days_or_none(days)))
     if as_json:
         document({"parts": [part._asdict() for part in parts]})
         return
@@ -71,7 +85,7 @@ def verify(folder: str, tenant: str, *, as_json: bool) -> None:
     """Read all of an archive, and say what is wrong with it: digests, columns, every row."""
     from dwell.storage.archive_verify import verify_archive
 
-    problems = verify_archive(folder, tenant=tenant)
+    problems = verify_archive(existing_archive(folder), tenant=tenant)
     if as_json:
         document({"problems": problems})
     else:
@@ -97,6 +111,7 @@ def import_(store: str, folder: str, days: str | None, tenant: str, *, as_json: 
     """
     from dwell.loop.archive_import import import_archive
 
+    existing_archive(folder)
     remedy = "call dwell.loop.archive_import.import_archive in it"
     with closing(owner_loop(store, tenant, {}, has_rewards=False, remedy=remedy)) as loop:
         found = import_archive(loop, folder, days=days_or_none(days))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dwell.cli.archive import days_or_none
+from dwell.cli.archive import days_or_none, existing_archive
 from dwell.cli.decisions import params_document, say_decision
 from dwell.cli.options import json_object, rewards_option, settings_options, store_argument, tenant_option
 from dwell.cli.printing import document, examples, fact_lines, json_option, plain, say
@@ -69,6 +69,8 @@ def train(
     if days is not None and folder is None:
         raise click.UsageError("--days goes with --from-archive.")
     between = days_or_none(days)
+    if folder is not None:
+        existing_archive(folder)
     with owner_loop(store, tenant, given) as loop:
         if sys.stderr.isatty():
             say(f"training on {plain(store)}...", err=True)

@@ -20,7 +20,8 @@ from dwell.errors import (
     StorageError,
 )
 from dwell.health import HealthReport, HealthSnapshot, report_health
-from dwell.health.doctor import MOST_EVENTS, Diagnosis, Evidence, RingSeen, SeenEvent, diagnose, unopened
+from dwell.health.doctor import MOST_EVENTS, Diagnosis, Evidence, RingSeen, SeenEvent, diagnose, unopened, with_counted
+from dwell.loop.archiving import PENDING, pending_erasures
 from dwell.loop.keep import RING_NOTES
 from dwell.loop.opening import ring_path
 from dwell.loop.replayed import Notes
@@ -55,7 +56,9 @@ def examined(state: LoopState, now: float) -> Diagnosis:
         state.writer.flush()
     with state.store.snapshot() as reader:
         evidence = _gathered(reader, state, now)
-    return diagnose(evidence, _report(state, evidence))
+        pending = {PENDING: len(pending_erasures(reader))}
+    # from the store: the process that could not erase, and counted it, may be gone
+    return with_counted(diagnose(evidence, _report(state, evidence)), pending)
 
 
 def why_unopened(error: DwellError, where: str, now: float) -> Diagnosis:

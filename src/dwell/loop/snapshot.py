@@ -11,6 +11,7 @@ from dwell.activation import FEATURES
 from dwell.errors import ReplayError
 from dwell.health import HealthSnapshot
 from dwell.health.snapshot import Drawing, ListsSeen, Scored, SignalsSeen
+from dwell.loop.archiving import PENDING, pending_erasures
 from dwell.loop.keep import ensure_rebuilt
 from dwell.loop.metering import stored_meter
 from dwell.loop.position_health import examination_seen
@@ -54,6 +55,7 @@ def health_snapshot(state: LoopState, now: float) -> HealthSnapshot:
         decisions = reader.decisions()
         metered = stored_meter(reader)
         n_bytes = reader.size_bytes()
+        n_pending = len(pending_erasures(reader))
         signals = _signals(reader, seqs[-_SIGNALS:], columns["served_at"][-_SIGNALS:], state.rules.attribution_window_s)
         drawn = _drawn(reader, seqs[-_DRAWN:])
     last = decisions[-1] if decisions else None
@@ -71,7 +73,7 @@ def health_snapshot(state: LoopState, now: float) -> HealthSnapshot:
         segments=state.replayed.segment_names(),
         is_held_out=columns["is_held_out"].astype(bool),
         priorities=columns["priority"],
-        counters=dict(state.counters) | {"n_without_features": state.replayed.n_without_features},
+        counters=dict(state.counters) | {"n_without_features": state.replayed.n_without_features, PENDING: n_pending},
         n_signals=counts.get("signals", 0),
         live_version=state.live.version,
         n_promotions=sum(d.verdict == "promote" and d.kind in {"judged", "requested", "forced"} for d in decisions),

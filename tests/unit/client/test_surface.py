@@ -33,6 +33,7 @@ NOT_THERE = {
     "rewards": "imports and exports read it, beside the store",
     "shown": "the server asks it, to check tokens",
     "signals": "imports and exports read it, beside the store",
+    "train_from_archive": "the archive is a folder that the learner reads: it runs where that is",
     "submit_feedback_many": "`submit_feedback` makes batches, each under a request key of the client's own",
     "version": "calls that take params take the number of a version",
     "when_recorded": "`rank` over the wire may wait for it: the field `wait`",

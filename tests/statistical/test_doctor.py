@@ -45,7 +45,7 @@ def lived(seed: int) -> Diagnosis:
     with dwell.open(
         ":memory:", features=FEATURES, config=CONFIG, pepper=b"of this test", attribution_window_s=600.0, **how
     ) as loop:
-        for _ in range(ROUNDS):
+        for turn in range(ROUNDS):
             for i in range(LISTS):
                 q = int(rng.integers(N_QUERIES))
                 served = loop.rank(
@@ -55,6 +55,7 @@ def lived(seed: int) -> Diagnosis:
                     k=K,
                     user=visitors.next_visitor(rng),
                     segment=("docs", "news", "shop")[i % 3],
+                    event_id=f"list-{seed}-{turn}-{i}",  # what is drawn for a list follows from its id
                     now=now,
                 )
                 wanted = np.array([grades[q, int(doc.rpartition("-d")[2])] for doc in served.ids])

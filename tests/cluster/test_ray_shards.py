@@ -121,13 +121,13 @@ def test_a_killed_shard_comes_back_and_only_its_calls_are_made_again(connected: 
 def test_a_store_that_is_away_is_waited_for_and_no_longer_than_said(
     connected: Callable[..., RayShards], store: Path
 ) -> None:
-    shards = connected(rebuild_s=6.0)  # long enough for a new process to say once what it lacks
+    shards = connected(rebuild_s=10.0)  # long enough for a new process to say once what it lacks
     pid = kill(shards, "shard-0")
     store.rename(store.with_name("away"))
     try:
         while pid_of(shards, "shard-0") in {None, pid}:
             time.sleep(0.05)  # until Ray has started another process
-        with pytest.raises(ShardLost, match=r"shard-0 did not come back within 6 s: the store is away"):
+        with pytest.raises(ShardLost, match=r"shard-0 did not come back within 10 s: the store is away"):
             shards.ask("shard-0", "total")
     finally:
         store.with_name("away").rename(store)

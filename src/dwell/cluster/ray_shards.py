@@ -302,7 +302,7 @@ class RayShards:
         Raises:
             ShardLost: Not in time.
         """
-        begun, last = self._clock(), "no answer"
+        begun, last, said = self._clock(), "no answer", ""
         while (left_s := begun + self._rebuild_s - self._clock()) > 0.0:
             try:
                 generation = int(self._ray.get(self._host(name).ready.remote(), timeout=left_s))
@@ -314,7 +314,7 @@ class RayShards:
             except self._ray.exceptions.RayTaskError as error:
                 if not isinstance(error.cause, StorageError):  # the store is away: it may come back
                     self._rethrow_if_told(error)
-                last = str(error.cause)
+                said = str(error.cause)
             except self._ray.exceptions.RayError as error:
                 last = type(error).__name__
                 self._hosts.pop(name, None)
@@ -323,7 +323,8 @@ class RayShards:
                 return generation
             self._sleep(_RETRY_S)
         raise ShardLost(
-            f"{name} did not come back within {self._rebuild_s:g} s: {last}",
+            # what a shard said tells more than that its last call was cut off when the time was over
+            f"{name} did not come back within {self._rebuild_s:g} s: {said or last}",
             hint="See `dwell cluster status` for the machines there are, and whether the store can be reached.",
         )
 

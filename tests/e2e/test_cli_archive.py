@@ -112,6 +112,8 @@ def test_an_archive_that_is_gone_is_waited_for_until_it_is_forgotten(place: Path
         ("archive", "verify", "arhcive"),
         ("archive", "import", "a.dwell", "arhcive"),
         ("train", "a.dwell", "--from-archive", "arhcive"),
+        ("cluster", "job", "train", "a.dwell", "--from-archive", "arhcive"),
+        ("cluster", "job", "evaluate", "a.dwell", "--from-archive", "arhcive", "--version", "1"),
     ],
 )
 @pytest.mark.usefixtures("place")

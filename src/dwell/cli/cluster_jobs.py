@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from dwell.cli.archive import days_or_none, existing_archive
 from dwell.cli.decisions import estimate_text, params_document
 from dwell.cli.options import json_object, settings_options, store_argument, tenant_option
 from dwell.cli.printing import document, examples, fact_lines, json_option, number
@@ -60,9 +61,9 @@ def _on_ray(store: str, tenant: str, address: str | None) -> Iterator[Mapped]:
 
 
 def _parts(folder: str, tenant: str, days: str | None) -> list[Path]:
-    from dwell.storage.archive_places import archive_files, days_between
+    from dwell.storage.archive_places import archive_files
 
-    return archive_files(folder, tenant=tenant, days=None if days is None else days_between(days))
+    return archive_files(existing_archive(folder), tenant=tenant, days=days_or_none(days))
 
 
 def _judged(loop: Loop, store: str, tenant: str, version: int | None, weights: dict[str, Any] | None) -> Params:
@@ -104,13 +105,14 @@ def evaluate(
 
     if (weights is None) == (version is None):
         raise click.UsageError("Give either --weights or --version.")
+    parts = _parts(folder, tenant, days)  # first: Ray takes seconds to start
     with reader_loop(store, tenant, given) as loop:
         state = loop._state  # noqa: SLF001 - a job for a loop may look at all of it
         judged = _judged(loop, store, tenant, version, weights)
         task = task_for(state, store, after=learned_until(state, judged.version))
         with _on_ray(store, tenant, address) as over:
             told = reevaluated(
-                _parts(folder, tenant, days), task, judged, state.live, mode=state.mode, theta=state.theta(),
+                parts, task, judged, state.live, mode=state.mode, theta=state.theta(),
                 config=state.config, over=over,
             )  # fmt: skip
     if as_json:
@@ -153,12 +155,13 @@ def train(
     """
     from dwell.cluster.ray_jobs import check_free, learned_from_parts, put_proposal, task_for
 
+    parts = _parts(folder, tenant, days)  # as above
     with owner_loop(store, tenant, given, has_rewards=False) as loop:
         state = loop._state  # noqa: SLF001 - as above
         version = check_free(state)
         with _on_ray(store, tenant, address) as over:
             learning = learned_from_parts(
-                _parts(folder, tenant, days), task_for(state, store), state.live, version=version, mode=state.mode,
+                parts, task_for(state, store), state.live, version=version, mode=state.mode,
                 theta=state.theta(), config=state.config, passes=passes, now=time.time(), over=over,
             )  # fmt: skip
         put_proposal(state, learning)

@@ -101,6 +101,8 @@ def by_ray_data() -> Mapped:
     data.DataContext.get_current().enable_progress_bars = False
 
     def mapped(look: Callable[[str], T], parts: Sequence[str], /) -> Iterable[T]:
+        if not parts:
+            return []  # Ray Data refuses a job over nothing
         given = data.from_items(
             [{"i": i, "part": part} for i, part in enumerate(parts)], override_num_blocks=len(parts)
         )

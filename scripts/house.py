@@ -80,8 +80,9 @@ def loose_requirements(relative: Path, text: str) -> Iterator[str]:
     if relative.parts[0] != "requirements" or relative.suffix != ".txt":
         return
     for entry in text.replace("\\\n", " ").splitlines():
-        name = entry.partition(" ")[0]
-        if entry.startswith("-") or "://" in entry or re.search(r"\bhttps?\b", entry):
+        name, _, rest = entry.partition(" ")
+        # a package may be called http; an address is not a name
+        if entry.startswith("-") or "://" in entry or re.search(r"\bhttps?\b", rest):
             yield f"{relative}: {name}: names an index, a file or a host"
         elif entry and not entry.startswith("#") and not ("==" in name and "--hash=sha256:" in entry):
             yield f"{relative}: {name}: not pinned by version and hash"

@@ -18,7 +18,7 @@ SAY := @printf '\n== %s\n'
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help venv demo test soak check bench docs size lint types layers links lock clean FORCE
+.PHONY: help venv demo test soak check bench extras docs size lint types layers links lock clean FORCE
 
 help: ## List what can be run
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,10 @@ check: $(VENV)/.has-lint lint types layers size links test ## Run every gate, th
 # The peers, and all that .has-bench stands for. No part of `make venv`: torch alone is gigabytes, and tests have no use for it.
 bench: $(VENV)/.has-peers ## Run the benchmarks, against the peers (installs them: gigabytes)
 	@set -e; for file in $(BENCHMARKS); do printf '\n== %s\n' "$$file"; $(BIN)/python "$$file" $(ARGS); done
+
+extras: $(VENV)/.has-test ## Install the wheel with each extra by itself, and use it (an hour, gigabytes)
+	$(SAY) "extras: $(or $(ARGS),all of them)"
+	@$(BIN)/python scripts/extras.py $(ARGS)
 
 # ---------------------------------------------------------------- the gates, one by one
 

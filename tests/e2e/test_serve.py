@@ -283,6 +283,7 @@ def test_a_port_that_is_taken_is_told_by_name(tmp_path: Path) -> None:
         told = [line for line in done.stderr.splitlines() if line.startswith("dwell:")]
         assert len(told) == 1
         assert "serve.port" in told[0]
+        assert "Traceback" not in done.stderr
 
 
 def test_who_asks_for_health_all_the_time_does_not_stop_learning(tmp_path: Path) -> None:

@@ -20,7 +20,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from dwell.server.admission import Admission
 
-__all__ = ["GuardedProtocol", "ListenSettings", "accepted_at_once", "connection_places", "protocol_of", "server"]
+__all__ = [
+    "GuardedProtocol",
+    "ListenSettings",
+    "NotListening",
+    "accepted_at_once",
+    "connection_places",
+    "protocol_of",
+    "server",
+]
 
 HEADER_DEADLINE_S: Final = 10.0  # as long as a body may take
 MAX_HEADER_BYTES: Final = 65_536  # eight times what proxies allow by default
@@ -189,12 +197,23 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
 
+class NotListening(Exception):  # noqa: N818 - it says what is the case, as its neighbours do
+    """The address can not be listened on; the log says why."""
+
+
 class _Server(Server):
     """uvicorn's server without its last act: raising the signal again, which would cut what is still to be written."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, with a longer queue than asyncio takes from it in one turn."""
-        await super().startup(sockets)
+        """Listen, with a longer queue than asyncio takes from it in one turn.
+
+        Raises:
+            NotListening: The address is taken, or none of this machine.
+        """
+        try:
+            await super().startup(sockets)
+        except SystemExit as error:  # which would leave a task behind it with a traceback that nobody asked for
+            raise NotListening from error
         for listening in self.servers if self.started else ():
             for one in listening.sockets:
                 with contextlib.closing(one.dup()) as same:

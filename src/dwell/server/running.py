@@ -20,7 +20,7 @@ from dwell.server.alert_watch import AlertWatch
 from dwell.server.app import build_app
 from dwell.server.house import House, open_house
 from dwell.server.lesson_routes import Lessons
-from dwell.server.listen import ListenSettings, server
+from dwell.server.listen import ListenSettings, NotListening, server
 from dwell.server.page_routes import Library, Setting, page_routes
 from dwell.server.redaction import log_as_lines
 from dwell.server.telling_health import told_health
@@ -125,7 +125,7 @@ def serve_house(
         _settle()
         watch = AlertWatch(house, rules, told_health, webhook, is_telling=is_telling)
         asyncio.run(_serve(app, house, watch, started=started, listeners=listeners))
-    except SystemExit as error:  # uvicorn has logged why, and would end the process without a word of ours
+    except NotListening as error:
         raise not_listening(settings) from error
 
 
@@ -183,6 +183,8 @@ async def _serve(
     if found.started:
         port = found.servers[0].sockets[0].getsockname()[1]
         started(address_of(settings.host, port), _next_steps(house))
+    else:
+        await serving  # it raises why
     watching = asyncio.create_task(watch.run())
     await serving
     watching.cancel()

@@ -84,7 +84,7 @@ def tried(extra: str, wheel: Path, pins: Path) -> Outcome:
         (packages,) = (place / "v" / "lib").glob("python*/site-packages")
         megabytes = sum(path.stat().st_size for path in packages.rglob("*") if path.is_file()) / 1e6
         n = len(list(packages.glob("*.dist-info")))
-        done = run(python, "-I", PLACE / f"with_{extra.replace('-', '_')}.py", cwd=place)
+        done = run(python, "-I", PLACE / f"with_{extra.replace('-', '')}.py", cwd=place)
         return Outcome(extra, done.returncode == 0, n, megabytes, install_s, last_line(done.stdout))
 
 

@@ -6,7 +6,7 @@ import sys
 SAYS = """
 import sys
 import dwell, dwell.integrations
-import dwell.integrations.reranking, dwell.integrations.opened, dwell.integrations.txtai
+import dwell.integrations.reranking, dwell.integrations.opened, dwell.integrations.txtai, dwell.integrations.scores
 print(sorted(set(sys.modules) & {"haystack", "dspy", "txtai", "langfuse", "phoenix", "opik", "httpx", "opentelemetry"}))
 """
 

@@ -23,7 +23,7 @@ from dwell.loop.kept_rules import KeptRules, put_rules
 from dwell.loop.sessions import Sessions
 from dwell.loop.state import LoopState
 from dwell.records import checks
-from dwell.records.arrays import FloatArray
+from dwell.records.arrays import Float32Array, FloatArray
 from dwell.storage import EventState, Reader, Transaction
 from dwell.storage.protocol import chunks
 
@@ -171,6 +171,22 @@ class ItemActivation:
         """
         return self._read().activation.base_level(items, _us(now))
 
+    def features(self, items: Sequence[str], *, now: float | None = None) -> Float32Array:
+        """Return what `rank` would log of items beside the caller's features, float32 (n, 3), as `FEATURES` has it.
+
+        Args:
+            items: n ids.
+            now: UTC epoch seconds.
+
+        Raises:
+            RecordError: An id or the instant is malformed.
+        """
+        return self._read().features(_ids(items), _us(now) / US_PER_S)
+
+    def pinned(self) -> dict[str, float | None]:
+        """Return the pinned items with their floors in nats, None where they have none."""
+        return self._read().activation.pinned()
+
     def forget_dates(self, items: Sequence[str]) -> list[float | None]:
         """Return from when on each item may be forgotten, UTC epoch seconds; None for never.
 
@@ -256,6 +272,30 @@ class ItemActivation:
 
         self._change(items, forget)
         return Forgotten(gone, is_done=True, archive=where, has_more=has_more)
+
+    def drop(self, items: Sequence[str]) -> int:
+        """Forget items whatever they are worth, pinned or not, durably on return; return how many had a history or pin.
+
+        For items that are no more. What was served before this call is in it; what still comes of the lists that showed
+        them, and a rebuild, may give them a history again.
+
+        Raises:
+            RecordError: An id is malformed.
+            StorageError: As `pin`.
+        """
+        checked = sorted(set(_ids(items)))
+        if not checked:
+            return 0
+        n_known = 0
+
+        def drop() -> None:
+            nonlocal n_known
+            n_known = self._activity.activation.forget(checked)
+
+        # the sums take in a list after its commit: one that shares the commit of this would bring its items back
+        self._state.write(lambda _: None)
+        self._change(checked, drop)
+        return n_known
 
     def rebuild(self) -> int:
         """Make all sums anew from the events that the store still has, and return the number of items.

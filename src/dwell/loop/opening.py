@@ -121,8 +121,10 @@ def _names(value: object, field: str) -> tuple[str, ...]:
     return tuple(checks.identifier(name, f"{field}[{i}]") for i, name in enumerate(value))
 
 
-def _checked_start(start: Start) -> Start:
+def _checked_start(start: Start, learner: object) -> Start:
     """Return what the caller says of features and weights, each well formed, before any file is touched.
+
+    A starting formula may weigh activation where it is kept: then what users say counts from the first list on.
 
     Raises:
         ConfigError: One is not, by name.
@@ -139,7 +141,7 @@ def _checked_start(start: Start) -> Start:
             checks.feature_names(_names(list(weights), "weights"))
             weights = {name: checks.finite(weight, f"weights.{name}") for name, weight in weights.items()}
     refuse_reserved(features, "features")
-    refuse_reserved(None if weights is None else list(weights), "weights")
+    refuse_reserved(list(weights) if weights is not None and learner == "replay" else None, "weights")
     return Start(features, weights, dropped)
 
 
@@ -212,7 +214,7 @@ def build_state(
         StorageError: The store can not be opened so.
     """
     settings = read_config(config, os.environ)
-    start = _checked_start(start)
+    start = _checked_start(start, learner)
     limits = check_limits(limits)
     mode, temperature = served
     _choice("mode", mode, _MODES)
@@ -428,10 +430,10 @@ def _begin(store: Store, start: Start, temperature: float, own: tuple[str, ...])
             "a new store has no feature to drop", field="drop_features", value=list(start.drop_features)
         )
     if start.features is None and start.weights is not None:
-        names = checks.feature_names(start.weights)
+        names = checks.feature_names(callers_part(list(start.weights)))
     else:
         names = () if start.features is None else checks.feature_names(start.features)
-    if start.weights is not None and set(start.weights) != set(names):
+    if start.weights is not None and set(start.weights) - set(own) != set(names):
         raise FeatureSchemaError(
             "starting weights and features differ",
             field="weights",
@@ -441,7 +443,8 @@ def _begin(store: Store, start: Start, temperature: float, own: tuple[str, ...])
     weights = dict.fromkeys(names, 0.0) if start.weights is None else {name: start.weights[name] for name in names}
     if start.weights is not None and not any(weights.values()):
         raise ConfigError("all starting weights are zero", field="weights", value=weights, hint="Give at least one.")
-    names, weights = (*names, *own), weights | dict.fromkeys(own, 0.0)
+    given = {} if start.weights is None else start.weights
+    names, weights = (*names, *own), weights | {name: given.get(name, 0.0) for name in own}
     live = Params(
         version=0, weights=weights, temperature=temperature, origin="caller-order" if start.weights is None else "given"
     )

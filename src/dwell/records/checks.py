@@ -34,6 +34,7 @@ __all__ = [
     "positive_integer",
     "query_text",
     "timestamp",
+    "valid_text",
     "within",
 ]
 
@@ -156,7 +157,12 @@ def timestamp(value: object, field: str) -> float:
     return number
 
 
-def _valid_text(value: object, field: str, most_bytes: int, code: str) -> str:
+def valid_text(value: object, field: str, most_bytes: int, code: str) -> str:
+    """Return text without lone surrogates, of at most so many bytes in UTF-8, as a plain str.
+
+    Raises:
+        RecordError: code `type`, or the one given.
+    """
     if type(value) is str:
         text = value
     elif isinstance(value, str):
@@ -190,7 +196,7 @@ def query_text(value: object, field: str = "query") -> str:
     Raises:
         RecordError: code `type` or `text`.
     """
-    text = _valid_text(value, field, MAX_QUERY_BYTES, "text")
+    text = valid_text(value, field, MAX_QUERY_BYTES, "text")
     if "\x00" in text:
         raise RecordError(
             "the text holds NUL", code="text", field=field, value=value, hint="Remove the control character."
@@ -204,7 +210,7 @@ def identifier(value: object, field: str) -> str:
     Raises:
         RecordError: code `type` or `id`.
     """
-    text = _valid_text(value, field, MAX_ID_BYTES, "id")
+    text = valid_text(value, field, MAX_ID_BYTES, "id")
     if not text or (not text.isalnum() and _FORBIDDEN_IN_ID.search(text)):
         raise RecordError(
             "an id is 1 to 512 bytes of text without control characters",
@@ -258,7 +264,7 @@ def event_id(value: object, field: str = "event_id") -> str:
             value=value,
             hint="Use a UUID, or leave it out.",
         )
-    return _valid_text(value, field, MAX_ID_BYTES, "id")
+    return valid_text(value, field, MAX_ID_BYTES, "id")
 
 
 def embedding(value: object, field: str = "query_embedding", *, dim: int | None = None) -> FloatArray:

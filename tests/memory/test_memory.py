@@ -116,7 +116,7 @@ def test_a_pinned_memory_stands_first_where_it_matches(memory: Memory) -> None:
     recall = memory.search("kettle", k=3, now=NOW, event_id="after")
     assert [item.is_pinned for item in recall] == [True, False, False]
     assert (recall.items[0].id, recall.items[0].propensity, len(recall)) == (last, 1.0, 3)
-    assert [item.id for item in memory.search("kettle", k=3, now=NOW, peek=True)][0] == last
+    assert memory.search("kettle", k=3, now=NOW, peek=True).items[0].id == last
     assert memory.explain("after").story["is_altered"]
     assert not memory.explain("before").story["is_altered"]
     assert memory.feedback("after", "used", item=last, now=NOW + 1.0).status == "joined"

@@ -73,49 +73,43 @@ def open(  # noqa: A001 - the name is public surface: dwell.memory.open
     """
     place = _place(where)
     who, most, oldest = _limits(user, max_items, max_age_s)
-    if learner not in {"both", "activation"}:
-        raise ConfigError(
-            "a memory keeps activation", field="learner", value=learner, hint="Use 'both' or 'activation'."
-        )
-    if embed is not None and not callable(embed):
-        raise ConfigError(
-            "an embedding is a function", field="embed", value=embed, hint="Pass texts in, an array of vectors out."
-        )
-    starting = STARTING_WEIGHTS if weights is None else weights
+    _check(learner, embed)
     is_there = place != ":memory:" and Path(place).exists()
-
-    def loop_of(formula: Mapping[str, float] | None) -> Loop:
-        return open_loop(
-            place,
-            features=FEATURES,
-            weights=formula,
-            mode=mode,
-            temperature=temperature,
-            rewards=rewards,
-            attribution_window_s=attribution_window_s,
-            late_window_s=late_window_s,
-            durability=durability,
-            seed=seed,
-            config=_CONFIG if config is None else config,
-            learner=learner,
-            pepper=pepper,
-        )
-
-    loop = loop_of(None if is_there and weights is None else starting)
+    starting = STARTING_WEIGHTS if weights is None else weights
+    loop = open_loop(
+        place,
+        features=FEATURES,
+        weights=None if is_there and weights is None else starting,
+        mode=mode,
+        temperature=temperature,
+        rewards=rewards,
+        attribution_window_s=attribution_window_s,
+        late_window_s=late_window_s,
+        durability=durability,
+        seed=seed,
+        config=_CONFIG if config is None else config,
+        learner=learner,
+        pepper=pepper,
+    )
     try:
-        texts = _texts(loop, place, durability)
+        texts, shelf = _beside(loop, place, durability, embed)
     except BaseException:
         loop.close()
         raise
+    return Memory(loop, texts, shelf, user=who, max_items=most, max_age_s=oldest)
+
+
+def _beside(loop: Loop, place: str, durability: str, embed: Embed | None) -> tuple[Texts, Shelf]:
+    """Return what stands beside a loop's store, in step with it."""
+    texts = _texts(loop, place, durability)
     try:
         shelf = Shelf(embed)
         _in_step(loop, texts)
         _filled(shelf, texts)
     except BaseException:
         texts.close()
-        loop.close()
         raise
-    return Memory(loop, texts, shelf, user=who, max_items=most, max_age_s=oldest)
+    return texts, shelf
 
 
 def _place(where: object) -> str:
@@ -130,6 +124,17 @@ def _place(where: object) -> str:
             hint='Pass a path, or ":memory:"; for a database use dwell.open and a retriever of your own.',
         )
     return place
+
+
+def _check(learner: object, embed: object) -> None:
+    if learner not in {"both", "activation"}:
+        raise ConfigError(
+            "a memory keeps activation", field="learner", value=learner, hint="Use 'both' or 'activation'."
+        )
+    if embed is not None and not callable(embed):
+        raise ConfigError(
+            "an embedding is a function", field="embed", value=embed, hint="Pass texts in, an array of vectors out."
+        )
 
 
 def _limits(user: object, max_items: object, max_age_s: object) -> tuple[str | None, int | None, float | None]:

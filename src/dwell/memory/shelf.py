@@ -36,6 +36,8 @@ _DAY_S: Final = 86_400.0
 _FIRST_ROOM: Final = 64
 # Every fit takes in a fourth more: all fits together cost five times the last one (1 / (1 - 1 / 1.25)), however many.
 _GROWTH: Final = 0.25
+# Texts that share no word have a cosine of about 1e-5 where the space holds them all: float32, and a randomised SVD.
+_LEAST_MATCH: Final = 1e-3
 
 
 class Found(NamedTuple):
@@ -204,7 +206,7 @@ class Shelf:
         cosine = np.where(is_seen, self._cosines(query), 0.0)
         match = bm25 + np.maximum(cosine, 0.0)
         order = np.argsort(-match, kind="stable")
-        order = order[match[order] > 0.0]
+        order = order[match[order] > _LEAST_MATCH]
         is_pinned = self._is_pinned & (bm25 > 0.0)
         is_pinned[order[:k]] |= self._is_pinned[order[:k]]
         # a pinned memory that matches is always among them, whatever else matches better

@@ -39,9 +39,7 @@ def test_features_are_what_they_are_said_to_be() -> None:
     shelf = Shelf(None)
     shelf.put(row(0, "kettle", added_at=0.0))
     shelf.put(row(1, "stove", added_at=3 * DAY_S))
-    found = shelf.find(
-        "q", (np.array([0, 1]), np.array([1.0, 4.0])), owner="", k=2, n=2, now=3 * DAY_S, oldest=-1.0
-    )
+    found = shelf.find("q", (np.array([0, 1]), np.array([1.0, 4.0])), owner="", k=2, n=2, now=3 * DAY_S, oldest=-1.0)
     assert FEATURES == ("bm25", "cosine", "recency")
     assert found.ids == ["m1", "m0"]
     # share of the best; nothing is fitted yet; -log2(1 + 0 days) and -log2(1 + 3 days)
@@ -109,6 +107,8 @@ def test_ages_are_in_order_and_pins_are_left_out() -> None:
     assert shelf.in_order_of_age() == ["m1", "m2", "m0"]
 
 
-@pytest.mark.parametrize(("text", "words"), [("The cats", ["cat"]), ("to be or not to be", ["to", "be", "or", "not", "to", "be"])])
+@pytest.mark.parametrize(
+    ("text", "words"), [("The cats", ["cat"]), ("to be or not to be", ["to", "be", "or", "not", "to", "be"])]
+)
 def test_function_words_count_only_where_there_is_nothing_else(text: str, words: list[str]) -> None:
     assert words_of(text) == words

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -112,6 +113,61 @@ def test_feedback_is_an_evaluation_below_the_span_of_its_list(loop: dwell.Loop, 
         "dwell.document.id": "a",
         "dwell.feedback.status": "joined",
     }
+
+
+def test_feedback_is_a_log_record_in_the_span_of_its_list_where_asked_for(loop: dwell.Loop, telling: Telling) -> None:
+    exporter = InMemoryLogRecordExporter()
+    logs = LoggerProvider(shutdown_on_exit=False)
+    logs.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    told = traced(loop, telling.provider, logger_provider=logs, documents=True)
+    served = told.rank("q", DOCS, now=AT)
+    (list_span,) = telling.spans
+    assert list_span.context is not None
+    items: list[Any] = [
+        {"event_id": served.event_id, "signal": "click", "doc": "b"},
+        {"event_id": 7, "signal": "click"},
+    ]
+    with telling.provider.get_tracer("application").start_as_current_span("a later request"):
+        told.feedback(served.event_id, "click", doc="a", value=1.0, now=AT + 5.0)
+        told.feedback_many(items, now=AT + 6.0)
+    found = [one.log_record for one in exporter.get_finished_logs()]
+    assert [one.event_name for one in found] == ["gen_ai.evaluation.result"] * 2  # an id that is none has no list
+    assert {(one.trace_id, one.span_id) for one in found} == {(list_span.context.trace_id, list_span.context.span_id)}
+    assert dict(found[0].attributes or {}) == {
+        "gen_ai.evaluation.name": "click",
+        "gen_ai.evaluation.score.value": 1.0,
+        "dwell.event_id": served.event_id,
+        "dwell.document.id": "a",
+        "dwell.feedback.status": "joined",
+    }
+    assert [span.events for span in telling.named("dwell feedback")] == [(), ()]
+    told.feedback("of another process", "click")  # whose span is not known: it is told in the feedback's own
+    own = telling.named("dwell feedback")[-1].context
+    assert own is not None
+    assert exporter.get_finished_logs()[-1].log_record.span_id == own.span_id
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "opentelemetry._logs.LogRecord", type("LogRecord", (), {"__init__": lambda self, body=None: None})
+        )
+        with pytest.raises(MissingDependencyError, match="need a newer opentelemetry-api"):
+            traced(loop, telling.provider, logger_provider=logs)
+    logs.shutdown()
+
+
+def test_a_logger_that_fails_stays_behind_the_wall(loop: dwell.Loop, telling: Telling) -> None:
+    class Failing:
+        def get_logger(self, _: str) -> Any:
+            return self
+
+        def enabled(self, **_: object) -> bool:
+            return True
+
+        def emit(self, _: object) -> None:
+            raise OSError
+
+    told = traced(loop, telling.provider, logger_provider=Failing())  # type: ignore[arg-type]
+    served = told.rank("q", DOCS, now=AT)
+    assert told.feedback(served.event_id, "click", doc="a", now=AT).status == "joined"
 
 
 def test_each_way_to_give_feedback_says_what_became_of_it(loop: dwell.Loop, telling: Telling) -> None:

@@ -1,16 +1,19 @@
 """A loop whose calls are spans: what was asked, what came of it, how long it took.
 
-The spans of `rank` and `log_retrieval` follow the conventions for retrievals of OpenTelemetry, those of feedback carry
-the event `gen_ai.evaluation.result`. No text and no user is told; ids of documents and the query only where asked for.
+The spans of `rank` and `log_retrieval` follow the conventions for retrievals of OpenTelemetry; feedback is told as the
+event `gen_ai.evaluation.result`, of its own span or as a log record. No text and no user is told; ids of documents and
+the query only where asked for.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import math
 import re
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -23,6 +26,7 @@ from dwell.loop import Loop, TrainReport
 from dwell.records import Feedback, GateDecision, Params, Served
 
 if TYPE_CHECKING:
+    from opentelemetry._logs import Logger, LoggerProvider
     from opentelemetry.trace import Span, SpanContext, TracerProvider
 
 __all__ = ["TracedLoop", "traced"]
@@ -36,6 +40,7 @@ def traced(
     loop: Loop,
     tracer_provider: TracerProvider | None = None,
     *,
+    logger_provider: LoggerProvider | None = None,
     data_source: str | None = None,
     text: bool = False,
     documents: bool = False,
@@ -46,30 +51,42 @@ def traced(
         loop: Any loop; it stays usable by itself, untraced.
         tracer_provider: Where spans go; the process's own when not given. Without an SDK that is nowhere, and costs
             next to nothing.
+        logger_provider: Where given, feedback is a log record in the span of its list, as OpenTelemetry has it since
+            it gave up events of spans; else an event of the feedback's own span.
         data_source: `gen_ai.data_source.id`, and the second half of a retrieval's name.
         text: Whether the query is told. It may be personal.
         documents: Whether ids and scores of documents are told.
 
     Raises:
-        MissingDependencyError: opentelemetry-api is not installed; the message has the command.
+        MissingDependencyError: opentelemetry-api is not installed, or too old for events that are log records; the
+            message has the command.
     """
-    return TracedLoop(loop, _Tracer(tracer_provider), data_source=data_source, text=text, documents=documents)
+    return TracedLoop(
+        loop, _Tracer(tracer_provider, logger_provider), data_source=data_source, text=text, documents=documents
+    )
 
 
 class _Told(NamedTuple):
-    """A span under way, or None where tracing failed to begin it."""
+    """A span under way, or None where tracing failed to begin it.
+
+    Attributes:
+        span: The span.
+        about: Where the span of the list is that it is about, where that is known.
+    """
 
     span: Span | None
+    about: SpanContext | None = None
 
 
 class _Tracer:
     """The tracer, behind a wall: whatever it raises, or a provider's processors raise, stays here."""
 
-    def __init__(self, provider: TracerProvider | None) -> None:
+    def __init__(self, provider: TracerProvider | None, logger_provider: LoggerProvider | None) -> None:
         try:
             from opentelemetry import trace
         except ImportError as error:
             raise MissingDependencyError("tracing needs opentelemetry-api", hint="pip install 'dwell[otel]'") from error
+        self._logger = None if logger_provider is None else _logger_of(logger_provider)
         self._api = trace
         self._tracer = trace.get_tracer("dwell", tracer_provider=provider)
         self._spans: OrderedDict[str, SpanContext] = OrderedDict()
@@ -82,7 +99,7 @@ class _Tracer:
             kind = api.SpanKind.INTERNAL
             target = None if about is None else self._context_of(about)
             if target is None:
-                return _Told(self._tracer.start_span(name, kind=kind, attributes=attributes))
+                return _Told(self._tracer.start_span(name, kind=kind, attributes=attributes), None)
             here = api.get_current_span().get_span_context()
             return _Told(
                 self._tracer.start_span(
@@ -91,7 +108,8 @@ class _Tracer:
                     kind=kind,
                     attributes=attributes,
                     links=[api.Link(here)] if here.is_valid else (),
-                )
+                ),
+                target,
             )
         return _Told(None)
 
@@ -103,7 +121,9 @@ class _Tracer:
         event: str | None = None,
         error: BaseException | None = None,
     ) -> None:
-        """End a span; the attributes, of the span or of an event in it, are made only where somebody records them."""
+        """End a span; the attributes, of the span or of an event, are made only where somebody records them."""
+        if event is not None and self._logger is not None:
+            self._log(told, event, attributes)
         span = told.span
         if span is None:
             return
@@ -113,12 +133,30 @@ class _Tracer:
                     code = error.code if isinstance(error, DwellError) else type(error).__name__
                     span.set_attribute(names.ERROR_TYPE, code)
                     span.set_status(self._api.StatusCode.ERROR, code)
-                elif event is not None:
+                elif event is not None and self._logger is None:
                     span.add_event(event, dict(attributes()))
-                else:
+                elif event is None:
                     span.set_attributes(dict(attributes()))
         with contextlib.suppress(Exception):
             span.end()
+
+    def _log(self, told: _Told, event: str, attributes: Callable[[], _Attributes]) -> None:
+        """Tell an event as a log record in the span that it is about, else in its own."""
+        with contextlib.suppress(Exception):
+            from opentelemetry._logs import LogRecord
+
+            if self._logger is None or not self._logger.enabled(event_name=event):
+                return
+            place = told.about
+            if place is None and told.span is not None:
+                place = told.span.get_span_context()
+            if place is None:
+                return
+            api = self._api
+            where = api.set_span_in_context(api.NonRecordingSpan(place))
+            self._logger.emit(
+                LogRecord(timestamp=time.time_ns(), context=where, event_name=event, attributes=dict(attributes()))
+            )
 
     def remember(self, told: _Told, event_id: str) -> None:
         """Keep where the span of a list is, for what will be said about it."""
@@ -142,6 +180,26 @@ class _Tracer:
             int(found[1], 16), int(found[2], 16), is_remote=True, trace_flags=sampled
         )
         return context
+
+
+def _logger_of(provider: LoggerProvider) -> Logger:
+    """Return what takes log records.
+
+    Raises:
+        MissingDependencyError: The library knows no log records that are events.
+    """
+    try:
+        from opentelemetry._logs import LogRecord
+    except ImportError:
+        known: Mapping[str, object] = {}
+    else:
+        known = inspect.signature(LogRecord.__init__).parameters
+    if not {"context", "event_name"} <= known.keys():
+        raise MissingDependencyError(
+            "events as log records need a newer opentelemetry-api",
+            hint="pip install -U opentelemetry-api, or leave logger_provider out.",
+        )
+    return provider.get_logger("dwell")
 
 
 class TracedLoop:

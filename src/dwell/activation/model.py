@@ -133,7 +133,7 @@ class Activation:
 
     @property
     def worth(self) -> Worth:
-        """What an access is worth after an hour, a day and a year, relative to a minute: how to show the decay."""
+        """What an access is worth after an hour, a day and a year, relative to a minute; it shows the decay."""
         return worth(self._reading.decay)
 
     @property

@@ -68,7 +68,7 @@ class RewardModel(Protocol):
 
 
 def compute_priority(experience: Experience, predicted_reward: float) -> float:
-    """Return |reward - predicted| + 0.1 |reward| + 0.01: how surprising and how extreme it was, above 0.
+    """Return `|reward - predicted| + 0.1 |reward| + 0.01`: how surprising and how extreme it was, above 0.
 
     Raises:
         RecordError: The prediction is not a finite number.

@@ -11,5 +11,5 @@ EPSILON: Final = 0.01  # the seed: every experience keeps a priority above zero
 
 
 def priority_of(reward: float, predicted_reward: float) -> float:
-    """Return |reward - predicted| + 0.1 |reward| + 0.01, finite for finite arguments, > 0."""
+    """Return `|reward - predicted| + 0.1 |reward| + 0.01`, finite for finite arguments, > 0."""
     return abs(reward - predicted_reward) + MAGNITUDE_SHARE * abs(reward) + EPSILON

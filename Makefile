@@ -18,7 +18,7 @@ SAY := @printf '\n== %s\n'
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help venv demo test soak check bench extras docs size lint types layers links lock clean FORCE
+.PHONY: help venv demo test soak check bench extras docs site size lint types layers links lock clean FORCE
 
 help: ## List what can be run
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,7 +88,7 @@ soak: $(VENV)/.has-test ## Kill, cut the power, fail the disk, flip bytes, forge
 	@$(BIN)/pytest $(SOAKED) -s $(ARGS)
 
 check: export DWELL_GATES = required
-check: $(VENV)/.has-lint lint types layers size links test ## Run every gate, then all tests: what CI runs
+check: $(VENV)/.has-lint lint types layers size links site test ## Run every gate, then all tests: what CI runs
 
 # The peers, and all that .has-bench stands for. No part of `make venv`: torch alone is gigabytes, and tests have no use for it.
 bench: $(VENV)/.has-peers ## Run the benchmarks, against the peers (installs them: gigabytes)
@@ -125,6 +125,10 @@ links: $(VENV)/.has-test ## Docs, quickly: links, anchors, completeness
 docs: links ## Docs, all: the same, and every code block executed
 	$(SAY) "docs: executing the code blocks"
 	@$(BIN)/pytest tests/docs $(ARGS)
+
+site: $(VENV)/.has-test ## Docs as a site: build/site, every warning an error, no remote asset, no dead link
+	$(SAY) "docs: the site, in build/site"
+	@$(BIN)/python scripts/site.py
 
 # ---------------------------------------------------------------- upkeep
 

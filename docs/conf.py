@@ -1,8 +1,8 @@
 """The pages of docs/, with README.md, CHANGELOG.md and CONTRIBUTING.md, as a site: `make site`.
 
 The pages are Markdown that a code host shows as it stands. What a site has beyond that is made here, from the pages and
-the package: the menu from the links of docs/index.md and docs/integrations.md, what `dwell` exports from its docstrings,
-the options of the commands from the commands.
+the package: the menu from the links of docs/index.md and docs/integrations.md, what `dwell` exports from its
+docstrings, the options of the commands from the commands.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
+from sphinx.application import Sphinx
 
 import dwell
 from dwell.cli.program import program
@@ -43,6 +43,8 @@ pygments_style, pygments_dark_style = "friendly", "monokai"
 
 myst_heading_anchors = 6  # links to headings, spelt as the hosts of Markdown do
 myst_enable_extensions = ["html_image"]
+smartquotes = False  # quotes are shown as the pages write them
+toc_object_entries = False  # the menu lists headings; methods in it take a fifth of the build
 default_role = "code"  # docstrings write `code` as Markdown does
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
@@ -98,14 +100,15 @@ def options(command: click.Command, words: tuple[str, ...] = ("dwell",)) -> Iter
         return
     context = click.Context(command, info_name=words[-1])
     arguments = " ".join(part.make_metavar(context) for part in command.params if isinstance(part, click.Argument))
-    yield f"\n### `{' '.join(words)}`\n\n{command.get_short_help_str(200)}\n\n```text\n{' '.join(words)} {arguments}\n```\n"
+    name = " ".join(words)
+    yield f"\n### `{name}`\n\n{command.get_short_help_str(200)}\n\n```text\n{name} {arguments}\n```\n"
     rows = [part.get_help_record(context) for part in command.params if isinstance(part, click.Option)]
     if told := [row for row in rows if row is not None]:
         yield "\n| option | |\n|---|---|\n"
-        yield from (f"| `{name}` | {words} |\n".replace("|", "\\|").replace("\\|", "|", 1) for name, words in told)
+        yield from ("| `{}` | {} |\n".format(*(part.replace("|", "\\|") for part in row)) for row in told)
 
 
-def read(_app: Any, page: str, text: list[str]) -> None:
+def read(_app: Sphinx, page: str, text: list[str]) -> None:
     """Add to a page what the site alone has."""
     if page == "docs/index":
         text[0] += "".join(menu(text[0]))
@@ -115,6 +118,6 @@ def read(_app: Any, page: str, text: list[str]) -> None:
         text[0] += "\n## All options\n" + "".join(options(program))
 
 
-def setup(app: Any) -> None:
+def setup(app: Sphinx) -> None:
     """Take part in the build."""
     app.connect("source-read", read)

@@ -1,8 +1,9 @@
 """Build the pages as a site in build/site, and check what was built: whole, without a network, from any folder.
 
-Sphinx runs with every warning an error: a link to a page or heading that is not there, a page that no menu names, markup
-that can not be read. Then each page is looked at as a browser would: nothing that it loads may come from elsewhere, and
-each link within the site must lead to a file, and to an anchor in it, by a relative path, so that the site works as files.
+Sphinx runs with every warning an error: a link to a page or heading that is not there, a page that no menu names,
+markup that can not be read. Then each page is looked at as a browser would: nothing that it loads may come from
+elsewhere, and each link within the site must lead to a file, and to an anchor in it, by a relative path, so that the
+site works as files.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ LOADED = {
 }
 REMOTE = re.compile(r"^(?:[a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
 IN_STYLE = re.compile(r"(?:url\(\s*[\"']?|@import\s+[\"'])((?:https?:)?//[^\"')]+)", re.IGNORECASE)
-START = '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=docs/index.html"><title>dwell</title>\n'
+START = """<!doctype html><meta charset="utf-8"><title>dwell</title>
+<meta http-equiv="refresh" content="0; url=docs/index.html">
+"""
 
 
 class Page(HTMLParser):

@@ -1,5 +1,6 @@
 """Whatever the order of arrival, and however often delivered: the same reward, bit for bit, inside its range."""
 
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -8,8 +9,19 @@ from hypothesis import strategies as st
 
 from dwell.records import Signal
 from dwell.records.arrays import FloatArray
-from dwell.reward import RewardPreset, RewardResult, SignalSpec, compute_reward, credited_at, custom, join_status
+from dwell.reward import (
+    RewardPreset,
+    RewardResult,
+    SignalSpec,
+    agents_word,
+    compute_reward,
+    credited_at,
+    custom,
+    join_status,
+    named_by,
+)
 from dwell.reward.presets import PRESETS
+from dwell.reward.provenance import AGENT_BOUND
 
 World: TypeAlias = tuple[RewardPreset, list[Signal]]
 
@@ -45,6 +57,11 @@ def signals_for(draw: st.DrawFn, preset: RewardPreset) -> Signal:
         received_at=draw(st.floats(0.0, 1e6)),
         idempotency_key=draw(st.sampled_from([None, "k1", "k2"])),
     )
+
+
+def agents(signals: list[Signal]) -> list[Signal]:
+    """Return the same words from agents about their own work."""
+    return [replace(signal, name=named_by(signal.name, "agent")) for signal in signals]
 
 
 presets = st.sampled_from([*PRESETS.values(), AWKWARD])
@@ -134,3 +151,39 @@ def test_the_credited_instant_is_never_before_the_served_time_nor_after_now(
         assert found.at <= now
     if not (found.is_skewed or found.is_future):
         assert found.at == at
+
+
+two_worlds = presets.flatmap(
+    lambda p: st.tuples(st.just(p), st.lists(signals_for(p), max_size=6), st.lists(signals_for(p), max_size=12))
+)
+
+
+@given(two_worlds, examinations, st.data())
+def test_no_word_of_an_agent_is_in_a_reward(
+    world: tuple[RewardPreset, list[Signal], list[Signal]], theta: FloatArray, data: st.DataObject
+) -> None:
+    preset, people, others = world
+    is_over = data.draw(st.booleans())
+    mixed = data.draw(st.permutations([*people, *agents(others)]))
+    alone = compute_reward(preset, DOCS, people, theta, is_window_over=is_over)
+    together = compute_reward(preset, DOCS, mixed, theta, is_window_over=is_over)
+    # the reward, each document's, and what it rests on; what was said is told of all
+    assert (bits(together)[:2], together.basis) == (bits(alone)[:2], alone.basis)
+    assert alone.signals.items() <= together.signals.items()
+
+
+@given(two_worlds, examinations, st.data())
+def test_an_agents_word_is_bounded_silent_before_people_and_not_louder_when_repeated(
+    world: tuple[RewardPreset, list[Signal], list[Signal]], theta: FloatArray, data: st.DataObject
+) -> None:
+    preset, people, others = world
+    own = agents(others)
+    word = agents_word(preset, DOCS, own, theta)
+    assert (np.abs(word) <= AGENT_BOUND).all()
+    have_spoken = any(preset.signals[signal.name].weight != 0.0 for signal in people)
+    beside = agents_word(preset, DOCS, data.draw(st.permutations([*own, *people])), theta)
+    assert beside.tobytes() == (np.zeros(len(DOCS)) if have_spoken else word).tobytes()
+    # said again later, all of it, in the same order of time: the last word is what it was
+    later = [replace(signal, at=signal.at + 2e6) for signal in own]
+    again = agents_word(preset, DOCS, data.draw(st.permutations([*own, *later])), theta)
+    assert again.tobytes() == word.tobytes()

@@ -16,7 +16,15 @@ __all__ = ["DRIFT_ALPHA", "feedback_checks"]
 
 DRIFT_ALPHA: Final = 1e-4  # a window of a tenth is new some fifty times between 1,000 and 100,000 events
 _NO_REMEDY: Final = "Signals arrive, and none is worth anything: check the names sent against the reward preset."
+_AGENTS_REMEDY: Final = "Agents speak, and no person: ask people. What agents say of themselves is in no reward."
 _LITTLE: Final = 0.01
+_OF_SIGNALS: Final = (
+    "coverage_ratio",
+    "default_reward_ratio",
+    "agents_alone_ratio",
+    "join_delay_median_s",
+    "join_delay_p90_s",
+)
 
 
 def feedback_checks(snapshot: HealthSnapshot) -> Iterator[Check]:
@@ -30,8 +38,10 @@ def feedback_checks(snapshot: HealthSnapshot) -> Iterator[Check]:
         words = f"{shown(rewarded, 'ratio')} of closed events have a reward"
         words = f"only {words}" if rewarded < _LITTLE else words
         words = words if rewarded else "no closed event has a reward: nothing can be learned"
-    are_worthless = seen is not None and seen.n_answered > 0
-    yield judged("no_feedback", rewarded, words, remedy=_NO_REMEDY if are_worthless else None)
+    remedy = None
+    if seen is not None and seen.n_answered + seen.n_agents > 0:
+        remedy = _NO_REMEDY if seen.n_answered else _AGENTS_REMEDY
+    yield judged("no_feedback", rewarded, words, remedy=remedy)
     yield judged("little_feedback", rewarded or None, words)
     yield from _signals(snapshot)
     if n:
@@ -45,7 +55,7 @@ def _signals(snapshot: HealthSnapshot) -> Iterator[Check]:
     seen = snapshot.signals
     if seen is None or seen.n_lists < MIN_JUDGED:
         n = 0 if seen is None else seen.n_lists
-        for name in ("coverage_ratio", "default_reward_ratio", "join_delay_median_s", "join_delay_p90_s"):
+        for name in _OF_SIGNALS:
             yield judged(name, None, few(n))
         return
     coverage = seen.n_answered / seen.n_lists
@@ -53,6 +63,10 @@ def _signals(snapshot: HealthSnapshot) -> Iterator[Check]:
     yield judged("coverage_ratio", coverage, words)
     silent = seen.n_lists - seen.n_answered
     yield judged("default_reward_ratio", silent / seen.n_lists, f"{silent:,} of them closed without one")
+    spoken = seen.n_answered + seen.n_agents
+    share = seen.n_agents / spoken if spoken >= MIN_JUDGED else None
+    words = f"of {spoken:,} lists with a signal agents alone spoke of {seen.n_agents:,}"
+    yield judged("agents_alone_ratio", share, words)
     if seen.delays_s.size < MIN_JUDGED:
         for name in ("join_delay_median_s", "join_delay_p90_s"):
             yield judged(name, None, f"{seen.delays_s.size} signals: too few to tell")

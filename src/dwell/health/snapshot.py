@@ -118,15 +118,17 @@ class SignalsSeen:
 
     Attributes:
         n_lists: Lists looked at.
-        n_answered: Those of them that have a signal.
-        delays_s: float64 (m,), seconds from serving to each signal, >= 0.
+        n_answered: Those of them that have a signal of people.
+        delays_s: float64 (m,), seconds from serving to each signal of people, >= 0.
         window_s: How long signals are waited for.
+        n_agents: Those of them on which agents spoke, and no person.
     """
 
     n_lists: int
     n_answered: int
     delays_s: FloatArray
     window_s: float
+    n_agents: int = 0
 
 
 class Scored(NamedTuple):

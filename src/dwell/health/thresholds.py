@@ -135,6 +135,12 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     "coverage_ratio": Rule("feedback", "Newest lists with a signal", "ratio"),
     "default_reward_ratio": Rule("feedback", "Newest lists that got the default reward", "ratio"),
+    "agents_alone_ratio": Rule(
+        "feedback", "Answered by agents alone", "ratio", "most", 0.5, "warning",
+        "Ask people too: most of what is said comes from agents about their own work. It is in no reward: activation "
+        "alone learns from it.",
+        "beyond a half agents say more than people do",
+    ),
     "join_delay_median_s": Rule("feedback", "Median time to a signal", "s"),
     "join_delay_p90_s": Rule(
         "feedback", "Nine of ten signals come within", "s", "most", 1800.0, "warning",

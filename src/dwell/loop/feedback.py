@@ -9,6 +9,7 @@ from dwell.loop.activity import Watch
 from dwell.loop.close import Rules, reopen
 from dwell.records import Feedback, Impression, Signal
 from dwell.reward.lifecycle import credited_at, join_status
+from dwell.reward.provenance import MAX_AGENT_SIGNALS, is_agents
 from dwell.storage import EventState, SignalStatus, Transaction
 from dwell.storage.protocol import MAX_ORPHANS, MAX_SIGNALS_PER_EVENT
 
@@ -95,12 +96,29 @@ def _join(tx: Transaction, signal: Signal, rules: Rules) -> Joined:
     if answer.status == "rejected":
         return Joined(answer)
     credited = credited_at(signal.at, event.served_at, signal.received_at)
+    is_own_word = is_agents(signal.name)
+    refusal = _agents_refusal(tx.signals([event.seq])[event.seq], signal) if is_own_word else None
+    if refusal is not None:
+        return Joined(refusal)
     status = tx.add_signal(event.seq, signal, credited_at=credited.at)
     if status != "added":
         return Joined(_not_new(status))
-    reopened = event.seq if answer.status == "late" else None
+    # what agents say is in no reward: there is nothing to compute again
+    reopened = event.seq if answer.status == "late" and not is_own_word else None
     delay_s = max(credited.at - event.served_at, 0.0)
     return Joined(answer, reopened, credited.is_skewed, credited.is_future, delay_s=delay_s)
+
+
+def _agents_refusal(there: Sequence[Signal], signal: Signal) -> Feedback | None:
+    """Return the answer to an agent's word that is not stored: it has said so before, or has said too much."""
+    own = [said for said in there if is_agents(said.name)]
+    about = [said for said in own if said.doc == signal.doc]
+    newest = max(about, key=lambda said: (said.at, said.received_at, said.name, said.value), default=None)
+    if newest is not None and (newest.name, newest.value) == (signal.name, signal.value):
+        return Feedback("duplicate", "said_before: an agent's word counts once per event and document")
+    if len(own) >= MAX_AGENT_SIGNALS:
+        return Feedback("rejected", f"too_many: an event keeps at most {MAX_AGENT_SIGNALS} words of agents")
+    return None
 
 
 def _park(tx: Transaction, signal: Signal) -> Feedback:

@@ -15,7 +15,7 @@ from dwell.activation.instants import US_PER_S
 from dwell.activation.journal import Increment, Journal
 from dwell.loop.erasures import n_erasures_of
 from dwell.records import Signal
-from dwell.reward.compute import compute_reward
+from dwell.reward.compute import agents_word, compute_reward
 from dwell.reward.examination import PositionBased
 from dwell.reward.presets import RewardPreset
 from dwell.storage import EventState, Reader
@@ -144,7 +144,10 @@ class Sessions:
         theta = self.rules.examination.theta(len(event.shown))
         found = compute_reward(self.rules.preset, event.shown, signals, theta, is_window_over=False)
         increments: list[Increment] = []
-        rewards = found.document_rewards[: self.rules.most_shown].tolist()
+        words = found.document_rewards
+        if not found.has_feedback:  # people have not spoken: what agents say of themselves counts, a little
+            words = agents_word(self.rules.preset, event.shown, signals, theta)
+        rewards = words[: self.rules.most_shown].tolist()
         for doc, reward in zip(event.shown, rewards, strict=False):
             if reward or journal.said(event.event_id, doc, "reward"):
                 increments += journal.feedback(event.event_id, doc, "reward", reward)

@@ -20,6 +20,7 @@ from dwell.loop.state import LoopState
 from dwell.records import GateDecision, Params
 from dwell.records.arrays import FloatArray, IntArray
 from dwell.replay.meter import RateMeter
+from dwell.reward.provenance import is_agents
 from dwell.storage import Reader
 
 __all__ = ["STATES", "health_snapshot", "health_stamp"]
@@ -145,9 +146,12 @@ def _raw(state: LoopState, seqs: IntArray) -> dict[str, np.ndarray[Any, Any]] | 
 def _signals(reader: Reader, seqs: IntArray, served_at: FloatArray, window_s: float) -> SignalsSeen:
     served = dict(zip(seqs.tolist(), served_at.tolist(), strict=True))
     found = reader.signals(list(served))
+    people = {seq: [one for one in signals if not is_agents(one.name)] for seq, signals in found.items()}
     # a clock that is behind says that somebody acted before he saw: that is no time to a signal
-    delays = [max(signal.at - served[seq], 0.0) for seq, signals in found.items() for signal in signals]
-    return SignalsSeen(len(served), sum(map(bool, found.values())), np.array(delays), window_s)
+    delays = [max(signal.at - served[seq], 0.0) for seq, signals in people.items() for signal in signals]
+    n_answered = sum(map(bool, people.values()))
+    n_agents = sum(map(bool, found.values())) - n_answered
+    return SignalsSeen(len(served), n_answered, np.array(delays), window_s, n_agents)
 
 
 def _drawn(reader: Reader, seqs: IntArray) -> list[Scored]:

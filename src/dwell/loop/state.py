@@ -30,6 +30,7 @@ from dwell.records.impression import Arm, Mode
 from dwell.replay.meter import RateMeter
 from dwell.reward.measuring import Measured
 from dwell.reward.position_fit import Calibration
+from dwell.reward.provenance import named_by
 from dwell.storage import Store, Transaction, Writer
 
 __all__ = ["Identity", "Limits", "LoopState"]
@@ -147,7 +148,8 @@ class LoopState:
     _polled_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.tally = Tally(frozenset(self.rules.preset.signals))
+        declared = frozenset(self.rules.preset.signals)
+        self.tally = Tally(declared | {named_by(name, "agent") for name in declared})
 
     def write(self, job: Callable[[Transaction], T], *, then: Callable[[Future[T]], None] | None = None) -> T:
         """Return what a job returns once its commit is durable.

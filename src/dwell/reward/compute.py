@@ -12,6 +12,10 @@ to it:
   examination. Divided by exposure, as the learner does, such a share is on average the same for every document that the
   policy can show: it tells lists apart, and never favours a document for the position at which it happened to stand.
 
+**Agents** earn nothing here: what `agent_...` signals say (see `provenance`) is aggregated and shown, and no reward
+holds any of it, so that nothing that is learned or judged from rewards does. What it is worth to activation says
+`agents_word`.
+
 **Order.** Signals are sorted by (at, name, document, value) and added exactly (`math.fsum`): any permutation of arrival
 gives the same bits, and so does a signal delivered twice.
 """
@@ -19,7 +23,7 @@ gives the same bits, and so does a signal delivered twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -29,9 +33,10 @@ from dwell.errors import RecordError
 from dwell.records.arrays import FloatArray
 from dwell.records.signal import Signal
 from dwell.reward.presets import RewardPreset
-from dwell.reward.signals import aggregate, check_signal
+from dwell.reward.provenance import AGENT_BOUND, AGENT_PREFIX, is_agents
+from dwell.reward.signals import SignalSpec, agents_own, aggregate, check_signal
 
-__all__ = ["RewardBasis", "RewardResult", "compute_reward"]
+__all__ = ["RewardBasis", "RewardResult", "agents_word", "compute_reward"]
 
 RewardBasis = Literal["pending", "default", "feedback"]
 
@@ -49,9 +54,9 @@ class RewardResult:
             the list's reward wherever nothing was clipped.
         signals: {name: value aggregated over everything of that name}, in the signal's own unit.
         document_signals: {document: {name: aggregated value}} for the documents that a signal named.
-        basis: "feedback": at least one signal of a weight other than 0 counted, even if it came to 0 (an explicit
-            zero). "default": the window is over without any, and the default reward stands in. "pending": the window
-            is still open without any; the rewards are 0 and mean nothing yet.
+        basis: "feedback": at least one signal of people and of a weight other than 0 counted, even if it came to 0 (an
+            explicit zero). "default": the window is over without any, and the default reward stands in. "pending": the
+            window is still open without any; the rewards are 0 and mean nothing yet.
         ignored: {code: number of signals that counted nowhere}: `unknown_signal`, `signal_scope` or `signal_range`
             (the rewards were configured anew since they were stored), `not_served` (about a document that was not
             among those shown), or another code of `check_signal`.
@@ -110,7 +115,7 @@ def compute_reward(
     for doc, aggregates in totals.items():
         if doc is not None:
             direct[positions[doc]] = _credit(preset, aggregates)
-    has_feedback = any(preset.signals[name].weight != 0.0 for name in by_name)
+    has_feedback = _has_spoken(preset, by_name)
     list_credit = _credit(preset, totals.get(None, {}))
     if not has_feedback:
         list_credit = preset.default_reward if is_window_over else 0.0
@@ -125,6 +130,46 @@ def compute_reward(
         basis="feedback" if has_feedback else ("default" if is_window_over else "pending"),
         ignored=ignored,
     )
+
+
+def agents_word(
+    preset: RewardPreset, shown: Sequence[str], signals: Sequence[Signal], examination: FloatArray
+) -> FloatArray:
+    """Return what agents say that each shown document was worth, float64 (k,), each in [-0.25, 0.25].
+
+    Zeros where people said anything of the list or of a document in it: what they did with it speaks of all of it. Of
+    several words about one document the last one holds, so that to repeat it adds nothing; a word about the list is
+    shared in proportion to examination among the documents without a word of their own.
+
+    Args:
+        preset: The reward function.
+        shown: As `compute_reward`.
+        signals: Everything observed for the event, in any order: the same bits for each.
+        examination: As `compute_reward`.
+
+    Raises:
+        RecordError: As `compute_reward`.
+    """
+    theta = _checked(shown, examination)
+    words = np.zeros(len(shown))
+    if not any(is_agents(signal.name) for signal in signals):
+        return words
+    positions = {doc: i for i, doc in enumerate(shown)}
+    counted, _ = _sorted_and_sifted(preset, positions, signals)
+    if _has_spoken(preset, (signal.name for signal in counted)):
+        return words
+    last: dict[str | None, float] = {}
+    for signal in counted:
+        spec = _spec(preset, signal.name)
+        if is_agents(signal.name) and spec.weight != 0.0:
+            last[signal.doc] = spec.weight * spec.credit_of(float(signal.value))
+    of_list = last.pop(None, 0.0)
+    is_silent = np.array([doc not in last for doc in shown])
+    for doc, word in last.items():
+        words[positions[str(doc)]] = word
+    if of_list and is_silent.any():
+        words[is_silent] = of_list * _by_examination(theta[is_silent])
+    return np.clip(words, -AGENT_BOUND, AGENT_BOUND) + 0.0
 
 
 def _checked(shown: Sequence[str], examination: FloatArray) -> FloatArray:
@@ -184,12 +229,24 @@ def _objection(preset: RewardPreset, positions: Mapping[str, int], signal: Signa
 
 
 def _aggregated(preset: RewardPreset, values: Mapping[str, list[float]]) -> dict[str, float]:
-    return {name: aggregate(values[name], preset.signals[name].aggregation) for name in sorted(values)}
+    return {name: aggregate(values[name], _spec(preset, name).aggregation) for name in sorted(values)}
+
+
+def _spec(preset: RewardPreset, name: str) -> SignalSpec:
+    """Return what is declared of a signal, itself or for people; what was sifted before is there."""
+    found = preset.signals.get(name)
+    return agents_own(preset.signals[name[len(AGENT_PREFIX) :]]) if found is None else found
+
+
+def _has_spoken(preset: RewardPreset, names: Iterable[str]) -> bool:
+    """Return whether one of these is a person's, and worth anything."""
+    return any(not is_agents(name) and preset.signals[name].weight != 0.0 for name in names)
 
 
 def _credit(preset: RewardPreset, aggregates: Mapping[str, float]) -> float:
     specs = preset.signals
-    return _clipped(math.fsum(specs[name].weight * specs[name].credit_of(value) for name, value in aggregates.items()))
+    people = ((specs[name], value) for name, value in aggregates.items() if not is_agents(name))
+    return _clipped(math.fsum(spec.weight * spec.credit_of(value) for spec, value in people))
 
 
 def _clipped(total: float) -> float:
@@ -204,6 +261,10 @@ def _shares(direct: FloatArray, theta: FloatArray, *, is_praise: bool) -> FloatA
         shares = np.where(praised, 0.0, theta)
     else:
         shares = theta
+    return _by_examination(shares)
+
+
+def _by_examination(shares: FloatArray) -> FloatArray:
     total = math.fsum(shares.tolist())
     # nobody looked anywhere, says the examination: then nothing tells the documents apart
     return shares / total if total > 0.0 else np.full(len(shares), 1.0 / len(shares))

@@ -10,6 +10,7 @@ from dwell.records.arrays import FloatArray
 from dwell.records.signal import Signal
 from dwell.reward.compute import compute_reward
 from dwell.reward.presets import RewardPreset
+from dwell.reward.provenance import is_agents
 
 __all__ = ["DocumentCredit", "RewardParts", "reward_parts"]
 
@@ -72,4 +73,8 @@ def reward_parts(
 
 def _earned(preset: RewardPreset, aggregates: Mapping[str, float]) -> dict[str, float]:
     specs = preset.signals
-    return {name: specs[name].weight * specs[name].credit_of(value) for name, value in aggregates.items()}
+    # what agents say is told, and earns nothing
+    return {
+        name: 0.0 if is_agents(name) else specs[name].weight * specs[name].credit_of(value)
+        for name, value in aggregates.items()
+    }

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from dwell.errors import ConfigError, RecordError
 from dwell.records import checks
-from dwell.reward.signals import MAX_DWELL_S, MAX_SIGNALS, SignalSpec
+from dwell.reward.signals import MAX_DWELL_S, MAX_SIGNALS, SignalSpec, spec_of
 
 __all__ = ["DEFAULT_PRESET", "PRESETS", "RewardPreset", "custom", "resolve_rewards"]
 
@@ -286,8 +286,9 @@ def _declared(name: str, said: Mapping[str, Any]) -> SignalSpec:
             value=said[unknown[0]],
             hint=f"There are {', '.join(fields)}.",
         )
-    if name in _VOCABULARY:
-        return replace(_VOCABULARY[name], **said)
+    known = spec_of(_VOCABULARY, name)
+    if known is not None:
+        return replace(known, **said)
     if "weight" not in said:
         raise ConfigError(
             "a signal of one's own has a weight", field=f"rewards.{name}.weight", hint="Give one in [-1, 1]."

@@ -5,13 +5,26 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Literal, get_args
 
 from dwell.errors import ConfigError, RecordError
 from dwell.records import checks
+from dwell.reward.provenance import AGENT_BOUND, AGENT_PREFIX, is_agents
 
-__all__ = ["MAX_DWELL_S", "MAX_SIGNALS", "Aggregation", "Curve", "Scope", "SignalSpec", "aggregate", "check_signal"]
+__all__ = [
+    "MAX_DWELL_S",
+    "MAX_SIGNALS",
+    "Aggregation",
+    "Curve",
+    "Scope",
+    "SignalSpec",
+    "agents_own",
+    "aggregate",
+    "check_signal",
+    "spec_of",
+]
 
 Scope = Literal["document", "list", "either"]
 Aggregation = Literal["earliest", "last", "sum", "mean", "max"]
@@ -74,6 +87,9 @@ class SignalSpec:
             raise ConfigError(
                 "a signal's name is an id", field="signals", value=self.name, hint="Use a word."
             ) from error
+        if is_agents(self.name):
+            message = f"an agent's own word weighs at most {AGENT_BOUND}: it is weaker than any person's"
+            self._check(abs(self.weight) <= AGENT_BOUND, "weight", message)
 
     def _check(self, is_legal: bool, field_name: str, message: str) -> None:  # noqa: FBT001 - reads as a sentence
         if not is_legal:
@@ -95,6 +111,41 @@ class SignalSpec:
             mapped = value / max(abs(self.low), abs(self.high))
         # a sum of legal values may leave the declared range: the credit does not
         return min(1.0, max(-1.0, mapped))
+
+
+@lru_cache(maxsize=4 * MAX_SIGNALS)
+def agents_own(spec: SignalSpec) -> SignalSpec:
+    """Return the signal by which an agent says of itself what people say by `spec`: a quarter as much, its last word.
+
+    Raises:
+        ConfigError: The name is too long to have the prefix before it.
+    """
+    return replace(
+        spec,
+        name=AGENT_PREFIX + spec.name,
+        weight=AGENT_BOUND * spec.weight,
+        aggregation="last",
+        note=f"An agent's own word for {spec.name!r}.",
+    )
+
+
+def spec_of(signals: Mapping[str, SignalSpec], name: object) -> SignalSpec | None:
+    """Return what is declared of a signal, None where nothing is; each has a twin for agents that need not be declared.
+
+    Args:
+        signals: The declarations, `RewardPreset.signals`.
+        name: Name of the signal.
+    """
+    if not isinstance(name, str):
+        return None
+    found = signals.get(name)
+    if found is None and is_agents(name):
+        people = signals.get(name[len(AGENT_PREFIX) :])
+        try:
+            return None if people is None or is_agents(people.name) else agents_own(people)
+        except ConfigError:  # a name of 510 letters has no twin
+            return None
+    return found
 
 
 def aggregate(values: Sequence[float], aggregation: Aggregation) -> float:
@@ -122,7 +173,7 @@ def check_signal(signals: Mapping[str, SignalSpec], name: object, doc: object, v
         RecordError: `unknown_signal` (the nearest names stand in the hint), `signal_scope`, `signal_range`, `type`,
             `non_finite`, or `id` for a malformed document id.
     """
-    spec = signals.get(name) if isinstance(name, str) else None
+    spec = spec_of(signals, name)
     if spec is None:
         raise _unknown(signals, name)
     if doc is None:

@@ -68,6 +68,7 @@ BY_HARM: Final = (
     "rejected_in_a_row",
     "step_cosine",
     "exploration_cost_sd",
+    "agents_alone_ratio",
     "little_feedback",
     "users_unknown",
     "batch_duplicates_ratio",

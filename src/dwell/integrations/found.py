@@ -14,7 +14,7 @@ from numbers import Integral, Real
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
-from dwell.errors import ConfigError, DwellError
+from dwell.errors import ConfigError, DwellError, RecordError
 from dwell.records import Feedback, Served
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "RankingLoop",
     "Reading",
     "as_identifier",
+    "checked_loop",
     "content_id",
     "event_id_in",
     "ordered",
@@ -183,6 +184,24 @@ def _plain(value: object) -> object:
         return float(value)
     except OverflowError:
         return math.inf  # the loop says that it is not finite
+
+
+def checked_loop(loop: object, reading: Reading) -> None:
+    """Refuse what can not rank.
+
+    Raises:
+        RecordError: It is no loop.
+        ConfigError: It is a client, and no features are given.
+    """
+    if not (callable(getattr(loop, "rank", None)) and callable(getattr(loop, "submit_feedback", None))):
+        raise RecordError(
+            "a dwell.Loop or a dwell.Client is due here",
+            code="type",
+            field="loop",
+            value=type(loop).__name__,
+            hint="Open one with dwell.open, or connect with dwell.Client.",
+        )
+    reading.names(loop)
 
 
 class Found(NamedTuple):

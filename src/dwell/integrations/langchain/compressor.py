@@ -11,8 +11,8 @@ from langchain_core.runnables.config import ensure_config
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import override
 
-from dwell.integrations.found import Reading
-from dwell.integrations.langchain.documents import Asked, asked_by, checked_loop, ranked
+from dwell.integrations.found import Reading, checked_loop
+from dwell.integrations.langchain.documents import Asked, asked_by, ranked
 
 __all__ = ["DwellCompressor"]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from langchain_core.documents import Document
 
 from dwell.integrations.found import EVENT_ID, NOTE, Found, RankingLoop, Reading, as_identifier, content_id, ordered
 
-__all__ = ["Asked", "asked_by", "checked_loop", "identity", "ranked"]
+__all__ = ["Asked", "asked_by", "identity", "ranked"]
 
 
 class Asked(NamedTuple):
@@ -26,20 +26,6 @@ class Asked(NamedTuple):
     user: object = None
     segment: object = None
     event_id: str | None = None
-
-
-def checked_loop(loop: object, reading: Reading) -> object:
-    """Return what can rank, as it is.
-
-    Raises:
-        ConfigError: It is a client, and no features are given.
-        ValueError: It is no loop.
-    """
-    missing = [name for name in ("rank", "submit_feedback") if not isinstance(getattr(loop, name, None), Callable)]  # type: ignore[arg-type]
-    if missing:
-        raise ValueError(f"a dwell.Loop or a dwell.Client is due here, not {type(loop).__name__}")
-    reading.names(loop)
-    return loop
 
 
 def asked_by(config: Mapping[str, Any], key: str) -> object:

@@ -12,8 +12,8 @@ from langchain_core.runnables.config import ensure_config, run_in_executor
 from pydantic import Field, model_validator
 from typing_extensions import override
 
-from dwell.integrations.found import Reading
-from dwell.integrations.langchain.documents import Asked, asked_by, checked_loop, ranked
+from dwell.integrations.found import Reading, checked_loop
+from dwell.integrations.langchain.documents import Asked, asked_by, ranked
 from dwell.records import checks
 
 __all__ = ["DwellRetriever"]

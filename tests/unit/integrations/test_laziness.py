@@ -5,9 +5,11 @@ import sys
 
 SAYS = """
 import sys
-import dwell, dwell.integrations
+import dwell, dwell.integrations, dwell.integrations.found
 import dwell.integrations.reranking, dwell.integrations.opened, dwell.integrations.txtai, dwell.integrations.scores
-print(sorted(set(sys.modules) & {"haystack", "dspy", "txtai", "langfuse", "phoenix", "opik", "httpx", "opentelemetry"}))
+others = {"haystack", "dspy", "txtai", "langfuse", "phoenix", "opik", "httpx", "opentelemetry"}
+others |= {"langchain_core", "langsmith", "llama_index", "pydantic"}
+print(sorted(set(sys.modules) & others))
 """
 
 

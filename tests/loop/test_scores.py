@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from langfuse import Langfuse
 from phoenix.client import Client as Phoenix
 
 import dwell
+from dwell.cli import main
 from dwell.errors import ConfigError, ServiceError, StorageError
 from dwell.integrations.scores import (
     Meaning,
@@ -271,6 +273,40 @@ def test_who_knows_better_is_asked_first(loop: dwell.Loop, elsewhere: Elsewhere,
     reader = langfuse_scores(langfuse, event_of=lambda score: "e-2" if score.name == "helpful" else None)
     import_scores(loop, reader, {"helpful": "helpful"}, now=NOW)
     assert (signals(loop, "e-1"), signals(loop, "e-2")) == ([], [("helpful", None, 1.0)])
+
+
+def test_the_command_reads_with_the_clients_own_variables(
+    elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = str(tmp_path / "search.dwell")
+    with dwell.open(store, features=["x"]) as loop:
+        loop.rank("q", [{"id": "a", "x": 1.0}], event_id="e-1", now=AT)
+    elsewhere.scores = [langfuse_score(1, 1.0), langfuse_score(2, 7.0)]
+    command = ["import", "scores", "langfuse", store, "--map", '{"helpful": {"signal": "thumbs", "high": 1}}']
+    monkeypatch.delenv("LANGFUSE_PUBLIC_KEY", raising=False)
+    assert main(command) == 1
+    assert "LANGFUSE_PUBLIC_KEY is not set" in capsys.readouterr().err
+    monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", f"pk-cli-{elsewhere.server_port}")
+    monkeypatch.setenv("LANGFUSE_SECRET_KEY", "sk")
+    monkeypatch.setenv("LANGFUSE_BASE_URL", elsewhere.url)
+    assert main([*command, "--json", "--since", "2025-10-09"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["n_scores"], told["n_quarantined"], told["feedback"]) == (2, 1, {"joined": 1})
+    assert main(command) == 0
+    told_again = capsys.readouterr().out
+    assert "duplicate 1" in told_again
+    assert "out_of_range" in told_again
+    elsewhere.scores = [langfuse_score(2, 7.0)]
+    assert main(command) == 1
+    assert "none of 1 scores could be used" in capsys.readouterr().err
+    assert main([*command, "--project", "kb"]) == 1
+    assert "belong to one project" in capsys.readouterr().err
+    assert main(["import", "scores", "phoenix", *command[3:]]) == 1
+    assert "read project by project" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "opik", None)
+    assert main(["import", "scores", "opik", *command[3:]]) == 1
+    assert "dwell[opik]" in capsys.readouterr().err
+    assert main(command[:4]) == 2
 
 
 # ---- Phoenix

@@ -17,6 +17,7 @@ from dwell.cli.cluster import cluster
 from dwell.cli.demo import demo
 from dwell.cli.doctor import db, doctor
 from dwell.cli.health import health
+from dwell.cli.import_scores import scores
 from dwell.cli.importing import importing
 from dwell.cli.inspection import inspect
 from dwell.cli.keeping import erase, export
@@ -105,6 +106,7 @@ for _command in (
     db,
 ):
     program.add_command(_command)
+importing.add_command(scores)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -193,12 +193,16 @@ def test_a_user_is_forgotten_with_all_that_was_theirs(path: Path) -> None:
     with dwell.memory.open(path, pepper=PEPPER) as memory:
         memory.add("The kettle is red.", id="shared", now=NOW)
         memory.add("My xylophonic diary.", user="ann", now=NOW)
+        gone = memory.add("A xylophonic kettle.", now=NOW)
         memory.search("zyzzyva kettle", user="ann", event_id="hers", now=NOW)
+        memory.feedback("hers", "used", item=gone, now=NOW)
+        memory.forget(gone)
         memory.search("kettle", user="bob", event_id="his", now=NOW)
         assert memory.forget_user("ann", now=NOW + 1.0) == 1
         assert memory.forget_user("ann", now=NOW + 1.0) == 0
         assert [kept.id for kept in memory] == ["shared"]
         assert memory.loop.is_erased("ann")
+        assert memory.loop.activation.items() == ["shared"]  # type: ignore[union-attr]
         assert memory.loop.recorded(["hers", "his"]).keys() == {"his"}
     assert b"xylophonic" not in on_disk(path)
     assert b"zyzzyva" not in on_disk(path)

@@ -327,6 +327,8 @@ class Memory:
                 self._shelf.remove(item)
             self._finish()
         self._loop.erase(who, now=now)
+        with self._lock:  # what the user's events added is taken away, also of memories that were forgotten before
+            self._activation.drop([item for item in self._activation.items() if item not in self._shelf])
         return len(items)
 
     def _finish(self) -> None:

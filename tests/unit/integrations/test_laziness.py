@@ -7,8 +7,9 @@ SAYS = """
 import sys
 import dwell, dwell.integrations, dwell.integrations.found
 import dwell.integrations.reranking, dwell.integrations.opened, dwell.integrations.txtai, dwell.integrations.scores
+import dwell.integrations.mem0, dwell.memory
 others = {"haystack", "dspy", "txtai", "langfuse", "phoenix", "opik", "httpx", "opentelemetry"}
-others |= {"langchain_core", "langsmith", "llama_index", "pydantic"}
+others |= {"langchain_core", "langsmith", "llama_index", "pydantic", "mem0", "langgraph"}
 print(sorted(set(sys.modules) & others))
 """
 

@@ -158,7 +158,7 @@ def test_bad_arguments_are_refused_by_name(loop: dwell.Loop) -> None:
     with pytest.raises(RecordError, match="'n_candidates'"):
         DwellStore(InMemoryStore(), loop, n_candidates=0)
     with pytest.raises(RecordError, match="'by'"):
-        DwellStore(InMemoryStore(), loop).feedback("e", "used", by="robot")
+        DwellStore(InMemoryStore(), loop).feedback("e", "used", by="robot")  # type: ignore[arg-type]
 
 
 def test_agents_words_have_their_own_name(loop: dwell.Loop) -> None:

@@ -147,6 +147,6 @@ def test_bad_arguments_are_refused_by_name(loop: dwell.Loop) -> None:
     with pytest.raises(RecordError, match="'limit'"):
         DwellMem0(Older(), loop).search("kettle", limit=True)
     with pytest.raises(RecordError, match="'by'"):
-        DwellMem0(Older(), loop).feedback("e", "used", by="robot")
+        DwellMem0(Older(), loop).feedback("e", "used", by="robot")  # type: ignore[arg-type]
     with pytest.raises(AttributeError):
         DwellMem0(Older(), loop)._anything  # noqa: B018 - that it is not there is what is tried

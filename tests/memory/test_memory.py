@@ -147,21 +147,23 @@ def test_feedback_says_who_it_is_from(memory: Memory) -> None:
     unknown = memory.feedback("e", "praised", item=item, by="agent", now=NOW)
     assert (unknown.status, "agent_praised" in str(unknown.reason)) == ("rejected", True)
     with pytest.raises(RecordError, match="'by', value 'robot'"):
-        memory.feedback("e", "used", item=item, by="robot")
+        memory.feedback("e", "used", item=item, by="robot")  # type: ignore[arg-type]
     memory.forget(item)
     gone = memory.feedback("e", "used", item=item, now=NOW)
     assert gone.status == "rejected"
     assert str(gone.reason).startswith("forgotten")
 
 
-def test_agents_words_are_signals_of_their_own() -> None:
-    rewards = {"used": 0.5, "agent_used": 0.1}
-    with dwell.memory.open(":memory:", pepper=PEPPER, rewards=rewards) as memory:
-        item = memory.add("kettle", now=NOW)
-        memory.search("kettle", now=NOW, event_id="e")
-        assert memory.feedback("e", "used", item=item, by="agent", now=NOW).status == "joined"
-        assert memory.feedback("e", "agent_used", item=item, by="agent", now=NOW).status in {"joined", "duplicate"}
-        assert {signal.name for signal in memory.loop.signals("e")} == {"agent_used"}
+def test_an_agents_word_counts_a_quarter_of_a_persons(memory: Memory) -> None:
+    item = memory.add("kettle", now=NOW)
+    told = {}
+    for by in ("person", "agent"):
+        memory.search("kettle", now=NOW, event_id=by)
+        assert memory.feedback(by, "used", item=item, by=by, now=NOW).status == "joined"  # type: ignore[arg-type]
+        told[by] = memory.explain(by, now=NOW + 3_600.0).items[0].activation.reward_mass
+    assert {signal.name for signal in memory.loop.signals("agent")} == {"agent_used"}
+    assert told["agent"] - told["person"] == pytest.approx(0.25 * told["person"])
+    assert memory.feedback("agent", 7, by="agent").status == "rejected"  # type: ignore[arg-type]
 
 
 def test_what_is_forgotten_stands_nowhere_on_the_disk(path: Path) -> None:

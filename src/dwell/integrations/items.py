@@ -1,4 +1,4 @@
-"""What adapters of memories share: features of an item, whose word feedback is, and activation of what is gone."""
+"""What adapters of memories share: features of an item, and activation of what is gone."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from dwell.errors import RecordError
 from dwell.loop.item_activation import ItemActivation
 
-__all__ = ["RECENCY", "drop", "numbers_in", "recency", "told_by"]
+__all__ = ["RECENCY", "drop", "numbers_in", "recency"]
 
 RECENCY: Final = "recency"  # -log2(1 + age in days), as `dwell.memory` has it
 _DAY_S: Final = 86_400.0
-_AGENT: Final = "agent_"
 
 
 def numbers_in(told: Mapping[str, object]) -> dict[str, float]:
@@ -40,19 +38,6 @@ def recency(changed: object, now: float) -> dict[str, float]:
     if not isinstance(at, datetime) or at.tzinfo is None:
         return {}
     return {RECENCY: -math.log2(1.0 + max(now - at.timestamp(), 0.0) / _DAY_S)}
-
-
-def told_by(signal: str, by: str) -> str:
-    """Return the name of the signal that somebody's word is.
-
-    Raises:
-        RecordError: `by` is neither "person" nor "agent".
-    """
-    if by not in {"person", "agent"}:
-        raise RecordError(
-            "feedback comes from a person or from an agent", field="by", value=by, hint='Use "person" or "agent".'
-        )
-    return signal if by == "person" or str(signal).startswith(_AGENT) else f"{_AGENT}{signal}"
 
 
 def drop(loop: object, ids: Sequence[str]) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from dwell.errors import ConfigError, MissingDependencyError
-from dwell.integrations.items import drop, numbers_in, recency, told_by
+from dwell.integrations.items import drop, numbers_in, recency
 from dwell.integrations.reranking import Order, Ranks, Row, check_defaults, names_of, ordered, ordered_async
 from dwell.records import Feedback, checks
+from dwell.reward.provenance import Provenance, named_by
 
 try:
     from langgraph.store.base import BaseStore, Item, Op, PutOp, Result, SearchItem, SearchOp
@@ -137,7 +138,7 @@ class DwellStore(BaseStore):
         *,
         item: Item | None = None,
         value: float = 1.0,
-        by: str = "person",
+        by: Provenance = "person",
         idempotency_key: str | None = None,
     ) -> Feedback:
         """Return what became of one reaction.
@@ -154,7 +155,7 @@ class DwellStore(BaseStore):
             RecordError: `by` is neither.
         """
         doc = None if item is None else doc_id(item.namespace, item.key)
-        named = told_by(signal, by)
+        named = named_by(signal, by)
         told: Feedback = self._loop.feedback(event_id, named, doc=doc, value=value, idempotency_key=idempotency_key)
         return told
 

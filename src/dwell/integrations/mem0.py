@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from dwell.errors import ConfigError
-from dwell.integrations.items import drop, numbers_in, recency, told_by
+from dwell.integrations.items import drop, numbers_in, recency
 from dwell.integrations.reranking import Order, Ranks, Row, check_defaults, names_of, ordered, ordered_async
 from dwell.records import Feedback, checks
+from dwell.reward.provenance import Provenance, named_by
 
 __all__ = ["DwellMem0"]
 
@@ -140,7 +141,7 @@ class DwellMem0:
         *,
         memory_id: str | None = None,
         value: float = 1.0,
-        by: str = "person",
+        by: Provenance = "person",
         idempotency_key: str | None = None,
     ) -> Feedback:
         """Return what became of one reaction.
@@ -156,7 +157,7 @@ class DwellMem0:
         Raises:
             RecordError: `by` is neither.
         """
-        named = told_by(signal, by)
+        named = named_by(signal, by)
         told: Feedback = self._loop.feedback(
             event_id, named, doc=memory_id, value=value, idempotency_key=idempotency_key
         )

@@ -22,14 +22,13 @@ from dwell.memory.shelf import Found, Shelf, words_of
 from dwell.memory.telling import told_why
 from dwell.memory.texts import Row, Texts
 from dwell.records import Feedback, Served, checks
+from dwell.reward.provenance import Provenance, named_by
 
 __all__ = ["Memory"]
 
 _N_CANDIDATES: Final = 50  # as many as the embedded retriever describes, below the 64 whose features a loop keeps
 _MAX_TEXT_BYTES: Final = 1_000_000  # a memory is a note; a document is cut into passages before it is kept
 _MAX_METADATA_BYTES: Final = 65_536  # as a query
-_SOURCES: Final = ("person", "agent")
-_AGENT: Final = "agent_"  # what an agent says of its own work is a signal of its own
 
 
 class Memory:
@@ -263,7 +262,7 @@ class Memory:
         *,
         item: str | None = None,
         value: float = 1.0,
-        by: str = "person",
+        by: Provenance = "person",
         idempotency_key: str | None = None,
         now: float | None = None,
     ) -> Feedback:
@@ -274,21 +273,18 @@ class Memory:
             signal: Name of the signal, as the rewards declare it: "used", "cited", "helpful", "contradicted"...
             item: The memory that it is about, or None for the whole list.
             value: Its value.
-            by: "person", or "agent": what an agent says of its own work is the signal `agent_<name>`, and counts only
-                as far as the rewards declare that one.
+            by: "person", or "agent": what an agent says of its own work is the signal `agent_<name>`, and counts for
+                less than any person's word.
             idempotency_key: The caller's key for retries.
             now: When.
 
         Raises:
             RecordError: `by` is neither.
         """
-        if by not in _SOURCES:
-            raise RecordError(
-                "feedback comes from a person or from an agent", field="by", value=by, hint=f"Use one of {_SOURCES}."
-            )
+        given: object = signal
+        named = named_by(signal, by) if isinstance(given, str) else signal  # what is no name is rejected below
         if isinstance(item, str) and item not in self._shelf:
             return Feedback("rejected", f"forgotten: there is no memory of the id {item!r}")
-        named = signal if by == "person" or str(signal).startswith(_AGENT) else f"{_AGENT}{signal}"
         return self._loop.feedback(event_id, named, doc=item, value=value, idempotency_key=idempotency_key, now=now)
 
     # ---- forget and pin

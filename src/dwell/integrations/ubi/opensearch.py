@@ -5,12 +5,11 @@ Paging goes by instant and document id (`search_after`), which no deletion or in
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from dwell.errors import ConfigError, MissingDependencyError, StorageError
+from dwell.errors import MissingDependencyError, StorageError
+from dwell.integrations.addresses import checked_address
 from dwell.integrations.ubi.records import Kind
 
 __all__ = ["INDICES", "check_url", "fetch"]
@@ -26,29 +25,12 @@ def check_url(url: str) -> str:
     Raises:
         ConfigError: It is another.
     """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        parts, host = urlsplit(""), ""
-    is_safe = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
-    if not host or not is_safe or parts.username is not None or parts.query or parts.fragment:
-        raise ConfigError(
-            "OpenSearch is asked over https, or over http on this machine",
-            field="opensearch",
-            value=f"{parts.scheme}://{host}" if host else "",
-            hint="Give https://host:9200; name and password go into OPENSEARCH_USER and OPENSEARCH_PASSWORD.",
-        )
-    return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return checked_address(
+        url,
+        asked="OpenSearch",
+        field="opensearch",
+        hint="Give https://host:9200; name and password go into OPENSEARCH_USER and OPENSEARCH_PASSWORD.",
+    )
 
 
 def fetch(

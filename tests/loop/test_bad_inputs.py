@@ -13,7 +13,7 @@ import pytest
 
 import dwell
 from dwell.errors import FeatureSchemaError, UnknownEventError
-from dwell.loop.export import export_experiences
+from dwell.loop.whole_file import write_whole
 
 Open = Callable[..., dwell.Loop]
 
@@ -554,32 +554,29 @@ def test_an_export_that_can_not_be_written_says_where(opened: Open, tmp_path: Pa
 def test_an_export_that_fails_leaves_no_file(opened: Open, tmp_path: Path) -> None:
     loop = opened()
     call(loop, {})
-    served = next(loop.experiences())
     loop.close()
     with pytest.raises(dwell.StorageError):
         loop.export(tmp_path / "closed.jsonl")
 
-    def stopped() -> Iterator[dwell.Experience]:
-        yield served
+    def stopped() -> Iterator[bytes]:
+        yield b"{}\n"
         assert [found.name for found in tmp_path.iterdir()] == ["cut.jsonl.part"]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export_experiences(stopped(), tmp_path / "cut.jsonl", "jsonl")
+        write_whole(tmp_path / "cut.jsonl", stopped())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_does_not_replace_what_came_meanwhile(opened: Open, tmp_path: Path) -> None:
-    loop = opened()
-    call(loop, {})
+def test_an_export_does_not_replace_what_came_meanwhile(tmp_path: Path) -> None:
     target = tmp_path / "out.jsonl"
 
-    def slow() -> Iterator[dwell.Experience]:
-        yield next(loop.experiences())
+    def slow() -> Iterator[bytes]:
+        yield b"{}\n"
         target.write_text("somebody else's", encoding="utf-8")
 
     with pytest.raises(dwell.ConfigError, match="there already"):
-        export_experiences(slow(), target, "jsonl")
+        write_whole(target, slow())
     assert {found.name: found.read_text(encoding="utf-8") for found in tmp_path.iterdir()} == {
         "out.jsonl": "somebody else's"
     }

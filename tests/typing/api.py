@@ -126,6 +126,7 @@ def looks(loop: dwell.Loop, features: npt.NDArray[np.float64]) -> None:
         assert_type(alert.severity, Literal["warning", "critical"])
     assert_type(loop.erase("u-77"), int)
     assert_type(loop.export("out.jsonl"), int)
+    assert_type(loop.export("out.csv", "csv", since=0.0, limit=3, has_text=False), int)
     with loop as same:
         assert_type(same, dwell.Loop)
     loop.close()

@@ -7,13 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import click
 
-from dwell.cli.options import json_object, rewards_option, tenant_option
+from dwell.cli.options import instant, json_object, rewards_option, tenant_option
 from dwell.cli.printing import document, examples, fact_lines, json_option, plain, say, table
 from dwell.cli.stores import owner_loop
 from dwell.errors import RecordError, StoreOwnedError
@@ -51,23 +50,13 @@ def _actions(context: click.Context, parameter: click.Parameter, value: str | No
     return found
 
 
-def _instant(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        instant = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise click.BadParameter("an ISO 8601 instant is due here, like 2026-01-31 or 2026-01-31T12:00:00Z") from error
-    return (instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)).timestamp()
-
-
 @importing.command()
 @click.argument("store")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option(
     "--opensearch", metavar="URL", help="Take the indices ubi_queries and ubi_events of a running OpenSearch."
 )
-@click.option("--since", callback=_instant, metavar="INSTANT", help="With --opensearch: only what is not older.")
+@click.option("--since", callback=instant, metavar="INSTANT", help="With --opensearch: only what is not older.")
 @click.option(
     "--actions", callback=_actions, metavar="JSON", help="{action: signal}, null to ignore it, where names differ."
 )

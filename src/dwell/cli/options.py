@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
-__all__ = ["json_object", "rewards_option", "settings_options", "store_argument", "tenant_option"]
+__all__ = ["instant", "json_object", "rewards_option", "settings_options", "store_argument", "tenant_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,6 +61,21 @@ def settings_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def instant(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """Return an option's ISO 8601 instant as UTC epoch seconds; without a zone it is in UTC.
+
+    Raises:
+        BadParameter: It is none.
+    """
+    if value is None:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter("an ISO 8601 instant is due here, like 2026-01-31 or 2026-01-31T12:00:00Z") from error
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
 
 
 def json_object(_: click.Context, __: click.Parameter, value: str | None) -> dict[str, Any] | None:

@@ -16,11 +16,12 @@ from dwell.cli.archive import archive
 from dwell.cli.cluster import cluster
 from dwell.cli.demo import demo
 from dwell.cli.doctor import db, doctor
+from dwell.cli.exporting import export
 from dwell.cli.health import health
 from dwell.cli.import_scores import scores
 from dwell.cli.importing import importing
 from dwell.cli.inspection import inspect
-from dwell.cli.keeping import erase, export
+from dwell.cli.keeping import erase
 from dwell.cli.keys import keys
 from dwell.cli.learning import evaluate, train
 from dwell.cli.params import history, params

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from dwell.errors import DwellError, ForkedError, StorageError
 from dwell.health import HealthReport, HealthSnapshot, report_health
@@ -19,8 +19,7 @@ from dwell.loop.activate import activate
 from dwell.loop.activity import flush, flushed
 from dwell.loop.challenge import Challenge, challenge
 from dwell.loop.examine_store import examined
-from dwell.loop.experiences import recorded_experiences
-from dwell.loop.export import export_experiences
+from dwell.loop.export import ExportChoices, export
 from dwell.loop.follow import follow
 from dwell.loop.from_archive import trained_from_archive
 from dwell.loop.ingest import (
@@ -39,6 +38,7 @@ from dwell.loop.learn import train
 from dwell.loop.promote import evaluate, promote, rollback
 from dwell.loop.rank import log_external, rank, shown_of
 from dwell.loop.recorded import RecordedList, is_erased, recorded_lists, recorded_signals, stored_version
+from dwell.loop.recorded_events import recorded_events
 from dwell.loop.snapshot import health_snapshot
 from dwell.loop.standing import restore_standing
 from dwell.loop.state import LoopState
@@ -509,7 +509,7 @@ class Loop:
             since: Only those served at or after this instant.
             limit: At most so many, the newest ones.
         """
-        return recorded_experiences(self._state, since=since, limit=limit)
+        return (event.experience() for event in recorded_events(self._state, since=since, limit=limit))
 
     def health(self, now: float | None = None) -> HealthReport:
         """Return how the loop is, with alerts in plain words and what to do about each."""
@@ -526,13 +526,13 @@ class Loop:
             self._state.check_may_wait()
         return health_snapshot(self._state, self._now(now))
 
-    def export(self, path: str | Path, format: str = "jsonl") -> int:  # noqa: A002 - the name is public surface
-        """Write every experience to a new file and return how many.
+    def export(self, path: str | Path, format: str = "jsonl", **choices: Unpack[ExportChoices]) -> int:  # noqa: A002 - the name is public surface
+        """Write events to a new file, all of them without `since`, `until` or `limit`, and return how many.
 
         Raises:
-            ConfigError: Another format than "jsonl", a file that is there already, or a path that can not be written.
+            ConfigError: An unknown format, a file that is there already, or a path that can not be written.
         """
-        return export_experiences(self.experiences(), Path(path), format)
+        return export(self._state, Path(path), format, **choices)
 
     # ---- end
 

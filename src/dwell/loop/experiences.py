@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dwell.errors import UnknownEventError
-from dwell.loop.state import LoopState
 from dwell.records import Experience, Impression, Params, Signal
 from dwell.reward.compute import compute_reward
 from dwell.reward.examination import Examination
 from dwell.reward.presets import RewardPreset
 from dwell.storage import Outcome, Reader
 
-__all__ = ["experience_of", "read_experience", "recorded_experiences"]
+__all__ = ["experience_of", "read_experience", "weights_on"]
 
 
 def experience_of(
@@ -82,7 +81,7 @@ def experience_of(
     )
 
 
-def _weights_on(version: Params, impression: Impression) -> Mapping[str, float]:
+def weights_on(version: Params, impression: Impression) -> Mapping[str, float]:
     """Return the weights that an event was scored by: its segment and embedding may have added to them."""
     embedding = impression.query_embedding
     if version.by_query is not None and embedding is not None and len(embedding) != len(version.by_query.v):
@@ -106,22 +105,7 @@ def read_experience(
         impressions[0],
         outcomes[0],
         reader.signals([seq]).get(seq, []),
-        {} if version is None else _weights_on(version, impressions[0]),
+        {} if version is None else weights_on(version, impressions[0]),
         preset=preset,
         examination=examination,
     )
-
-
-def recorded_experiences(state: LoopState, *, since: float | None, limit: int | None) -> Iterator[Experience]:
-    """Yield experiences in the order served, open ones included; see `Loop.experiences`."""
-    if state.writer is not None:
-        state.writer.flush()
-    with state.store.snapshot() as reader:
-        seqs = reader.seqs(since=since, limit=limit, newest_first=True)[::-1]
-    for seq in seqs:
-        with state.store.snapshot() as reader:
-            if not reader.outcomes([seq]):
-                continue
-            yield read_experience(
-                reader, seq, preset=state.rules.preset, examination=state.rules.examination, params=reader.params
-            )

@@ -17,7 +17,7 @@ import msgspec
 from dwell.integrations.ubi.lists import SEGMENT
 from dwell.integrations.ubi.meanings import VALUE
 from dwell.loop import Loop
-from dwell.loop.export import write_whole
+from dwell.loop.whole_file import write_whole
 from dwell.records import Experience, Signal
 
 __all__ = ["export_ubi", "lines_of", "write_ubi"]

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,15 +24,13 @@ from typing import Final, NamedTuple
 import msgspec
 
 from dwell.errors import ConfigError
-from dwell.loop.export import write_whole
+from dwell.loop.exports.escapes import safe_cell
+from dwell.loop.whole_file import write_whole
 from dwell.records import Experience, checks
 
-__all__ = ["Judgment", "Judgments", "coec", "safe_cell", "write_quepid", "write_workbench"]
+__all__ = ["Judgment", "Judgments", "coec", "write_quepid", "write_workbench"]
 
 MIN_USERS: Final = 5  # who asks a question that hardly anybody asks is recognised by it; as for kept statistics
-# what a spreadsheet takes for a formula: at the start of a cell or of a line in it, also after blanks
-# (OWASP, CSV injection)
-_FORMULA: Final = re.compile(r"(?:^|[\r\n])[\s\xa0]*[=+\-@]|^[\t\r]")
 
 
 class Judgment(NamedTuple):
@@ -112,11 +109,6 @@ def coec(experiences: Iterable[Experience], *, signal: str = "click", min_users:
     ]
     found.sort(key=lambda one: (one.query, -one.rating, one.doc))
     return Judgments(tuple(found), len(users) - len(kept), len(expected) - len(found))
-
-
-def safe_cell(text: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula: with a ' before it where one would."""
-    return f"'{text}" if _FORMULA.search(text) else text
 
 
 def write_quepid(judgments: Sequence[Judgment], path: Path, *, is_raw: bool = False) -> int:

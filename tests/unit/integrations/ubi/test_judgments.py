@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dwell.errors import ConfigError
-from dwell.integrations.ubi.judgments import coec, safe_cell
+from dwell.integrations.ubi.judgments import coec
 from dwell.records import Experience
 
 
@@ -100,15 +100,3 @@ def test_a_document_where_nothing_is_ever_clicked_has_no_rating() -> None:
     found = coec([shown("q", "ab", "a")], min_users=0)
     assert [one.doc for one in found.judgments] == ["a"]
     assert found.n_never_clicked == 1
-
-
-@pytest.mark.parametrize(
-    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "  =1", "\xa0@x", "a\n=cmd|' /C calc'!A0", "\n+1"]
-)
-def test_a_cell_that_a_spreadsheet_would_run_gets_an_apostrophe(text: str) -> None:
-    assert safe_cell(text) == "'" + text
-
-
-@pytest.mark.parametrize("text", ["", "shoes", "a=b", "c++", "3-1", "a\nb", "'x"])
-def test_other_cells_stay_as_they_are(text: str) -> None:
-    assert safe_cell(text) == text

@@ -38,6 +38,8 @@ html_theme = "furo"
 html_title = f"dwell {version}"
 html_show_sphinx = html_show_copyright = False
 html_copy_source = False
+html_show_search_summary = False  # it would fetch pages, which a browser does not do among files
+html_static_path, html_css_files = ["site.css"], ["site.css"]
 html_theme_options = {"top_of_page_buttons": []}
 pygments_style, pygments_dark_style = "friendly", "monokai"
 

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -76,7 +77,8 @@ def test_a_style_that_loads_from_elsewhere_is_told(complaints: Complaints, site:
 def built(root: Path, tree: Path, **pages: str) -> tuple[int, str]:
     """Build the site of a tree with the project's own settings; return the exit code, and what was said."""
     (tree / "docs").mkdir()
-    (tree / "docs" / "conf.py").write_text((root / "docs" / "conf.py").read_text("utf-8"), "utf-8")
+    for name in ("conf.py", "site.css"):
+        shutil.copy(root / "docs" / name, tree / "docs")
     for name, text in pages.items():
         (tree / "docs" / f"{name}.md").write_text(text, "utf-8")
     command = [sys.executable, str(root / "scripts" / "site.py"), str(tree)]

@@ -1,0 +1,93 @@
+"""What `dwell.memory` costs as it grows: adding, recalling, forgetting, opening; and what fitting the latent space takes.
+
+    python benchmarks/memory.py [--n 10000]
+
+Texts are made up: 12 words of a vocabulary of 20,000 with Zipf's frequencies. Every call is durable on return (a file,
+`durability="full"`). An `add` that crosses a fourth more texts fits the space anew; these are told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+# before numpy is imported: afterwards its threads are there
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import numpy as np  # noqa: E402 - after the number of threads
+
+import dwell.memory  # noqa: E402 - the same
+
+N_WORDS = 20_000
+N_PER_TEXT = 12
+N_CALLS = 200
+N_FORGOTTEN = 20
+NOW = 1_700_000_000.0
+
+
+def made_up(n: int, rng: np.random.Generator) -> list[str]:
+    """Return texts of words by Zipf's law."""
+    ranks = np.minimum(rng.zipf(1.2, (n, N_PER_TEXT)), N_WORDS)
+    return [" ".join(f"w{rank}x" for rank in row) for row in ranks.tolist()]
+
+
+def timed(call: Callable[[int], object], n: int) -> list[float]:
+    """Return milliseconds of each of n calls."""
+    took = []
+    for i in range(n):
+        began = time.perf_counter()
+        call(i)
+        took.append(1e3 * (time.perf_counter() - began))
+    return took
+
+
+def told(name: str, took: Sequence[float]) -> str:
+    """Return a line of a table: median, 95th percentile, longest."""
+    return f"| {name} | {np.median(took):.2f} | {np.quantile(took, 0.95):.2f} | {max(took):.1f} | {len(took):,} |"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=10_000, help="memories")
+    n = parser.parse_args().n
+    rng = np.random.default_rng(0)
+    texts = made_up(n, rng)
+    asked = [" ".join(text.split()[:4]) for text in made_up(N_CALLS, rng)]
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {n:,} texts of {N_PER_TEXT} words\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "memory.dwell"
+        with dwell.memory.open(path, pepper="benchmark") as memory:
+            shelf = memory._shelf
+            adding: dict[bool, list[float]] = {False: [], True: []}
+            for i, text in enumerate(texts):
+                n_fitted = shelf._n_fitted
+                began = time.perf_counter()
+                memory.add(text, id=f"m{i}", now=NOW + i)
+                took = 1e3 * (time.perf_counter() - began)
+                adding[shelf._n_fitted != n_fitted].append(took)
+            print("| call | median ms | 95 % | longest | calls |\n|---|---|---|---|---|")
+            print(told("add", adding[False]))
+            print(told("add, last thousand", adding[False][-1_000:]))
+            print(told("add that fits anew", adding[True]))
+            print(told("search", timed(lambda i: memory.search(asked[i], now=NOW + n), N_CALLS)))
+            print(told("peek", timed(lambda i: memory.search(asked[i], now=NOW + n, peek=True), N_CALLS)))
+            print(told("forget", timed(lambda i: memory.forget(f"m{i}"), N_FORGOTTEN)))
+        print(told("open", timed(lambda _: dwell.memory.open(path, pepper="benchmark").close(), 3)))
+        size = Path(f"{path}.texts").stat().st_size
+        print(f"\n{size / n:.0f} bytes a memory on disk, of which text {np.mean([len(text) for text in texts]):.0f};")
+        print(
+            f"all fits together {sum(adding[True]) / 1e3:.2f} s of {sum(map(sum, adding.values())) / 1e3:.1f} s of adding"
+        )
+
+
+if __name__ == "__main__":
+    main()

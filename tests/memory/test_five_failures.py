@@ -106,6 +106,14 @@ def test_no_amount_of_praise_lifts_a_memory_over_a_much_better_match(memory: Mem
     lifted = float(memory.loop.activation.features([praised], now=at)[0, 0])
     assert 1.0 < lifted <= 3.0  # it was lifted, and no further
 
+    # nor does being passed over hold it back without end
+    unused = memory.add("The kettle is blue.", now=NOW)
+    for i in range(20):
+        memory.search("blue", now=at, user=f"v{i}", event_id=f"g{i}")
+    memory.loop.when_recorded("g19").result()
+    assert float(memory.loop.activation.features([unused], now=at + 60.0)[0, 0]) == -3.0
+    memory.forget(unused)
+
     recall = memory.search("when are invoices sent, and is the kettle warm", now=at, user="v", event_id="asked")
     assert [item.id for item in recall] == [asked_for, praised]
 

@@ -467,6 +467,14 @@ def test_a_mapping_that_means_nothing_is_refused_before_anything_is_read(
         import_scores(loop, Reader("x", lambda *_: iter(()), 0.0), given, now=NOW)
 
 
+def test_a_judges_score_may_be_an_agents_word_which_is_in_no_reward(loop: dwell.Loop) -> None:
+    score = Score(id="1", name="judge", value=1.0, label=None, at=AT, targets=("e-1",))
+    reader = Reader("x", lambda *_: iter([Page([score], (), None)]), 0.0)
+    assert import_scores(loop, reader, {"judge": "agent_helpful"}, now=NOW).feedback == {"joined": 1}
+    (kept,) = [one for one in loop.experiences() if one.event_id == "e-1"]
+    assert (kept.feedback_signals, kept.reward) == ({"agent_helpful": 1.0}, 0.0)
+
+
 def test_numbers_are_taken_in_proportion(loop: dwell.Loop) -> None:
     scores = [
         Score(id=str(i), name="error", value=value, label=None, at=AT, targets=("e-1",))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 import dwell
@@ -51,7 +52,7 @@ def test_mappings_come_in_the_learned_order_unchanged(loop: dwell.Loop) -> None:
 
 
 def test_pairs_of_a_bare_index_have_numbers_for_ids(loop: dwell.Loop) -> None:
-    pairs = [(0, 0.9), (2, 0.6), (1, 0.5)]
+    pairs = [(0, np.float32(0.9)), (np.int64(2), np.float32(0.6)), (1, 0.5)]  # as numpy's numbers, too
     found = searched(Embeddings(pairs), loop, defaults={"fresh": 0.0}).search("q")
     assert found.results == pairs  # by freshness all are the same: the order given
     assert loop.feedback(str(found.event_id), "click", doc="2").status == "joined"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import threading
 from collections import Counter
@@ -10,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
 from dwell.errors import ConfigError, MissingDependencyError, RecordError
+from dwell.integrations.found import content_id
 from dwell.integrations.reranking import Order, Ranks, Row, check_defaults, names_of, ordered, ordered_async
 from dwell.loop import Loop
 from dwell.records import Feedback, checks
+from dwell.reward.signals import spec_of
 
 try:
     import dspy
@@ -122,7 +123,7 @@ class DwellRM:
         else:
             own = next((str(passage[name]) for name in _IDS if passage.get(name) is not None), "")
         if not own:
-            own = hashlib.blake2b(passage["long_text"].encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+            own = content_id(passage["long_text"])
         passage["pid"] = own
         return own
 
@@ -232,7 +233,7 @@ class FeedbackMetric:
     """
 
     def __init__(self, metric: Callable[..., Any], loop: Any, *, signal: str) -> None:  # noqa: ANN401 - a loop or a client
-        if isinstance(loop, Loop) and signal not in loop.rewards.signals:
+        if isinstance(loop, Loop) and spec_of(loop.rewards.signals, signal) is None:
             raise ConfigError(
                 "a metric is given to a signal that the rewards do not declare",
                 field="signal",

@@ -1,18 +1,21 @@
-"""Rows of somebody else's search through a loop: the order to show, and the event id that feedback needs."""
+"""Rows of somebody else's search through a loop: the order to show, and the event id that feedback needs.
+
+As `dwell.integrations.found`, whose reading of features it is, for searches that give a document twice, that may have
+no features, or that are awaited.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from dwell.errors import ConfigError, DwellError
+from dwell.integrations.found import Reading
 from dwell.records import Served, checks
 
-__all__ = ["RECIPROCAL_RANK", "Order", "Ranks", "Row", "check_defaults", "names_of", "ordered", "ordered_async"]
-
-RECIPROCAL_RANK: Final = "reciprocal_rank"  # 1 / place in the caller's order: what a search without scores still tells
+__all__ = ["Order", "Ranks", "Row", "check_defaults", "names_of", "ordered", "ordered_async"]
 
 
 class Ranks(Protocol):
@@ -32,7 +35,8 @@ class Row(NamedTuple):
 
     Attributes:
         id: Its id.
-        numbers: What is told of it by name; registered features are looked for here, None counts as not told.
+        numbers: What is told of it by name; features are looked for here, and None counts as not told. What is told
+            as `reciprocal_rank` is 1 / its place instead.
     """
 
     id: str
@@ -164,15 +168,13 @@ def _candidates(
     rows: Sequence[Row], names: Sequence[str], defaults: Mapping[str, float]
 ) -> tuple[list[dict[str, object]], dict[str, int]]:
     """Return what a loop takes, and {document id: its first place}."""
+    reading = Reading(defaults=defaults)
     where: dict[str, int] = {}
     candidates: list[dict[str, object]] = []
     for i, row in enumerate(rows):
-        if row.id in where:
-            continue
-        told = {name: value for name, value in row.numbers.items() if value is not None}
-        numbers = {RECIPROCAL_RANK: 1.0 / (len(where) + 1), **defaults, **told}
-        candidates.append({"id": row.id, **{name: numbers[name] for name in names if name in numbers}})
-        where[row.id] = i
+        if row.id not in where:
+            candidates.append({"id": row.id, **reading.values(names, row.numbers, position=len(where))})
+            where[row.id] = i
     return candidates, where
 
 

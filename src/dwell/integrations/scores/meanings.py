@@ -10,7 +10,7 @@ from dwell.errors import ConfigError, RecordError
 from dwell.integrations.scores.records import Score
 from dwell.integrations.ubi.fields import UnreadableField
 from dwell.records import checks
-from dwell.reward.signals import SignalSpec
+from dwell.reward.signals import SignalSpec, spec_of
 
 __all__ = ["Meaning", "meanings_of", "value_of"]
 
@@ -75,7 +75,7 @@ def _meaning(name: str, given: object, declared: Mapping[str, SignalSpec]) -> Me
         raise ConfigError(
             "a score is named with its signal", field=where, value=type(given).__name__, hint="Pass text or a Meaning."
         )
-    spec = declared.get(given.signal)
+    spec = spec_of(declared, given.signal)
     if spec is None:
         raise ConfigError(
             "a score is mapped to a signal that the rewards do not declare",

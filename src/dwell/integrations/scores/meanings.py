@@ -165,4 +165,4 @@ def value_of(score: Score, meaning: Meaning) -> float | str:
 
 
 def _or_ignored(value: float | None) -> float | str:
-    return "ignored" if value is None else value
+    return "ignored" if value is None else float(value)

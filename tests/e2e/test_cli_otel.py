@@ -74,7 +74,7 @@ def test_a_collectors_file_comes_in_once(dwell_: Run, store: Path, tmp_path: Pat
         tmp_path / "traces.jsonl",
         [logs(0), spans(retrieval(0), chat), spans(retrieval(1, thumbs(1, 5.0, "stars"), thumbs(1, 0.2, "toxic")))],
     )
-    arguments = ("import", "otel", store, log, "--signals", '{"stars": "rating"}')
+    arguments = ("import", "otel", store, log, "--signals", '{"stars": {"signal": "rating", "low": 1, "high": 5}}')
     ran = dwell_(*arguments, "--json")
     assert (ran.code, ran.err) == (0, "")
     report = json.loads(ran.out)

@@ -19,6 +19,7 @@ import dwell
 from dwell.errors import ConfigError, MissingDependencyError, PromotionRefused, RecordError
 from dwell.integrations.otel import RetrievalCapture, import_otel, traced
 from dwell.integrations.otel.spool import Spool
+from dwell.integrations.scores import Meaning
 
 DOCS = [{"id": "a", "x": 1.0}, {"id": "b", "x": 0.5}, {"id": "c", "x": 0.0}]
 AT = 1_700_000_000.0
@@ -358,6 +359,31 @@ def test_a_traced_retriever_becomes_an_experience_with_a_reward(
     report = capture.report
     assert (report.n_lists, report.n_lists_without_features, report.feedback) == (1, 0, {"joined": 1})
     assert report.n_quarantined == 0
+
+
+def test_labels_and_other_scales_are_worth_what_the_mapping_says(loop: dwell.Loop, captured: Capture) -> None:
+    signals = {
+        "correctness": Meaning(signal="helpful", labels={"pass": 1.0, "fail": 0.25}),
+        "stars": {"signal": "thumbs", "low": 1, "high": 5, "onto": [-1, 1]},
+    }
+    capture, telling = captured(signals=signals)
+    with telling.provider.get_tracer("application").start_as_current_span("retrieve") as span:
+        span.set_attributes(GENAI)
+        for told in (
+            {"gen_ai.evaluation.name": "correctness", "gen_ai.evaluation.score.label": "fail"},
+            {"gen_ai.evaluation.name": "correctness", "gen_ai.evaluation.score.label": "perhaps"},
+            {"gen_ai.evaluation.name": "stars", "gen_ai.evaluation.score.value": 4},
+            {"gen_ai.evaluation.name": "stars", "gen_ai.evaluation.score.value": 6},
+            {"gen_ai.evaluation.name": "rating", "gen_ai.evaluation.score.label": "good"},
+        ):
+            span.add_event("gen_ai.evaluation.result", told)
+    assert capture.force_flush()
+    assert {s.name: s.value for s in loop.signals(span_id(span))} == {"helpful": 0.25, "thumbs": 0.5}
+    report = capture.report
+    assert [one.reason.partition(":")[0] for one in report.quarantined] == ["unknown_label", "out_of_range"]
+    assert report.left_out == {"no_score": 1}
+    with pytest.raises(ConfigError, match=r"outside \[0, 1\]"):
+        RetrievalCapture(loop, signals={"correctness": Meaning(signal="helpful", labels={"pass": 2.0})})
 
 
 def test_evaluations_come_as_annotations_children_links_and_log_records(loop: dwell.Loop, captured: Capture) -> None:

@@ -50,6 +50,15 @@ def _actions(context: click.Context, parameter: click.Parameter, value: str | No
     return found
 
 
+def _meanings(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, object] | None:
+    found = json_object(context, parameter, value)
+    if found is not None and not all(one is None or isinstance(one, str | dict) for one in found.values()):
+        raise click.BadParameter(
+            'a signal\'s name, {"signal": name, "labels": {...}} or null is due for each evaluation'
+        )
+    return found
+
+
 @importing.command()
 @click.argument("store")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
@@ -142,7 +151,10 @@ def personalizer(
 @click.argument("store")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
-    "--signals", callback=_actions, metavar="JSON", help="{evaluation: signal}, null to ignore it, where names differ."
+    "--signals",
+    callback=_meanings,
+    metavar="JSON",
+    help="{evaluation: signal}, null to ignore it, where names differ; see docs/scores.md for labels and ranges.",
 )
 @click.option("--id-key", metavar="KEY", help="Key of a document's metadata that is its id, where it has none.")
 @click.option("--create", is_flag=True, help="Make the store where there is none.")
@@ -157,7 +169,7 @@ def otel(
     store: str,
     files: tuple[str, ...],
     *,
-    signals: dict[str, str | None] | None,
+    signals: dict[str, object] | None,
     id_key: str | None,
     rewards: object,
     tenant: str,

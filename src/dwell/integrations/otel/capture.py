@@ -8,7 +8,7 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from dwell.errors import DwellError
 from dwell.integrations.otel import joining, names, reading
@@ -55,7 +55,8 @@ class RetrievalCapture:
 
     Args:
         loop: Open as the owner of its store; it stays the caller's to close, after the provider's shutdown.
-        signals: {name of an evaluation: signal of the loop's rewards, None to ignore it}, where its own name is not the
+        signals: {name of an evaluation: signal of the loop's rewards, or a `dwell.integrations.scores.Meaning` where
+            labels or numbers are to be worth something else, None to ignore it}; where its own name is not the
             signal's.
         id_key: Where a document has no id, the key of its metadata that is one.
         features: Gives the registered features of documents; without it they are looked for among the numbers that a
@@ -71,7 +72,7 @@ class RetrievalCapture:
         self,
         loop: Loop,
         *,
-        signals: Mapping[str, str | None] | None = None,
+        signals: Mapping[str, object] | None = None,
         id_key: str | None = None,
         features: joining.Features | None = None,
         capacity: int = CAPACITY,
@@ -260,18 +261,22 @@ class RetrievalCapture:
         for error in told.unreadable:
             self._quarantine(error)
         for one in told.found:
-            kind, signal = joining.signal_of(one.name, self._loop.rewards.signals, self._signals)
-            if kind == "ignored":
-                self._count("left_out", "ignored")
-            elif kind == "unknown":
-                with self._changed:
-                    unknown = self._counts["unknown"]
-                    unknown[one.name if one.name in unknown or len(unknown) < _LISTED else "(others)"] += 1
-            else:
-                self._waiting.append(_Waiting(time.monotonic() + _WAIT_S, signal, one))
+            try:
+                joined = joining.signal_of(one, self._loop.rewards.signals, self._signals)
+            except UnreadableField as error:
+                self._quarantine(error)
+                continue
+            if not isinstance(joined, str):
+                self._waiting.append(_Waiting(time.monotonic() + _WAIT_S, *joined))
                 if len(self._waiting) > _MOST:
                     self._waiting.popleft()
                     self._count("left_out", "overloaded")
+            elif joined != "unknown":
+                self._count("left_out", joined)
+            else:
+                with self._changed:
+                    unknown = self._counts["unknown"]
+                    unknown[one.name if one.name in unknown or len(unknown) < _LISTED else "(others)"] += 1
 
     def _settle(self) -> None:
         """Send the evaluations whose list is known by now; the store is asked for the others once."""
@@ -291,7 +296,12 @@ class RetrievalCapture:
     def _send(self, event_id: str, signal: str, one: SpanEvaluation) -> None:
         self._answers.append(
             self._loop.submit_feedback(
-                event_id, signal, doc=one.doc, value=one.value, at=one.at, idempotency_key=one.key
+                event_id,
+                signal,
+                doc=one.doc,
+                value=cast("float", one.value),  # as its signal it has one
+                at=one.at,
+                idempotency_key=one.key,
             )
         )
 

@@ -9,13 +9,14 @@ from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from dwell.errors import RecordError, StorageError
 from dwell.integrations.otel import joining, reading
 from dwell.integrations.otel.otlp import items_of
 from dwell.integrations.otel.records import OtelReport, Refusal, Span, SpanEvaluation, SpanRetrieval
 from dwell.integrations.otel.spool import Spool
+from dwell.integrations.scores.meanings import Meaning
 from dwell.integrations.ubi.fields import UnreadableField
 from dwell.integrations.ubi.importing import MAX_SKEW_S, outcome_of
 from dwell.integrations.ubi.lines import read_file
@@ -61,7 +62,7 @@ class _Import:
 
     loop: Loop
     spool: Spool
-    signals: Mapping[str, str | None]
+    signals: Mapping[str, Meaning | None]
     id_key: str | None
     features: joining.Features | None
     max_skew_s: float
@@ -125,11 +126,15 @@ class _Import:
         for error in told.unreadable:
             self._refuse(one, error.pointer, error.reason)
         for evaluation in told.found:
-            kind, signal = joining.signal_of(evaluation.name, self.loop.rewards.signals, self.signals)
-            if kind == "signal":
-                self.spool.add_evaluation(evaluation, signal)
-            elif kind == "ignored":
-                self.left_out["ignored"] += 1
+            try:
+                joined = joining.signal_of(evaluation, self.loop.rewards.signals, self.signals)
+            except UnreadableField as error:
+                self._refuse(one, error.pointer, error.reason)
+                continue
+            if not isinstance(joined, str):
+                self.spool.add_evaluation(joined[1], joined[0])
+            elif joined != "unknown":
+                self.left_out[joined] += 1
             else:
                 is_room = evaluation.name in self.unknown or len(self.unknown) < _MAX_NAMES
                 self.unknown[evaluation.name if is_room else "(others)"] += 1
@@ -209,7 +214,7 @@ class _Import:
                     event_id,
                     signal,
                     doc=one.doc,
-                    value=one.value,
+                    value=cast("float", one.value),  # as its signal it has one
                     at=one.at,
                     idempotency_key=one.key,
                     now=max(one.at, served_at),
@@ -256,7 +261,7 @@ def import_otel(
     loop: Loop,
     requests: Iterable[object],
     *,
-    signals: Mapping[str, str | None] | None = None,
+    signals: Mapping[str, object] | None = None,
     id_key: str | None = None,
     features: joining.Features | None = None,
     max_skew_s: float = MAX_SKEW_S,
@@ -271,7 +276,8 @@ def import_otel(
     Args:
         loop: Open as the owner of its store.
         requests: Decoded JSON of OTLP: objects with `resourceSpans`, `resourceLogs` or both, in any order.
-        signals: {name of an evaluation: signal of the loop's rewards, None to ignore it}, where its own name is not the
+        signals: {name of an evaluation: signal of the loop's rewards, or a `dwell.integrations.scores.Meaning` where
+            labels or numbers are to be worth something else, None to ignore it}; where its own name is not the
             signal's.
         id_key: Where a document has no id, the key of its metadata that is one.
         features: Gives the registered features of documents, as they were when the list was served; without it they are
@@ -305,7 +311,7 @@ def import_otel_files(
     loop: Loop,
     paths: Iterable[Path],
     *,
-    signals: Mapping[str, str | None] | None = None,
+    signals: Mapping[str, object] | None = None,
     id_key: str | None = None,
     features: joining.Features | None = None,
     max_skew_s: float = MAX_SKEW_S,

@@ -28,6 +28,7 @@ _READ: Final = frozenset(
         names.OPERATION,
         names.QUERY_TEXT,
         names.DOCUMENTS,
+        names.EVALUATION_LABEL,
         names.EVALUATION_NAME,
         names.EVALUATION_VALUE,
         names.OPENINFERENCE_KIND,
@@ -208,9 +209,9 @@ class Evaluations(NamedTuple):
     """What a span says of evaluations.
 
     Attributes:
-        found: Those that have a name and a score.
+        found: Those that have a name, and a score or a label.
         unreadable: Why others can not be read.
-        n_without_score: Those with a label or an explanation alone.
+        n_without_score: Those with an explanation alone.
         n_own: Those that a loop told of itself.
     """
 
@@ -227,7 +228,7 @@ def evaluations_of(span: Span) -> Evaluations:
     for told, at, where in _told(span):
         if names.DWELL_EVENT_ID in told:
             n_own += 1
-        elif told.get(names.EVALUATION_VALUE) is None:
+        elif told.get(names.EVALUATION_VALUE) is None and _label(told) is None:
             n_without_score += 1
         else:
             try:
@@ -248,7 +249,11 @@ def _told(span: Span) -> Iterator[tuple[Mapping[str, object], float, str]]:
         if part is not None:
             opinions.setdefault(f"{name[0]}{part[1]}", {})[part[2]] = value
     for told in opinions.values():
-        renamed = {names.EVALUATION_NAME: told.get("name"), names.EVALUATION_VALUE: told.get("score")}
+        renamed = {
+            names.EVALUATION_NAME: told.get("name"),
+            names.EVALUATION_VALUE: told.get("score"),
+            names.EVALUATION_LABEL: told.get("label"),
+        }
         for key in ("identifier", "metadata"):
             if key in told:
                 renamed[key] = told[key]
@@ -260,13 +265,22 @@ def _evaluation(span: Span, told: Mapping[str, Any], at: float, where: str) -> S
     name = identifier_or_none(told, names.EVALUATION_NAME, noted, where)
     if name is None:
         raise UnreadableField(f"{where}/{names.EVALUATION_NAME}", "missing: an evaluation has a name")
-    value = _number(told[names.EVALUATION_VALUE], f"{where}/{names.EVALUATION_VALUE}")
+    score, label = told.get(names.EVALUATION_VALUE), _label(told)
+    value = None if score is None else _number(score, f"{where}/{names.EVALUATION_VALUE}")
     about = {**_metadata(told.get("metadata"), noted), **told}
     doc = about.get(names.DWELL_DOCUMENT)
     document = None if doc is None else object_id(doc, f"{where}/{names.DWELL_DOCUMENT}", noted)
     if not math.isfinite(at):
         raise UnreadableField(where, "timestamp: the instant is not finite")
-    parts = (span.id, name, document or "", repr(value), repr(at), str(told.get("identifier", ""))[:512])
+    said = f"label:{label}" if value is None else repr(value)
+    parts = (span.id, name, document or "", said, repr(at), str(told.get("identifier", ""))[:512])
     digest = hashlib.blake2b("\0".join(parts).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
     targets = dict.fromkeys((span.id, *span.links, *(() if span.parent is None else (span.parent,))))
-    return SpanEvaluation(targets=tuple(targets), name=name, value=value, at=at, doc=document, key=f"otel:{digest}")
+    return SpanEvaluation(
+        targets=tuple(targets), name=name, value=value, at=at, doc=document, key=f"otel:{digest}", label=label
+    )
+
+
+def _label(told: Mapping[str, object]) -> str | None:
+    label = told.get(names.EVALUATION_LABEL)
+    return label if isinstance(label, str) and label else None

@@ -89,18 +89,20 @@ class SpanEvaluation:
     Attributes:
         targets: Spans that it may be about, the likeliest first.
         name: Of what was measured; a signal where the rewards declare one of that name.
-        value: The score.
+        value: The score, or None; once it is known which signal it is, that signal's value.
         at: When, UTC epoch seconds.
         doc: The document that it is about, or None for the whole list.
         key: The same whenever the same evaluation comes again.
+        label: The score as a word, or None.
     """
 
     targets: tuple[str, ...]
     name: str
-    value: float
+    value: float | None
     at: float
     doc: str | None
     key: str
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

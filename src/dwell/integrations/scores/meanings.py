@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol
 
 from dwell.errors import ConfigError, RecordError
-from dwell.integrations.scores.records import Score
 from dwell.integrations.ubi.fields import UnreadableField
 from dwell.records import checks
 from dwell.reward.signals import SignalSpec, spec_of
 
-__all__ = ["Meaning", "meanings_of", "value_of"]
+__all__ = ["Meaning", "Valued", "meanings_of", "value_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +136,19 @@ def _values(given: Meaning) -> list[tuple[str, float | None]]:
     ]
 
 
-def value_of(score: Score, meaning: Meaning) -> float | str:
+class Valued(Protocol):
+    """What has a number or a truth, a label, or neither."""
+
+    @property
+    def value(self) -> float | bool | None:
+        """The number or truth, or None."""
+
+    @property
+    def label(self) -> str | None:
+        """The category, or None."""
+
+
+def value_of(score: Valued, meaning: Meaning) -> float | str:
     """Return a score as the signal's value, or the reason why it is left out.
 
     Raises:

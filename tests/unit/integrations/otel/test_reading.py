@@ -117,10 +117,15 @@ def test_both_forms_of_openinference_are_one_opinion() -> None:
         "evaluations.3.evaluation.name": "helpful", "evaluations.3.evaluation.score": 1,
         "evaluations.3.evaluation.metadata": '{"dwell.document.id": "a"}',
         "annotations.4.annotation.name": "label only", "annotations.4.annotation.label": "good",
+        "annotations.5.annotation.name": "words only", "annotations.5.annotation.explanation": "because",
     }  # fmt: skip
     told = evaluations_of(span(attributes))
-    assert [(one.name, one.value, one.doc, one.at) for one in told.found] == [("helpful", 1.0, "a", AT)] * 2
-    assert told.found[0].key == told.found[1].key
+    first, second, third = told.found
+    assert [(one.name, one.value, one.doc, one.at) for one in (first, second)] == [("helpful", 1.0, "a", AT)] * 2
+    assert first.key == second.key
+    assert (third.name, third.value, third.label) == ("label only", None, "good")
+    bad = evaluations_of(span(attributes | {"annotations.4.annotation.label": "bad"})).found[2]
+    assert third.key != bad.key
     assert told.n_without_score == 1
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from dwell.cli.options import json_object, rewards_option, tenant_option
+from dwell.cli.options import instant, json_object, rewards_option, tenant_option
 from dwell.cli.printing import document, examples, fact_lines, json_option, plain, say, table
 from dwell.cli.stores import owner_loop
 from dwell.errors import RecordError
@@ -24,16 +24,6 @@ __all__ = ["scores"]
 _SHOWN: Final = 10  # refusals that people are shown; the document has a thousand
 
 
-def _instant(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        found = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise click.BadParameter("an ISO 8601 instant is due here, like 2026-01-31 or 2026-01-31T12:00:00Z") from error
-    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
-
-
 @click.command()
 @click.argument("source", type=click.Choice(["langfuse", "opik", "phoenix"]))
 @click.argument("store")
@@ -46,7 +36,7 @@ def _instant(_: click.Context, __: click.Parameter, value: str | None) -> float 
     help='{score: signal}, or {score: {"signal": "rating", "low": 0, "high": 1, "onto": [1, 5]}}; see docs/scores.md.',
 )
 @click.option("--project", metavar="NAME", help="Project of Opik or Phoenix; Langfuse's keys name theirs.")
-@click.option("--since", callback=_instant, metavar="INSTANT", help="Only what is not older.")
+@click.option("--since", callback=instant, metavar="INSTANT", help="Only what is not older.")
 @click.option("--progress", metavar="FILE", help="Keep how far it went there, and go on from there.")
 @rewards_option
 @tenant_option

@@ -4,7 +4,7 @@ from dwell.retrieval.embedded_sources import RetrieverSource, VectorSource
 from dwell.retrieval.features import FEATURE_NAMES
 from dwell.retrieval.fts5 import Fts5Source
 from dwell.retrieval.fulltext import StoredDocument
-from dwell.retrieval.gathering import gathered
+from dwell.retrieval.gathering import asearch, gathered
 from dwell.retrieval.hybrid import Gathered, Start, reciprocal_rank_fusion, weighted
 from dwell.retrieval.hybrid_retriever import Answer, HybridRetriever
 from dwell.retrieval.retriever import Candidates, Retriever, Searchable
@@ -25,6 +25,7 @@ __all__ = [
     "Start",
     "StoredDocument",
     "VectorSource",
+    "asearch",
     "gathered",
     "reciprocal_rank_fusion",
     "weighted",

@@ -15,7 +15,7 @@ from dwell.records import checks
 from dwell.retrieval.hybrid import Gathered, declared_names, filling, united
 from dwell.retrieval.sources import CandidateSource, Filters, Found, best_first, read_request
 
-__all__ = ["DEADLINE_S", "awaited", "gathered", "in_thread"]
+__all__ = ["DEADLINE_S", "asearch", "awaited", "check_deadline", "gathered", "in_thread"]
 
 T = TypeVar("T")
 
@@ -58,10 +58,7 @@ def gathered(
     read_request(query, k, filters)
     declared_names(sources, missing=missing)
     filling(sources, fill)
-    try:
-        checks.within(deadline_s, "deadline_s", 1e-3, 3_600.0)
-    except RecordError as error:
-        raise ConfigError(error.message, field="deadline_s", value=deadline_s, hint=error.hint) from error
+    check_deadline(deadline_s)
 
     def ask(source: CandidateSource) -> list[Found]:
         return _kept(source.search(query, query_embedding=query_embedding, k=k, filters=filters), k, source)
@@ -80,6 +77,30 @@ def gathered(
         else:
             answers[source.name] = future.result()
     return united(sources, answers, fill=fill, missing=missing, left_out=left_out)
+
+
+async def asearch(
+    source: CandidateSource,
+    query: str,
+    *,
+    query_embedding: object = None,
+    k: int = 50,
+    filters: Filters | None = None,
+) -> list[Found]:
+    """Return what one source finds, without holding up the event loop; arguments and errors as `search` has them."""
+    return await awaited(lambda: source.search(query, query_embedding=query_embedding, k=k, filters=filters))
+
+
+def check_deadline(deadline_s: object) -> float:
+    """Return how long sources are waited for, s.
+
+    Raises:
+        ConfigError: It is no number in [0.001, 3600].
+    """
+    try:
+        return checks.within(deadline_s, "deadline_s", 1e-3, 3_600.0)
+    except RecordError as error:
+        raise ConfigError(error.message, field="deadline_s", value=deadline_s, hint=error.hint) from error
 
 
 def in_thread(call: Callable[[], T]) -> Future[T]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dwell.errors import StoreBusyError
 from dwell.records import Served, checks
-from dwell.retrieval.gathering import DEADLINE_S, awaited, gathered
+from dwell.retrieval.gathering import DEADLINE_S, awaited, check_deadline, gathered
 from dwell.retrieval.hybrid import Gathered, Start, declared_names, filling, reciprocal_rank_fusion
 from dwell.retrieval.sources import CandidateSource, Filters, Found
 
@@ -85,7 +85,7 @@ class HybridRetriever:
         deadline_s: Longest wait for the sources.
 
     Raises:
-        ConfigError: The sources or what is to be filled do not fit together.
+        ConfigError: The sources or what is to be filled do not fit together, or the deadline is no time.
         RecordError: `k_per_source` is no such number.
     """
 
@@ -105,7 +105,7 @@ class HybridRetriever:
         self._loop = loop
         self._k = checks.positive_integer(k_per_source, "k_per_source", most=10_000)
         self._fill, self._missing = dict(fill or {}), missing
-        self._deadline_s = deadline_s
+        self._deadline_s = check_deadline(deadline_s)
         self._counted = threading.Lock()
         self._left_out: dict[str, int] = {source.name: 0 for source in sources}
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
+import numpy.typing as npt
+
 from dwell.errors import ConfigError, RecordError, StoreClosedError
 from dwell.records import checks
 from dwell.records.arrays import FloatArray
@@ -53,7 +55,7 @@ Filters = Mapping[str, "str | int | Sequence[str] | Sequence[int]"]
 class Embed(Protocol):
     """Whatever turns a query into its vector."""
 
-    def __call__(self, query: str, /) -> Sequence[float]:
+    def __call__(self, query: str, /) -> Sequence[float] | npt.NDArray[Any]:
         """Return the vector of a query, (d,)."""
         ...
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dwell.errors import ConfigError, RecordError, StorageError
-from dwell.retrieval import Found, HybridRetriever, gathered
+from dwell.retrieval import Found, HybridRetriever, asearch, gathered
 from dwell.retrieval.gathering import awaited, in_thread
 
 SEEN: contextvars.ContextVar[str] = contextvars.ContextVar("SEEN", default="nothing")
@@ -99,6 +99,8 @@ def test_malformed_arguments_are_the_callers_fault() -> None:
     for refused in ({"deadline_s": 0.0}, {"deadline_s": float("nan")}, {"fill": {"nothing": 1.0}}):
         with pytest.raises(ConfigError):
             gathered([good], "reset", **refused)
+        with pytest.raises(ConfigError):
+            HybridRetriever([good], None, **refused)  # type: ignore[arg-type]
     with pytest.raises(ConfigError):
         gathered([], "reset")
     assert good.calls == []
@@ -119,6 +121,14 @@ def test_waiting_does_not_hold_up_the_event_loop(held: threading.Event) -> None:
     one, error = asyncio.run(both())  # and the thread that still waits does not hold up its end
     assert one == 1
     assert isinstance(error, StorageError)
+
+
+def test_one_source_can_be_awaited() -> None:
+    source = Source("one")
+    assert asyncio.run(asearch(source, "reset", query_embedding=[1.0], k=7, filters={"a": 1})) == source.two()
+    assert source.calls == [("reset", {"query_embedding": [1.0], "k": 7, "filters": {"a": 1}})]
+    with pytest.raises(StorageError):
+        asyncio.run(asearch(Source("one", failing), "reset"))
 
 
 def test_a_source_that_hangs_is_not_given_more_and_more_threads(held: threading.Event) -> None:

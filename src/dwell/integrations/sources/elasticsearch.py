@@ -156,8 +156,9 @@ def _asking(client: Elasticsearch, index: str) -> Callable[[Body], Any]:
         try:
             return client.search(index=index, body=body, preference=_PREFERENCE).body
         except (library.ApiError, library.TransportError) as error:
+            why = f"{type(error).__name__} {getattr(error, 'status_code', '')}".rstrip()
             raise StorageError(
-                f"Elasticsearch could not be searched: {type(error).__name__}: {getattr(error, 'status_code', '')}",
+                f"Elasticsearch could not be searched: {why}",
                 code="source_failed",
                 hint="Check the address, the rights of the user, the index and its fields.",
             ) from error

@@ -148,8 +148,9 @@ def _asking(client: OpenSearch, index: str) -> Callable[[Body], Any]:
         try:
             return client.search(index=index, body=body, params={"preference": _PREFERENCE})
         except library.exceptions.OpenSearchException as error:
+            why = f"{type(error).__name__} {getattr(error, 'status_code', '')}".rstrip()
             raise StorageError(
-                f"OpenSearch could not be searched: {type(error).__name__}: {getattr(error, 'status_code', '')}",
+                f"OpenSearch could not be searched: {why}",
                 code="source_failed",
                 hint="Check the address, the rights of the user, the index and its fields.",
             ) from error

@@ -87,8 +87,11 @@ class Memory:
         owner = "" if user is None else self._loop.pseudonym(user)
         moment = _moment(now)
         likeness = self._loop.pseudonym(f"text:{owner}:{hashlib.sha256(body.encode()).hexdigest()}")
+        before = self._known(item, likeness)
+        is_new = before is None or before.likeness != likeness
+        vectors = self._shelf.vectors([body]) if is_new else None  # without the lock: it may be a call of a service
         with self._lock:
-            before = self._texts.like(likeness) if item is None else self._texts.row(item)
+            before = self._known(item, likeness)
             if before is not None and before.likeness == likeness:
                 if beside is not None:
                     self._texts.put_metadata(before.id, beside)
@@ -103,9 +106,14 @@ class Memory:
                 added_at=moment,
                 is_pinned=before is not None and before.is_pinned,
             )
-            vectors = self._shelf.vectors([body])
-            self._put(row if vectors is None else row._replace(vector=vectors[0]), is_new=before is None, now=moment)
+            if self._shelf.is_embedded:
+                found = self._shelf.vectors([body]) if vectors is None else vectors  # None: it was there a moment ago
+                row = row if found is None else row._replace(vector=found[0])
+            self._put(row, is_new=before is None, now=moment)
             return row.id
+
+    def _known(self, item: str | None, likeness: str) -> Row | None:
+        return self._texts.like(likeness) if item is None else self._texts.row(item)
 
     def _put(self, row: Row, *, is_new: bool, now: float) -> None:
         leaving = self._leaving(now, n_more=int(is_new), staying=row.id)
@@ -193,9 +201,10 @@ class Memory:
         is_peek, moment = checks.boolean(peek, "peek"), _moment(now)
         event = None if event_id is None else checks.event_id(event_id)
         who = self._user if user is None else checks.identifier(user, "user")
+        vectors = self._shelf.vectors([asked]) if len(self._shelf) else None  # without the lock, as in `add`
         with self._lock:
             found = self._shelf.find(
-                asked,
+                asked if vectors is None else vectors[0],
                 self._texts.matches(words_of(asked)),
                 owner="" if who is None else self._loop.pseudonym(who),
                 k=n_shown,

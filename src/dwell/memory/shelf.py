@@ -114,6 +114,8 @@ class Shelf:
     def vectors(self, texts: Sequence[str]) -> Float32Array | None:
         """Return the caller's vectors of texts at norm 1, float32 (n, d); None where the space is latent.
 
+        It may take its time, and changes nothing: no lock is needed.
+
         Raises:
             ConfigError: The caller's function answered something else.
         """
@@ -182,12 +184,20 @@ class Shelf:
         return [item for item in (self._ids[number] for number in order.tolist()) if item is not None]
 
     def find(
-        self, query: str, matches: tuple[IntArray, FloatArray], *, owner: str, k: int, n: int, now: float, oldest: float
+        self,
+        query: str | Float32Array,
+        matches: tuple[IntArray, FloatArray],
+        *,
+        owner: str,
+        k: int,
+        n: int,
+        now: float,
+        oldest: float,
     ) -> Found:
         """Return at most `n` candidates.
 
         Args:
-            query: What is asked.
+            query: What is asked; its vector at norm 1, float32 (d,), where vectors are the caller's.
             matches: As `Texts.matches` has them.
             owner: Whose memories are seen beside everybody's; "" for nobody's.
             k: How many will be shown.
@@ -217,14 +227,12 @@ class Shelf:
         ids = [self._ids[number] or "" for number in order.tolist()]
         return Found(ids, order.astype(np.int64), features, is_pinned[order])
 
-    def _cosines(self, query: str) -> FloatArray:
-        found: Float32Array | None
-        if self._embed is None:
+    def _cosines(self, query: str | Float32Array) -> FloatArray:
+        if isinstance(query, str):
             found = self._folded(list(dict.fromkeys(words_of(query))))
         else:
-            found = None if not self._numbers else _embedded(self._embed, [query])[0]
-            if found is not None:
-                self._widen(found.size)
+            found = query
+            self._widen(found.size)
         if found is None:
             return np.zeros(len(self._is_there))
         return np.clip((self._vectors @ found).astype(np.float64), -1.0, 1.0)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -253,10 +254,10 @@ class Texts:
             return np.zeros(0, np.int64), np.zeros(0)
         expression = " OR ".join('"' + word.replace('"', '""') + '"' for word in dict.fromkeys(words))
         with self._turn() as connection:
-            found = connection.execute(
+            found: list[Any] = connection.execute(
                 "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?", (expression,)
             ).fetchall()
-        both = np.array(found, dtype=np.float64).reshape(-1, 2)
+        both = np.fromiter(chain.from_iterable(found), np.float64, 2 * len(found)).reshape(-1, 2)
         return both[:, 0].astype(np.int64), both[:, 1]
 
     def scrub(self) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 
 import dwell
 
-N_VISITS = 600
-N_ROUNDS = 3
+ROUNDS = (1_000, 600)  # visitors before each call of `train`; the first learns, the second judges
+N_LAST = 300
 START = 1_700_000_000.0  # an application leaves `now` out: then it is the clock's
 STORE = Path("plain.dwell")
 
@@ -66,12 +66,12 @@ def main() -> None:
         weights={"words": 1.0, "fresh": 0.0},
         pepper=b"an example, the same each time",  # an application leaves it out: a secret is made beside the file
     ) as loop:
-        for turn in range(N_ROUNDS):
-            shares.append(visits(loop, N_VISITS, rng, now))
-            now += 60.0 * N_VISITS + 3_600.0  # the attribution windows pass
+        for n in ROUNDS:
+            shares.append(visits(loop, n, rng, now))
+            now += 60.0 * n + 3_600.0  # the attribution windows pass
             decision = loop.train(now=now).decision
-            print(f"round {turn + 1}: first {shares[-1]:.0%}, {decision.verdict}, {decision.reasons[0]}")
-        shares.append(visits(loop, N_VISITS // 2, rng, now))
+            print(f"{n} visitors: first {shares[-1]:.0%}, {decision.verdict}, {decision.reasons[0]}")
+        shares.append(visits(loop, N_LAST, rng, now))
     print(f"result: what simulated visitors wanted stood first {shares[0]:.0%} of the time, then {shares[-1]:.0%}")
 
 

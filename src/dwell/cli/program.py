@@ -24,6 +24,7 @@ from dwell.cli.inspection import inspect
 from dwell.cli.keeping import erase
 from dwell.cli.keys import keys
 from dwell.cli.learning import evaluate, train
+from dwell.cli.mcp import mcp
 from dwell.cli.params import history, params
 from dwell.cli.printing import complain, examples
 from dwell.cli.serving import serve
@@ -103,6 +104,7 @@ for _command in (
     cluster,
     importing,
     keys,
+    mcp,
     config,
     db,
 ):

@@ -380,6 +380,11 @@ class Memory:
         row = self._texts.row(checks.identifier(id, "id"))
         return None if row is None else _kept(row)
 
+    def is_own(self, id: str, user: str | None = None) -> bool:  # noqa: A002 - the name is public surface
+        """Return whether there is such a memory and it is this user's own; None: everybody's."""
+        row = self._texts.row(checks.identifier(id, "id"))
+        return row is not None and row.owner == ("" if user is None else self._loop.pseudonym(user))
+
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self._shelf)

@@ -166,10 +166,12 @@ def test_feedback_reaches_the_list_by_the_run_and_by_the_document(loop: dwell.Lo
     assert [(one.name, one.doc) for one in loop.signals(str(run_id))] == [("helpful", None), ("used", "c")]
 
 
-def test_a_trail_leads_from_the_chain_to_its_lists(loop: dwell.Loop) -> None:
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_trail_leads_from_the_chain_to_its_lists(loop: dwell.Loop, is_async: bool) -> None:  # noqa: FBT001
     trail, run_id = RunTrail(), uuid.uuid4()
     chain = RunnableLambda(lambda query: query) | {"first": retriever_of(loop), "second": retriever_of(loop)}
-    found = chain.invoke("q", {"callbacks": [trail], "run_id": run_id})
+    config: Any = {"callbacks": [trail], "run_id": run_id}
+    found = asyncio.run(chain.ainvoke("q", config)) if is_async else chain.invoke("q", config)
     due = {found["first"][0].metadata["event_id"], found["second"][0].metadata["event_id"]}
     assert len(due) == 2
     assert set(trail.events_of(run_id)) == due
@@ -321,6 +323,13 @@ def test_a_bad_document_costs_the_ranking_never_the_search(loop: dwell.Loop, nam
     assert list(loop.experiences()) == []
 
 
+@pytest.mark.parametrize(("query", "code"), [("x" * 70_000, "text"), ("\ud800", "text"), (7, "type")])
+def test_a_bad_query_costs_the_ranking_never_the_search(loop: dwell.Loop, query: Any, code: str) -> None:
+    found = retriever_of(loop).invoke(query)
+    assert ids(found) == ["a", "b", "c", "d"]
+    assert {one.metadata["dwell"]["fallback"] for one in found} == {code}
+
+
 def test_numbers_of_numpy_defaults_and_other_names(loop: dwell.Loop) -> None:
     given = [Document(page_content=text, metadata=meta) for text, meta in (("x", {}), ("y", {"age": np.float32(0.5)}))]
     reading = Reading(keys={"fresh": "age"}, defaults={"fresh": 0.75})
@@ -359,14 +368,14 @@ def test_what_can_not_work_is_refused_when_it_is_made(loop: dwell.Loop) -> None:
     with pytest.raises(ValidationError, match=r"dwell\.Loop or a dwell\.Client"):
         retriever_of(object())
     client = dwell.Client("http://127.0.0.1:9")
-    with pytest.raises(ValidationError, match="a client is not asked for the features"):
+    with pytest.raises(ValidationError, match="a client does not know the registered features"):
         retriever_of(client)
     found = retriever_of(client, reading=Reading(features=("fresh",))).invoke("q")
     assert found[0].metadata["dwell"]["fallback"] == "unreachable"
     client.close()
-    with pytest.raises(ConfigError, match="twice"):
+    with pytest.raises(RecordError, match="different words"):
         Reading(features=("a", "a"))
-    with pytest.raises(ConfigError, match=r"defaults\.a"):
+    with pytest.raises(RecordError, match=r"defaults\.a"):
         Reading(defaults={"a": float("nan")})
     with pytest.raises(ConfigError, match="tuple of names"):
         Reading(features="fresh")  # type: ignore[arg-type]

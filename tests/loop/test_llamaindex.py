@@ -211,7 +211,7 @@ def test_edges(loop: dwell.Loop) -> None:
     with pytest.raises(RecordError, match=r"dwell\.Loop or a dwell\.Client"):
         DwellRetriever(Any, object())  # type: ignore[arg-type]
     client = dwell.Client("http://127.0.0.1:9")
-    with pytest.raises(ConfigError, match="a client is not asked for the features"):
+    with pytest.raises(ConfigError, match="a client does not know the registered features"):
         capture(client)
     client.close()
 

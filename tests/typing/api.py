@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 import dwell
+from dwell.integrations.found import RankingLoop
 
 
 def opens(where: str | Path) -> dwell.Loop:
@@ -177,3 +178,8 @@ def errors() -> tuple[type[Exception], ...]:
     malformed: tuple[type[ValueError], ...] = (dwell.ConfigError, dwell.RecordError)
     ours: tuple[type[dwell.DwellError], ...] = (dwell.StorageError, dwell.PromotionRefused, *())
     return (*malformed, *ours)
+
+
+def adapters_take_a_loop_and_a_client(loop: dwell.Loop, client: dwell.Client) -> tuple[RankingLoop, RankingLoop]:
+    """Both can be given to an adapter."""
+    return loop, client

@@ -15,7 +15,8 @@ from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from dwell.errors import ConfigError, DwellError, RecordError
-from dwell.records import Feedback, Served
+from dwell.integrations.reranking import RECIPROCAL_RANK, names_of
+from dwell.records import Feedback, Served, checks
 
 __all__ = [
     "EVENT_ID",
@@ -104,13 +105,14 @@ class Reading:
             not given.
 
     Raises:
-        ConfigError: A feature stands twice, or a default is no finite number.
+        ConfigError: `features` is one text.
+        RecordError: A name is no feature's or stands twice, or a default is no finite number.
     """
 
     features: tuple[str, ...] | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, float] = field(default_factory=dict)
-    position: str = "reciprocal_rank"
+    position: str = RECIPROCAL_RANK
     score: str = "score"
     id_key: str | None = None
 
@@ -123,15 +125,9 @@ class Reading:
                 hint=f"Pass ({self.features!r},).",
             )
         if self.features is not None:
-            object.__setattr__(self, "features", tuple(self.features))
-            if len(set(self.features)) != len(self.features):
-                raise ConfigError("a feature stands twice", field="features", value=self.features, hint="Name it once.")
-        given: Mapping[str, object] = self.defaults
-        for name, value in given.items():
-            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-                raise ConfigError(
-                    "a default is a finite number", field=f"defaults.{name}", value=value, hint="Pass a float."
-                )
+            object.__setattr__(self, "features", checks.feature_names(self.features))
+        for name, value in self.defaults.items():
+            checks.finite(value, f"defaults.{name}")
 
     def names(self, loop: object) -> tuple[str, ...]:
         """Return the features of a candidate, by name.
@@ -139,17 +135,7 @@ class Reading:
         Raises:
             ConfigError: They are not given, and the loop is a client.
         """
-        if self.features is not None:
-            return self.features
-        known = getattr(loop, "feature_columns", None)
-        if known is None:
-            raise ConfigError(
-                "a client is not asked for the features",
-                field="features",
-                value=None,
-                hint="Pass reading=Reading(features=(...)) with the features of the served loop.",
-            )
-        return tuple(known)
+        return names_of(loop, self.features)
 
     def values(
         self, names: Sequence[str], metadata: Mapping[Any, Any], *, position: int, score: float | None = None

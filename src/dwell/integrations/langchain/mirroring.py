@@ -74,33 +74,36 @@ class MirroredClient:
         with self._lock:
             return dict(self._counts)
 
-    def create_feedback(self, run_id: Any = None, key: str = "unnamed", **said: Any) -> Any:  # noqa: ANN401 - LangSmith's own
-        """Return what LangSmith's `create_feedback` does, and tell the loop of the score.
+    def create_feedback(self, *args: Any, **said: Any) -> Any:  # noqa: ANN401 - LangSmith's own
+        """Return what LangSmith's `create_feedback(run_id, key, score=...)` does, and tell the loop of the score.
 
         True and False count as 1 and 0; the value must lie in the range of the signal's declaration, or the loop
         rejects it. A retry under the same `feedback_id` is told once.
         """
-        answer = self._client.create_feedback(run_id, key, **said)
-        about = run_id if run_id is not None else said.get("trace_id")
+        answer = self._client.create_feedback(*args, **said)
+        told = dict(zip(("run_id", "key"), args, strict=False)) | said
         if inspect.isawaitable(answer):
-            return self._when_answered(answer, about, key, said)
-        self._mirror(about, key, said, answer)
+            return self._when_answered(answer, told)
+        self._mirror(told, answer)
         return answer
 
-    async def _when_answered(self, answer: Awaitable[Any], about: object, key: str, said: dict[str, Any]) -> Any:  # noqa: ANN401 - LangSmith's own
+    async def _when_answered(self, answer: Awaitable[Any], told: Mapping[str, Any]) -> Any:  # noqa: ANN401 - LangSmith's own
         found = await answer
         with contextlib.suppress(Exception):
-            await asyncio.to_thread(self._mirror, about, key, said, found)
+            await asyncio.to_thread(self._mirror, told, found)
         return found
 
-    def _mirror(self, about: object, key: str, said: Mapping[str, Any], answer: object) -> None:
+    def _mirror(self, told: Mapping[str, Any], answer: object) -> None:
         try:
-            self._tell(about, key, said.get("score"), said.get("feedback_id") or getattr(answer, "id", None))
+            about = told.get("run_id") or told.get("trace_id")
+            feedback_id = told.get("feedback_id") or getattr(answer, "id", None)
+            self._tell(about, told.get("key"), told.get("score"), feedback_id)
         except Exception:  # noqa: BLE001 - the user's call has gone through: it must not fail because of us
             self._count("failed")
 
-    def _tell(self, about: object, key: str, score: object, feedback_id: object) -> None:
-        if key not in self._keys:
+    def _tell(self, about: object, key: object, score: object, feedback_id: object) -> None:
+        signal = self._keys.get(key) if isinstance(key, str) else None
+        if signal is None:
             return self._count("other_key")
         if about is None:
             return self._count("no_run")
@@ -110,7 +113,7 @@ class MirroredClient:
         for event_id in self._known(event_ids):
             self._loop.submit_feedback(
                 event_id,
-                self._keys[key],
+                signal,
                 value=float(score),
                 idempotency_key=None if feedback_id is None else f"langsmith:{feedback_id}:{event_id}",
             ).add_done_callback(lambda done: self._heard(done.result()))

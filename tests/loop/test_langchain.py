@@ -231,13 +231,15 @@ def test_a_mirrored_client_raises_what_langsmith_raises_and_nothing_of_ours(loop
     refusing = mirrored_client(LangSmith(ConnectionError("away")), loop, {"s": "helpful"})
     with pytest.raises(ConnectionError, match="away"):
         refusing.create_feedback(run_id, "s", score=1)
-    assert loop.signals(str(run_id)) == []
+    loop.feedback(str(run_id), "used", doc="c")  # behind whatever was told before
+    assert [one.name for one in loop.signals(str(run_id))] == ["used"]
     broken = mirrored_client(LangSmith(), Broken(), {"s": "helpful"})
     assert broken.create_feedback(run_id, "s", score=1) == "LangSmith's answer"
     assert broken.counts == {"failed": 1}
     waiting = mirrored_client(AsyncLangSmith(), loop, {"s": "helpful"})
     assert asyncio.run(waiting.create_feedback(run_id, "s", score=1)) == "LangSmith's answer"
-    assert loop.signals(str(run_id))[0].name == "helpful"
+    assert feedback_for_run(loop, run_id, "used", doc="b")[0].status == "joined"
+    assert [one.name for one in loop.signals(str(run_id))] == ["used", "helpful", "used"]
     with pytest.raises(ConfigError, match="keys"):
         mirrored_client(LangSmith(), loop, ["user_score"])  # type: ignore[arg-type]
 

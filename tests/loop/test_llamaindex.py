@@ -255,6 +255,21 @@ def test_capture_takes_the_order_of_the_reranker_and_the_features_of_the_retriev
     assert watching.counts == {"recorded": 1}
 
 
+def test_capture_takes_the_order_of_the_reranker_where_no_response_tells(
+    index: VectorStoreIndex, loop: dwell.Loop, watching: Capture
+) -> None:
+    found: list[NodeWithScore] = []
+
+    @get_dispatcher(__name__).span
+    def asked(query: str) -> str:
+        found.extend(Reversing(keeps=2).postprocess_nodes(index.as_retriever(similarity_top_k=4).retrieve(query)))
+        return "an answer without sources"
+
+    asked("q")
+    assert watching.flush()
+    assert shown(loop, event_ids_of(found)[0]) == ["d", "c"]
+
+
 def test_capture_takes_what_was_left_of_a_list(index: VectorStoreIndex, loop: dwell.Loop, watching: Capture) -> None:
     class Cutting(SimilarityPostprocessor):
         """Tells nobody what it takes away."""

@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from dwell.errors import ConfigError, DwellError, RecordError
-from dwell.integrations.reranking import RECIPROCAL_RANK, names_of
 from dwell.records import Feedback, Served, checks
 
 __all__ = [
@@ -112,7 +111,7 @@ class Reading:
     features: tuple[str, ...] | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, float] = field(default_factory=dict)
-    position: str = RECIPROCAL_RANK
+    position: str = "reciprocal_rank"
     score: str = "score"
     id_key: str | None = None
 
@@ -125,7 +124,7 @@ class Reading:
                 hint=f"Pass ({self.features!r},).",
             )
         if self.features is not None:
-            object.__setattr__(self, "features", checks.feature_names(self.features))
+            object.__setattr__(self, "features", checks.feature_names(self.features) if self.features else ())
         for name, value in self.defaults.items():
             checks.finite(value, f"defaults.{name}")
 
@@ -135,7 +134,17 @@ class Reading:
         Raises:
             ConfigError: They are not given, and the loop is a client.
         """
-        return names_of(loop, self.features)
+        if self.features is not None:
+            return self.features
+        known = getattr(loop, "feature_columns", None)
+        if known is None:
+            raise ConfigError(
+                "a client does not know the registered features",
+                field="features",
+                value=None,
+                hint="Pass reading=Reading(features=(...)) with the features of the served loop.",
+            )
+        return tuple(known)
 
     def values(
         self, names: Sequence[str], metadata: Mapping[Any, Any], *, position: int, score: float | None = None

@@ -122,7 +122,7 @@ links: $(VENV)/.has-test ## Docs, quickly: links, anchors, completeness
 	$(SAY) "docs: links, anchors, every command named"
 	@$(BIN)/python scripts/docs.py
 
-docs: links ## Docs, all: the same, and every code block executed
+docs: links site ## Docs, all: the same, the site, and every code block executed
 	$(SAY) "docs: executing the code blocks"
 	@$(BIN)/pytest tests/docs $(ARGS)
 

@@ -27,6 +27,8 @@ from dwell.cli.program import main
 from dwell.errors import ConfigError
 from dwell.integrations.mcp import HttpSettings, checked_http, loop_server, memory_server
 
+from .serving import service
+
 PEPPER = "a pepper of these tests"
 TOKEN = "a-token-of-these-tests-0123456789"  # noqa: S105 - guards nothing
 TOOLS = ["explain", "feedback", "forget", "recall", "remember", "status"]
@@ -403,8 +405,33 @@ def test_over_http(tmp_path: Path) -> None:
         assert httpx.post(url, content=b" " * 1_000_001, headers=own).status_code == 413
         process.terminate()
         out, err = process.communicate(timeout=20.0)
-    assert out == ""
+    assert (out, process.returncode) == ("", 0)
+    assert not (tmp_path / "agent.dwell-wal").exists()  # closed, and not just ended
     assert TOKEN not in err
+
+
+def test_a_service_for_an_agent(tmp_path: Path) -> None:
+    """The agent holds no key, and what it says is an agent's word, whatever its operator's key may do."""
+    with dwell.open(tmp_path / "a.dwell", features=["bm25"], pepper=PEPPER, rewards="rag"):
+        pass
+    with service(tmp_path / "a.dwell", "--no-auth", environment={"DWELL_PEPPER": PEPPER}) as served:
+
+        async def work() -> None:
+            parameters = StdioServerParameters(
+                command=sys.executable, args=command("--service", served.url), env=environment()
+            )
+            async with Client(parameters) as client:
+                assert sorted(tool.name for tool in (await client.list_tools()).tools) == ["feedback", "rank", "status"]
+                given = [{"id": f"d{i}", "bm25": float(i)} for i in range(4)]
+                found = await answer(client, "rank", query="q", candidates=given, k=2)
+                told = {"event_id": found["event_id"], "item": found["items"][0]["id"], "signal": "click"}
+                assert (await answer(client, "feedback", **told))["recorded_as"] == "agent_click"
+                assert "unknown_signal" in await refusal(client, "feedback", **(told | {"signal": "nothing"}))
+                assert (await answer(client, "status"))["features"] == ["bm25"]
+
+        run(work)
+    with dwell.open(tmp_path / "a.dwell", pepper=PEPPER) as loop:
+        assert [one.feedback_signals for one in loop.experiences()] == [{"agent_click": 1.0}]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,6 +91,8 @@ def mcp(
         from dwell.integrations.mcp import serve_http
 
         say(f"listening on http://{host}:{port}/mcp", err=True)
+        # the server passes the signal on when it has ended: what is open is closed then
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         serve_http(server, settings)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from typing import Final, cast
 
 from mcp.server import MCPServer
@@ -44,7 +45,8 @@ from dwell.memory import Memory, Recall, Why
 
 __all__ = ["memory_server"]
 
-_MOST_EXPLAINED: Final = 20
+_MOST_EXPLAINED: Final = 20  # what a model reads of one answer
+_INSTANT_S: Final = 1e-6
 _INSTRUCTIONS: Final = (
     "A memory that learns which of its items are of use. Call recall before you answer, remember for what is worth "
     "keeping, and feedback with the event_id of the answer once you know which items helped. " + DATA_NOTICE
@@ -62,9 +64,11 @@ class _Tools:
         return _recalled(self._memory.search(query, k=k, user=self._user))
 
     def remember(self, text: Text, metadata: Metadata = None) -> Remember:
-        before = len(self._memory)
-        item = self._memory.add(text, metadata=metadata, user=self._user)
-        return {"id": item, "is_new": len(self._memory) > before}
+        now = time.time()
+        item = self._memory.add(text, metadata=metadata, user=self._user, now=now)
+        kept = self._memory.get(item)
+        # what was there already keeps the instant at which it was added, to the microsecond
+        return {"id": item, "is_new": kept is not None and abs(kept.added_at - now) < _INSTANT_S}
 
     def feedback(self, event_id: EventId, signal: Signal, item: Item = None, value: Value = 1.0) -> Confirmed:
         found = self._memory.feedback(event_id, signal, item=item, value=float(value), by="agent")

@@ -205,7 +205,7 @@ class Memory:
         with self._lock:
             found = self._shelf.find(
                 asked if vectors is None else vectors[0],
-                self._texts.matches(words_of(asked)),
+                self._texts.matches(self._shelf.telling(words_of(asked))),
                 owner="" if who is None else self._loop.pseudonym(who),
                 k=n_shown,
                 n=_N_CANDIDATES,

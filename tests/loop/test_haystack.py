@@ -191,6 +191,9 @@ def test_a_loop_is_opened_by_warm_up_alone_and_one_store_has_one_loop(tmp_path: 
     with pytest.raises(ConfigError, match="with other features or settings"):
         DwellRanker(where, features=["bm25"]).warm_up()
     opened.close_opened()
+    DwellFeedback(where).run("e-1", "click")  # opens it with what the store knows
+    with pytest.raises(ConfigError, match="with other features or settings"):
+        DwellRanker(where, features=["bm25"]).warm_up()
     DwellRanker(where, features=FEATURES).warm_up()
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-NAMES = ("activation_child", "holding_child", "ingest_child", "loop_child", "memory_child")
+NAMES = ("activation_child", "holding_child", "import_child", "ingest_child", "loop_child", "memory_child")
 MODULES = {name: importlib.import_module(name) for name in NAMES}
 
 

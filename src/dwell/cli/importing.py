@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dwell.integrations.ubi import Refusal, UbiReport
     from dwell.loop import Loop
 
-__all__ = ["importing"]
+__all__ = ["check_read", "importing", "open_for_import", "say_refusals", "words_of"]
 
 _SHOWN: Final = 10  # refusals that people are shown; the document has a thousand
 _WITHOUT_FEATURES: Final = (
@@ -102,7 +102,7 @@ def ubi(
     if bool(files) == (opensearch is not None) or (since is not None and opensearch is None):
         raise click.UsageError("Give files, or --opensearch URL with or without --since.")
     how: dict[str, Any] = {"actions": actions, "ordinal_base": ordinal_base, "on_progress": _progress()}
-    with closing(_loop(store, tenant, rewards, may_create=create)) as loop:
+    with closing(open_for_import(store, tenant, rewards, may_create=create)) as loop:
         report = _from_files(loop, files, how) if opensearch is None else _from_opensearch(loop, opensearch, since, how)
     if sys.stderr.isatty():
         click.echo("\r\x1b[K", nl=False, err=True)
@@ -110,7 +110,7 @@ def ubi(
         document(report)
     else:
         _say(report)
-    _check_read(report.n_queries + report.n_events, report.n_quarantined, [one.reason for one in report.quarantined])
+    check_read(report.n_queries + report.n_events, report.n_quarantined, [one.reason for one in report.quarantined])
 
 
 @importing.command()
@@ -138,13 +138,13 @@ def personalizer(
     from dwell.integrations.personalizer import import_personalizer, lines_of
 
     way = cast("Literal['first', 'all']", shown)
-    with closing(_loop(store, tenant, rewards, may_create=create)) as loop:
+    with closing(open_for_import(store, tenant, rewards, may_create=create)) as loop:
         report = import_personalizer(loop, lines_of(files), shown=way, now=time.time(), on_progress=_progress())
     if as_json:
         document(report)
     else:
         _say_of_personalizer(report)
-    _check_read(report.n_lines - report.n_refused, report.n_refused, [one.reason for one in report.refused])
+    check_read(report.n_lines - report.n_refused, report.n_refused, [one.reason for one in report.refused])
 
 
 @importing.command()
@@ -183,7 +183,7 @@ def otel(
     """
     from dwell.integrations.otel import import_otel_files
 
-    with closing(_loop(store, tenant, rewards, may_create=create)) as loop:
+    with closing(open_for_import(store, tenant, rewards, may_create=create)) as loop:
         report = import_otel_files(
             loop, [Path(file) for file in files], signals=signals, id_key=id_key, on_progress=_progress()
         )
@@ -194,10 +194,10 @@ def otel(
     else:
         _say_of_otel(report)
     n_used = report.n_lists + report.n_lists_known + sum(report.feedback.values())
-    _check_read(n_used, report.n_quarantined, [one.reason for one in report.quarantined])
+    check_read(n_used, report.n_quarantined, [one.reason for one in report.quarantined])
 
 
-def _check_read(n_read: int, n_refused: int, reasons: Sequence[str]) -> None:
+def check_read(n_read: int, n_refused: int, reasons: Sequence[str]) -> None:
     """Refuse a log of which nothing could be read: most likely it is something else. An empty one is a quiet night.
 
     Raises:
@@ -216,8 +216,8 @@ def _say_of_personalizer(report: PersonalizerReport) -> None:
         [
             ("lines", f"{report.n_lines} read, {report.n_refused} could not be read"),
             ("lists", f"{report.n_lists} recorded or known, {report.n_deferred} deferred and never shown"),
-            ("rewards", _words(report.feedback)),
-            ("left out", _words(report.left_out)),
+            ("rewards", words_of(report.feedback)),
+            ("left out", words_of(report.left_out)),
         ]
     )
     if report.refused:
@@ -230,24 +230,25 @@ def _say_of_otel(report: OtelReport) -> None:
         [
             ("read", f"{report.n_spans} spans and log records, {report.n_quarantined} could not be used"),
             ("lists", f"{report.n_lists} recorded, {report.n_lists_known} known"),
-            ("evaluations", _words(report.feedback)),
-            ("unknown evaluations", _words(report.unknown_evaluations)),
-            ("left out", _words(report.left_out)),
-            ("noted", _words(report.noted)),
-            *([("refused lists", _words(report.refused_lists))] if report.refused_lists else []),
+            ("evaluations", words_of(report.feedback)),
+            ("unknown evaluations", words_of(report.unknown_evaluations)),
+            ("left out", words_of(report.left_out)),
+            ("noted", words_of(report.noted)),
+            *([("refused lists", words_of(report.refused_lists))] if report.refused_lists else []),
         ]
     )
     if report.n_lists_without_features:
         say()
         say(_WITHOUT_NUMBERS)
-    _say_refusals(report.quarantined)
+    say_refusals(report.quarantined)
 
 
-def _say_refusals(quarantined: Sequence[Refusal]) -> None:
+def say_refusals(quarantined: Sequence[Refusal], place: str = "item") -> None:
+    """Print the first refusals as a table; `place` is what their index counts."""
     if quarantined:
         say()
         rows = [(one.source, one.index, plain(one.pointer), plain(one.reason)) for one in quarantined[:_SHOWN]]
-        table(("where", "item", "field", "reason"), rows, right=("item",))
+        table(("where", place, "field", "reason"), rows, right=(place,))
 
 
 def _from_files(loop: Loop, files: tuple[str, ...], how: dict[str, Any]) -> UbiReport:
@@ -267,11 +268,19 @@ def _from_opensearch(loop: Loop, url: str, since: float | None, how: dict[str, A
     return import_ubi(loop, queries, events, **how)
 
 
-def _loop(store: str, tenant: str, rewards: object, *, may_create: bool) -> Loop:
+def open_for_import(
+    store: str, tenant: str, rewards: object, *, may_create: bool, features: Sequence[str] | None = None
+) -> Loop:
+    """Open a store as its owner, made where it is not there and may be.
+
+    Raises:
+        StoreOwnedError: Another process owns it.
+        StorageError: There is none, and none may be made.
+    """
     from dwell.loop import open_loop
 
     if may_create and not os.path.lexists(store):
-        return open_loop(store, tenant=tenant, rewards=rewards)
+        return open_loop(store, tenant=tenant, rewards=rewards, features=features)
     try:
         return owner_loop(store, tenant, {"rewards": rewards})
     except StoreOwnedError as error:
@@ -298,7 +307,7 @@ def _say(report: UbiReport) -> None:
             "lists",
             f"{report.n_lists} recorded, {report.n_lists_known} known, {report.n_lists_rebuilt} from impressions",
         ),
-        ("reactions", _words(report.feedback)),
+        ("reactions", words_of(report.feedback)),
         ("events of a known query", report.n_joins),
         ("repeated events", report.n_duplicates),
         (
@@ -307,22 +316,23 @@ def _say(report: UbiReport) -> None:
         ),
         ("queries without a list", report.n_queries_without_list),
         ("before their list", f"{report.n_negative_delays}, of these left out {report.n_too_early}"),
-        ("normalised", _words(report.normalised)),
-        ("unknown actions", _words(report.unknown_actions)),
+        ("normalised", words_of(report.normalised)),
+        ("unknown actions", words_of(report.unknown_actions)),
     ]
     pairs += [(f"places of {name or '(no name)'}", _bases(bases)) for name, bases in report.ordinal_bases.items()]
     if report.refused_lists:
-        pairs.append(("refused lists", _words(report.refused_lists)))
+        pairs.append(("refused lists", words_of(report.refused_lists)))
     if report.n_erased:
         pairs.append(("of erased users", report.n_erased))
     fact_lines(pairs)
     if report.n_lists_without_features:
         say()
         say(_WITHOUT_FEATURES)
-    _say_refusals(report.quarantined)
+    say_refusals(report.quarantined)
 
 
-def _words(counts: Any) -> str:  # noqa: ANN401 - {name: number}
+def words_of(counts: Any) -> str:  # noqa: ANN401 - {name: number}
+    """Return counts as words, "none" where there are none."""
     return ", ".join(f"{name} {n}" for name, n in counts.items()) or "none"
 
 

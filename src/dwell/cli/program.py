@@ -18,6 +18,7 @@ from dwell.cli.demo import demo
 from dwell.cli.doctor import db, doctor
 from dwell.cli.exporting import export
 from dwell.cli.health import health
+from dwell.cli.import_logs import log_commands
 from dwell.cli.import_scores import scores
 from dwell.cli.importing import importing
 from dwell.cli.inspection import inspect
@@ -109,7 +110,8 @@ for _command in (
     db,
 ):
     program.add_command(_command)
-importing.add_command(scores)
+for _command in (*log_commands(), scores):
+    importing.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from dwell.storage.archive_parts import PartFile, opened_part
 from dwell.storage.archive_places import Days, archive_files
 from dwell.storage.archive_rows import ArchivedEvent, events_of
 
-__all__ = ["ImportedEvents", "import_archive"]
+__all__ = ["ImportedEvents", "import_archive", "put_archived"]
 
 
 class ImportedEvents(NamedTuple):
@@ -98,14 +98,15 @@ def _brought_in(state: LoopState, events: Sequence[ArchivedEvent]) -> tuple[int,
                     hint="Bring it into the store that it came from, or a copy of it.",
                 )
             else:
-                _add(tx, event)
+                put_archived(tx, event)
                 n_added += 1
         return n_added, n_known, n_erased
 
     return state.write(job)
 
 
-def _add(tx: Transaction, event: ArchivedEvent) -> None:
+def put_archived(tx: Transaction, event: ArchivedEvent) -> None:
+    """Store an event as it was archived: impression, activation, signals and outcome."""
     given, outcome = event.impression, event.outcome
     if given.activated_at is None:
         seq = tx.add_impression(given)

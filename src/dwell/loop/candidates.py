@@ -12,7 +12,7 @@ from dwell.records import checks
 from dwell.records.arrays import Float32Array
 from dwell.records.readable import MAX_CANDIDATES, Readable, readable_ids
 
-__all__ = ["MAX_CANDIDATES", "Candidates", "Readable", "read_array", "read_dicts", "readable_ids"]
+__all__ = ["MAX_CANDIDATES", "Candidates", "Readable", "read_array", "read_dicts", "read_rows", "readable_ids"]
 
 
 class Candidates(NamedTuple):
@@ -100,6 +100,24 @@ def read_dicts(candidates: object, names: tuple[str, ...], *, path: str = "candi
                 _check_feature(value, name, f"{path}[{i}].{name}")
         rows.append(row)
     return Candidates(ids, _as_float32(np.array(rows, dtype=np.float64), names, path))
+
+
+def read_rows(
+    ids: Sequence[object], rows: Sequence[Mapping[str, Any]], names: tuple[str, ...], path: str
+) -> Candidates:
+    """Return candidates whose features stand in mappings that may hold more; each of them has every name.
+
+    Raises:
+        RecordError: A malformed id, a duplicate, a value that is no finite number.
+    """
+    found = _check_ids(ids, path)
+    values = [[row[name] for name in names] for row in rows]
+    for i, row in enumerate(values):
+        for name, value in zip(names, row, strict=True):
+            if type(value) is not float:
+                _check_feature(value, name, f"{path}[{i}].{name}")
+    shape = (len(found), len(names))
+    return Candidates(found, _as_float32(np.array(values, dtype=np.float64).reshape(shape), names, path))
 
 
 def _check_feature(value: object, name: str, path: str) -> None:

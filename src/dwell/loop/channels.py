@@ -61,6 +61,8 @@ def logged_again(row: EventRow, alphas: FloatArray, versions: Mapping[int, Param
     known. A pure function of its arguments: the draws are seeded by the event id.
     """
     n = len(row.inclusion)
+    if row.is_caller_ordered and not row.is_deterministic:
+        return None  # drawn elsewhere: its chances stand in the facts, not in the row
     if row.is_deterministic or row.is_caller_ordered:
         found = np.zeros((len(alphas), n))
         m = min(row.n_kept, alphas.shape[1])

@@ -55,6 +55,10 @@ def logged_exposure(impression: Impression, examination: Examination) -> Exposur
         order = np.array([position.get(doc, -1) for doc in impression.documents])
         value = np.where(order >= 0, theta[np.maximum(order, 0)], 0.0)
         return deterministic_exposure(np.arange(0), theta, len(order))._replace(value=value)
+    if impression.policy == "external":  # one document, drawn elsewhere: the scores are the logs of its chances
+        value = np.exp(impression.scores[impression.document_scores].astype(np.float64)) * theta[0]
+        value[0] = impression.propensities[0] * theta[0]
+        return Exposure(value, np.zeros(len(value)))
     z = policy_scores(impression.scores, impression.temperature, spread=impression.score_sd)
     if np.isfinite(impression.rest_logsumexp):
         # the unlogged tail competes as one document: it holds the lightest candidates, so it is rarely placed twice

@@ -25,6 +25,7 @@ __all__ = [
     "Request",
     "check_sequence",
     "checked_signal",
+    "count_joined",
     "digest_of",
     "fix_dimension",
     "kept_later",
@@ -47,7 +48,7 @@ def submit_impression(state: LoopState, impression: Impression) -> bool:
         raise StorageError("this loop was opened without ingesting", hint="Open it as the owner of the store.")
 
     def record(tx: Transaction, watch: Watch | None) -> int | None:
-        return record_impression(tx, impression, state.rules, lambda joined: _count(state, joined), watch)
+        return record_impression(tx, impression, state.rules, lambda joined: count_joined(state, joined), watch)
 
     job, settle = with_activation(state.activity, state.store, record)
 
@@ -127,7 +128,8 @@ def _note_failure(state: LoopState, done: Future[Any]) -> None:
         state.counters["failed_impressions"] += 1
 
 
-def _count(state: LoopState, joined: Joined) -> None:
+def count_joined(state: LoopState, joined: Joined) -> None:
+    """Count what became of a signal, and note the event whose reward changes."""
     state.counters[f"feedback_{joined.feedback.status}"] += 1
     if joined.signal:  # a retry was counted the first time
         state.tally.reacted(joined.signal, joined.feedback.status, joined.delay_s)
@@ -294,7 +296,7 @@ def submit_signals(
             return
         joined = written.result()
         for one in joined:
-            _count(state, one)
+            count_joined(state, one)
         resolve(lambda i: joined[i].feedback)
         follow_commit(state.activity, state.writer, time.monotonic())
 

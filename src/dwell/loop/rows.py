@@ -112,7 +112,8 @@ def event_row(
         temperature=impression.temperature,
         is_held_out=_share(impression, salt) < holdout,
         is_deterministic=impression.is_deterministic,
-        is_caller_ordered=impression.policy != "params" and impression.is_deterministic,
+        is_caller_ordered=impression.policy == "external"
+        or (impression.policy == "caller" and impression.is_deterministic),
         version=outcome.version,
         doc_hashes=np.array([_doc_hash(doc) for doc in impression.documents[:kept]], dtype=np.uint64),
         late_us=late_us(impression, outcome.closed_at),

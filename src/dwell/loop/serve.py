@@ -17,9 +17,11 @@ from dwell.records.arrays import Float32Array, FloatArray, IntArray
 from dwell.records.impression import MAX_LOGGED_SCORES, Arm, Mode, Policy
 from dwell.reward.swaps import Swapped, swapped
 
-__all__ = ["Request", "Serving", "caller_scores", "serve", "serve_drafted"]
+__all__ = ["Request", "Serving", "caller_scores", "drawn_elsewhere", "listed_elsewhere", "serve", "serve_drafted"]
 
 _LEAST: Final = 1e-300  # a propensity that underflowed: its ratios are taken
+# log of a chance that is 0 or was not logged: exp of it is 0 in float64, and it is finite, as every score is
+_NO_CHANCE: Final = -1000.0
 
 
 class Request(NamedTuple):
@@ -130,6 +132,59 @@ def serve_drafted(
     return _served(impression, drafted, logged), impression
 
 
+def listed_elsewhere(candidates: Candidates, request: Request, serving: Serving, scores: FloatArray) -> Impression:
+    """Return the record of a list that another ranker ordered: nothing is drawn, and all of it was shown.
+
+    Args:
+        candidates: In the order shown.
+        request: What was asked for; all candidates are shown.
+        serving: How lists are recorded: policy "external", temperature 0.
+        scores: float64 (n,), that ranker's scores, finite as float32.
+    """
+    n = len(candidates.ids)
+    order = np.arange(n)
+    kept, inclusion = order, np.ones(n)
+    if n > serving.max_results and n > serving.max_candidates:
+        rng = named_generator(serving.secret, "serve", serving.seed, request.event_id)
+        kept, inclusion = _kept_documents(n, order, serving, rng)
+    where, _, _ = _logged_scores(caller_scores(n).astype(np.float32), kept, 0.0)
+    return _recorded(
+        candidates,
+        request,
+        serving,
+        Drawn(order, np.ones(n)),
+        _Logged(kept, inclusion, where, scores[:MAX_LOGGED_SCORES].astype(np.float32), float(score_spread(scores))),
+    )
+
+
+def drawn_elsewhere(
+    candidates: Candidates, request: Request, serving: Serving, shown: int, chances: FloatArray
+) -> Impression:
+    """Return the record of one document that another policy drew from candidates whose chances it logged.
+
+    The scores are the logs of the chances, and the temperature is the one at which a Plackett-Luce policy with these
+    scores draws the first document with just these chances. A chance that is not known is taken for none, as where a
+    list was sorted: what was not shown then counts as not supported.
+
+    Args:
+        candidates: In the order in which that policy was given them.
+        request: What was asked for; one document is shown.
+        serving: How lists are recorded: policy "external".
+        shown: Which of the candidates was shown.
+        chances: float64 (n,), probability with which each was shown, in [0, 1]; NaN where it is not known. That of the
+            one that was shown is above 0.
+    """
+    is_known = np.nan_to_num(chances, nan=0.0) > 0.0
+    scores = np.full(chances.size, _NO_CHANCE)
+    scores[is_known] = np.log(chances[is_known])
+    logged = _as_logged(scores)
+    spread = float(score_spread(logged))
+    drawn = Drawn(np.array([shown]), np.array([max(float(chances[shown]), _LEAST)]))
+    rng = named_generator(serving.secret, "serve", serving.seed, request.event_id)
+    temperature = 1.0 / spread if spread > MIN_SPREAD else 1.0
+    return _impression(candidates, request, serving._replace(temperature=temperature), drawn, logged, rng)
+
+
 def _ranked(
     candidates: Candidates, request: Request, serving: Serving
 ) -> tuple[Float32Array, Drawn, np.random.Generator]:
@@ -203,10 +258,25 @@ def _impression(
     scores: Float32Array,
     rng: np.random.Generator,
 ) -> Impression:
-    ids, features = candidates
-    n = len(ids)
-    kept, inclusion = _kept_documents(n, drawn.order, serving, rng)
+    kept, inclusion = _kept_documents(len(candidates.ids), drawn.order, serving, rng)
     where, logged, rest = _logged_scores(scores, kept, serving.temperature)
+    found = _Logged(kept, inclusion, where, logged, float(score_spread(scores)), rest)
+    return _recorded(candidates, request, serving, drawn, found)
+
+
+class _Logged(NamedTuple):
+    """What is logged of the candidates; see `Impression`."""
+
+    kept: IntArray
+    inclusion: FloatArray
+    where: IntArray
+    scores: Float32Array
+    spread: float
+    rest_logsumexp: float = -np.inf
+
+
+def _recorded(candidates: Candidates, request: Request, serving: Serving, drawn: Drawn, logged: _Logged) -> Impression:
+    ids, features = candidates
     return Impression(
         event_id=request.event_id,
         served_at=request.now,
@@ -223,14 +293,14 @@ def _impression(
         is_shown=request.is_shown,
         served=tuple([ids[i] for i in drawn.order.tolist()]),
         propensities=drawn.propensities,
-        n_candidates=n,
-        scores=logged,
-        score_sd=float(score_spread(scores)),
-        rest_logsumexp=rest,
-        documents=tuple([ids[i] for i in kept.tolist()]),
-        document_scores=where,
-        inclusion=inclusion,
-        features=features[kept],
+        n_candidates=len(ids),
+        scores=logged.scores,
+        score_sd=logged.spread,
+        rest_logsumexp=logged.rest_logsumexp,
+        documents=tuple([ids[i] for i in logged.kept.tolist()]),
+        document_scores=logged.where,
+        inclusion=logged.inclusion,
+        features=features[logged.kept],
         feature_names=serving.params.feature_names if features.shape[1] else (),
     )
 

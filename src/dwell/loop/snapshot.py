@@ -158,7 +158,8 @@ def _drawn(reader: Reader, seqs: IntArray) -> list[Scored]:
     """Return scores and order of the lists that were drawn by a policy of its own."""
     found = []
     for impression in reader.impressions(seqs.tolist()):
-        if impression.is_deterministic or impression.arm not in {"live", "canary"} or not impression.is_policys:
+        is_ours = impression.policy != "external" and impression.arm in {"live", "canary"}
+        if impression.is_deterministic or not is_ours or not impression.is_policys:
             continue
         served, kept = impression.served, impression.documents
         n = next((i for i, (a, b) in enumerate(zip(served, kept, strict=False)) if a != b), min(len(served), len(kept)))

@@ -35,7 +35,7 @@ class EventRow:
         temperature: Exploration temperature of the logging policy, >= 0.
         is_held_out: Whether the event only judges.
         is_deterministic: Whether the logging policy drew nothing, a swap apart.
-        is_caller_ordered: Whether the caller's own order was logged, not params.
+        is_caller_ordered: Whether the caller's own order was logged, not params; and whatever another policy drew.
         version: Version of the outcome that this row was made of.
         segment_code: Number of the event's segment among those of its loop, >= 0.
         doc_hashes: uint64 (n_kept,), hashes of the served documents' ids, for caps on the influence of one; empty where

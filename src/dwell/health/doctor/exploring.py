@@ -50,7 +50,7 @@ def exploration(evidence: Evidence) -> Checked:
         words = f"{len(events)} closed lists with features so far: from {LEAST_EVENTS} on it can be told"
         return Checked(Looked(name, title, words, is_judged=False))
     drawn = sum(not event.impression.is_deterministic for event in events)
-    elsewhere = sum(event.impression.policy == "external" for event in events)
+    elsewhere = sum(event.impression.policy == "external" and event.impression.is_deterministic for event in events)
     ours = sum(event.impression.is_deterministic and _is_ours(event.impression) for event in events)
     words = f"{drawn} of {len(events)} lists were drawn with known chances ({drawn / len(events):.0%})"
     looked = Looked(name, title, words)

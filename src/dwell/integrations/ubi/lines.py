@@ -21,7 +21,7 @@ from dwell.errors import ConfigError
 from dwell.integrations.ubi.reading import kind_of
 from dwell.integrations.ubi.records import Kind, Refusal
 
-__all__ = ["Found", "decoded", "items_of_array", "items_of_lines", "read_file"]
+__all__ = ["Found", "decoded", "items_of_array", "items_of_lines", "opened_plain", "read_file"]
 
 MAX_ITEM_BYTES: Final = 4_194_304  # an event of the sample has 800 bytes; 10,000 hits of 100 bytes are one megabyte
 _CHUNK_CHARACTERS: Final = 65_536
@@ -203,7 +203,7 @@ def read_file(path: Path, *, most_bytes: int = MAX_ITEM_BYTES) -> Iterator[Found
     Raises:
         ConfigError: It can not be read, or is no plain file, or no text by its first bytes, whatever its name.
     """
-    with _opened(path) as file:
+    with opened_plain(path) as file:
         head = file.read(64)
         if head.startswith(_MAGIC):
             raise ConfigError(
@@ -217,7 +217,7 @@ def read_file(path: Path, *, most_bytes: int = MAX_ITEM_BYTES) -> Iterator[Found
         yield from items_of_array(file) if is_array else items_of_lines(file, most_bytes=most_bytes)
 
 
-def _opened(path: Path) -> BinaryIO:
+def opened_plain(path: Path) -> BinaryIO:
     """Open a plain file: no link, device, pipe or folder, which may hang, never end, or be another file by now."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -88,7 +88,7 @@ class Refusal:
     """One item that could not be read.
 
     Attributes:
-        index: Its place in what was given, from 0.
+        index: Its place in what was given, from 0; in a log that is read by line, its line from 1.
         pointer: JSON pointer into the item; "" is the item itself.
         reason: A code, then words. Never the value, which may be somebody's text.
         source: The file that it stands in, or "".

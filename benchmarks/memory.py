@@ -1,6 +1,6 @@
 """What `dwell.memory` costs as it grows: adding, recalling, forgetting, opening, and fitting the latent space.
 
-    python benchmarks/memory.py [--n 10000]
+    python benchmarks/memory.py [--quick] [--n 10000] [--json FILE]
 
 Texts are made up: 12 words of a vocabulary of 20,000 with Zipf's frequencies. Every call is durable on return (a file,
 `durability="full"`). An `add` that crosses a fourth more texts fits the space anew; these are told apart.
@@ -9,6 +9,7 @@ Texts are made up: 12 words of a vocabulary of 20,000 with Zipf's frequencies. E
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import tempfile
@@ -55,8 +56,11 @@ def told(name: str, took: Sequence[float]) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a smoke test: 300 memories")
     parser.add_argument("--n", type=int, default=10_000, help="memories")
-    n = parser.parse_args().n
+    parser.add_argument("--json", type=Path, help="a file for every figure")
+    given = parser.parse_args()
+    n, took = 300 if given.quick else given.n, dict[str, list[float]]()
     rng = np.random.default_rng(0)
     texts = made_up(n, rng)
     asked = [" ".join(text.split()[:4]) for text in made_up(N_CALLS, rng)]
@@ -64,26 +68,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "memory.dwell"
         with dwell.memory.open(path, pepper="benchmark") as memory:
-            adding: dict[bool, list[float]] = {False: [], True: []}
             n_fitted = 0
             for i, text in enumerate(texts):
                 is_fit = i + 1 - n_fitted >= max(1.0, 0.25 * n_fitted)  # as `dwell.memory.shelf` has it
                 n_fitted = i + 1 if is_fit else n_fitted
+                name = "add that fits anew" if is_fit else "add"
                 began = time.perf_counter()
                 memory.add(text, id=f"m{i}", now=NOW + i)
-                took = 1e3 * (time.perf_counter() - began)
-                adding[is_fit].append(took)
-            print("| call | median ms | 95 % | longest | calls |\n|---|---|---|---|---|")
-            print(told("add", adding[False]))
-            print(told("add, last thousand", adding[False][-1_000:]))
-            print(told("add that fits anew", adding[True]))
-            print(told("search", timed(lambda i: memory.search(asked[i], now=NOW + n), N_CALLS)))
-            print(told("peek", timed(lambda i: memory.search(asked[i], now=NOW + n, peek=True), N_CALLS)))
-            print(told("forget", timed(lambda i: memory.forget(f"m{i}"), N_FORGOTTEN)))
-        print(told("open", timed(lambda _: dwell.memory.open(path, pepper="benchmark").close(), 3)))
+                took.setdefault(name, []).append(1e3 * (time.perf_counter() - began))
+            took["add, last thousand"] = took["add"][-1_000:]
+            took["search"] = timed(lambda i: memory.search(asked[i], now=NOW + n), N_CALLS)
+            took["peek"] = timed(lambda i: memory.search(asked[i], now=NOW + n, peek=True), N_CALLS)
+            took["forget"] = timed(lambda i: memory.forget(f"m{i}"), N_FORGOTTEN)
+        took["open"] = timed(lambda _: dwell.memory.open(path, pepper="benchmark").close(), 3)
+        print("| call | median ms | 95 % | longest | calls |\n|---|---|---|---|---|")
+        print("\n".join(told(name, each) for name, each in took.items()))
         size = Path(f"{path}.texts").stat().st_size
         print(f"\n{size / n:.0f} bytes a memory on disk, of which text {np.mean([len(text) for text in texts]):.0f};")
-        print(f"all fits: {sum(adding[True]) / 1e3:.2f} of {sum(map(sum, adding.values())) / 1e3:.1f} s of adding")
+        fitting = sum(took["add that fits anew"]) / 1e3
+        print(f"all fits: {fitting:.2f} of {fitting + sum(took['add']) / 1e3:.1f} s of adding")
+    if given.json is not None:
+        given.json.write_text(json.dumps(took), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -153,13 +153,12 @@ def main(n_visits: int = 250, n_held_out: int = 150, seed: int = 7) -> tuple[flo
     prompt = ChatPromptTemplate.from_template("Answer from this:\n{context}\n\nQuestion: {question}")
     model = FakeListChatModel(responses=["(what a model makes of it)"])
     asked = visits(documents, n_held_out, "held-out", rng)  # nobody of these is among those who teach
-    plain = reciprocal_ranks(retriever, asked)
+    before = reciprocal_ranks(retriever, asked)
 
     loop = dwell.open(":memory:", features=FEATURES, weights=STARTING, pepper=b"an example's pepper", **SETTINGS)  # 1
     retriever = DwellRetriever(base=retriever, loop=loop, k=N_SHOWN)  # 2
     chain = {"context": retriever | first_lines, "question": RunnablePassthrough()} | prompt | model | StrOutputParser()
     print(f"{len(documents)} entries, {n_held_out} held-out users, and a pipeline: {chain.invoke('read a csv file')}")
-    before = reciprocal_ranks(retriever, asked)
 
     for part in range(3):
         for visit in visits(documents, n_visits, f"part {part}", rng):
@@ -172,9 +171,9 @@ def main(n_visits: int = 250, n_held_out: int = 150, seed: int = 7) -> tuple[flo
 
     after = reciprocal_ranks(retriever, asked)
     gain = interval([new - old for new, old in zip(after, before, strict=True)])
-    for name, ranks in (("plain pipeline", plain), ("with dwell, at first", before), ("with dwell, now", after)):
-        print("mean reciprocal rank of what was wanted, {:21} {:.3f} +- {:.3f}".format(name + ":", *interval(ranks)))
-    print("gain over the same held-out users: {:+.3f} +- {:.3f} (95 % interval)".format(*gain))
+    for name, ranks in (("before, plain:", before), ("after, with dwell:", after)):
+        print("mean reciprocal rank of what was wanted, {:18} {:.3f} +- {:.3f}".format(name, *interval(ranks)))
+    print("gain for the same held-out users: {:+.3f} +- {:.3f} (95 % interval)".format(*gain))
     print("weights:", {name: round(weight, 3) for name, weight in loop.params.weights.items()})
     loop.close()
     return gain

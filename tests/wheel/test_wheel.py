@@ -149,3 +149,9 @@ def test_every_extra_that_an_error_names_is_there() -> None:
     }
     assert named
     assert [one for one in named if one[1] not in extras] == []
+
+
+def test_every_extra_has_a_program_that_uses_it() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    programs = {path.stem.removeprefix("with_") for path in (ROOT / "scripts" / "extras").glob("*.py")}
+    assert programs == {extra.replace("-", "") for extra in extras}

@@ -120,3 +120,17 @@ def test_documents_of_the_same_ranks_are_equal_whoever_had_which() -> None:
     assert found.ids == ("p", "q", "r")
     totals = found.features[:, 1::2].astype(np.float32).astype(np.float64).sum(axis=1)
     assert len(set(totals.tolist())) == 1
+
+
+def test_rounding_does_not_decide_between_equals() -> None:
+    # added one after the other, q's shares come to more than p's, which are the same three
+    assert (1 / 67 + 1 / 62) + 1 / 61 > (1 / 61 + 1 / 67) + 1 / 62
+    three = [Source(name, (f"{name}_score",)) for name in "xyz"]
+    ranks = {"p": (1, 7, 2), "q": (7, 2, 1)}
+    answers = {}
+    for i, source in enumerate(three):
+        order = [f"{source.name}{rank}" for rank in range(1, 8)]
+        for doc, held in ranks.items():
+            order[held[i] - 1] = doc
+        answers[source.name] = [Found(doc, {source.features[0]: 1.0}) for doc in order]
+    assert united(three, answers).ids[:2] == ("p", "q")

@@ -80,7 +80,7 @@ def test_a_source_that_fails_or_lies_is_left_out(call: Callable[[], Any], why: s
 
 def test_a_slow_source_is_not_waited_for(held: threading.Event) -> None:
     begun = time.monotonic()
-    found = gathered([Source("slow", held.wait), Source("good")], "reset", deadline_s=0.05)
+    found = gathered([Source("slow", lambda: held.wait(20.0)), Source("good")], "reset", deadline_s=0.05)
     assert (found.ids, dict(found.left_out)) == (("a", "good"), {"slow": "too_slow"})
     assert time.monotonic() - begun < 5.0  # a loaded machine; .05 s otherwise
 
@@ -109,6 +109,7 @@ def test_malformed_arguments_are_the_callers_fault() -> None:
 def test_a_thread_sees_the_callers_context() -> None:
     SEEN.set("this search")
     assert in_thread(SEEN.get).result() == "this search"
+    assert in_thread(lambda: threading.current_thread().daemon).result()  # a store that hangs holds up no exit
 
 
 def test_waiting_does_not_hold_up_the_event_loop(held: threading.Event) -> None:

@@ -1,5 +1,6 @@
 """What leaves a loop is read by the tools that it is for."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 import dwell
-from dwell.errors import RecordError
+from dwell.errors import MissingDependencyError, RecordError
 from dwell.evaluation.estimators import ips, list_ips
 from dwell.integrations.arrow import ExperienceTable
 from dwell.integrations.obp import to_obp, to_obp_slates, write_obp
@@ -265,3 +266,27 @@ def test_deterministic_params_choose_for_certain(judged: dwell.Loop) -> None:
         a, b = one.impression.features.astype(np.float64).T
         best = one.impression.documents[int(np.argmax(a - 0.5 * b))]
         assert names[found[i, :, 0].argmax()] == best
+
+
+# ---- without what a format needs
+
+
+def test_without_pyarrow_the_rest_works_and_the_remedy_is_named(
+    store: dwell.Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pyarrow"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert store.export(tmp_path / "a.csv", "csv") == N_LISTS + 6
+    table = ExperienceTable(store)
+    for call in (lambda: store.export(tmp_path / "a", "parquet"), table.__arrow_c_stream__, table.reader):
+        with pytest.raises(MissingDependencyError, match=r"pip install 'dwell\[arrow\]'"):
+            call()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_adapters_import_none_of_the_libraries() -> None:
+    words = "import sys, dwell.integrations.arrow, dwell.integrations.obp, dwell.loop.export; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in ran.stdout.split()}
+    assert not loaded & {"pyarrow", "pandas", "polars", "obp", "torch", "sklearn"}

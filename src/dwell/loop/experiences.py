@@ -7,12 +7,26 @@ from typing import Any
 
 from dwell.errors import UnknownEventError
 from dwell.records import Experience, Impression, Params, Signal
-from dwell.reward.compute import compute_reward
+from dwell.reward.compute import RewardResult, compute_reward
 from dwell.reward.examination import Examination
 from dwell.reward.presets import RewardPreset
 from dwell.storage import Outcome, Reader
 
-__all__ = ["experience_of", "read_experience", "weights_on"]
+__all__ = ["experience_of", "read_experience", "reward_of", "weights_on"]
+
+
+def reward_of(
+    impression: Impression,
+    outcome: Outcome,
+    signals: Sequence[Signal],
+    *,
+    preset: RewardPreset,
+    examination: Examination,
+) -> RewardResult:
+    """Return what the signals so far give under the rewards of now; what stood at the close is in `outcome`."""
+    is_over = outcome.state not in {"open", "not_shown"}
+    theta = examination.theta(impression.n_served)
+    return compute_reward(preset, impression.served, signals, theta, is_window_over=is_over)
 
 
 def experience_of(
@@ -28,9 +42,7 @@ def experience_of(
 
     While an event is open its reward is what its signals so far would give, and its state says that it may change.
     """
-    is_over = outcome.state not in {"open", "not_shown"}
-    theta = examination.theta(impression.n_served)
-    result = compute_reward(preset, impression.served, signals, theta, is_window_over=is_over)
+    result = reward_of(impression, outcome, signals, preset=preset, examination=examination)
     rewards = result.document_rewards if outcome.document_rewards is None else outcome.document_rewards
     features = (
         {doc: impression.features[i] for i, doc in enumerate(impression.documents)} if impression.has_features else {}

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from dwell.loop.close import Rules
-from dwell.loop.experiences import experience_of, weights_on
+from dwell.loop.experiences import experience_of, reward_of, weights_on
 from dwell.loop.state import LoopState
 from dwell.records import Experience, Impression, Params, Signal, checks
+from dwell.reward.compute import RewardResult
 from dwell.storage import Outcome, Reader
 
 __all__ = ["RecordedEvent", "check_limit", "recorded_events"]
@@ -44,6 +45,16 @@ class RecordedEvent(NamedTuple):
             self.outcome,
             self.signals,
             self.weights,
+            preset=self.rules.preset,
+            examination=self.rules.examination,
+        )
+
+    def reward(self) -> RewardResult:
+        """Return what its signals give, by name, by document and in all; computed at each call."""
+        return reward_of(
+            self.impression,
+            self.outcome,
+            self.signals,
             preset=self.rules.preset,
             examination=self.rules.examination,
         )

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-import numpy as np
-
 from dwell.loop.exports.escapes import safe_cell, safe_word
 from dwell.loop.exports.feature_texts import feature_texts
 from dwell.loop.exports.pieces import Piece, StoreNames
 from dwell.loop.recorded_events import RecordedEvent
-from dwell.records import Experience, Signal
+from dwell.records import Signal
+from dwell.reward.compute import RewardResult
 from dwell.reward.signals import SignalSpec, aggregate
 
 __all__ = ["COLUMNS", "TEXT_COLUMNS", "csv_rows"]
@@ -32,12 +31,13 @@ def csv_rows(events: Iterable[RecordedEvent], names: StoreNames) -> Iterator[Pie
     yield Piece(_lines([[*COLUMNS, *(safe_cell(f"feature.{name}") for name in names.features)]]))
     nothing = [""] * len(names.features)
     for event in events:
-        experience, impression = event.experience(), event.impression
-        head = [*_head(experience), _pairs(_of_list(event.signals, names.signals))]
+        impression, found = event.impression, event.reward()
+        head = [*_head(event, found), _pairs(_of_list(event.signals, names.signals))]
         features = feature_texts(impression, names.features, impression.served)
+        documents = _documents(event, found)
         rows = [
-            [*head, *_of_document(experience, i), *features.get(doc, nothing)]
-            for i, doc in enumerate(impression.served)
+            [*head, *about, *features.get(doc, nothing)]
+            for doc, about in zip(impression.served, documents, strict=True)
         ]
         yield Piece(_lines(rows), 1)
 
@@ -48,32 +48,38 @@ def _lines(rows: Iterable[Iterable[object]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _head(one: Experience) -> list[object]:
+def _head(event: RecordedEvent, found: RewardResult) -> list[object]:
+    one, outcome = event.impression, event.outcome
     return [
         safe_cell(one.event_id),
-        datetime.fromtimestamp(one.timestamp, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        datetime.fromtimestamp(one.served_at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         safe_cell(one.query),
         safe_cell(one.user or ""),
         safe_cell(one.segment or ""),
         one.policy,
         one.arm,
         one.params_version,
-        one.state,
-        one.reward,
+        outcome.state,
+        found.reward if outcome.reward is None else outcome.reward,
     ]
 
 
-def _of_document(one: Experience, i: int) -> list[object]:
-    shown = one.results_served[i]
-    doc: str = shown["id"]
-    return [
-        i + 1,
-        safe_cell(doc),
-        np.float32(shown["score"]) if "score" in shown else "",  # shorter than the same number as float64
-        one.propensities[i] if i < len(one.propensities) else "",
-        one.document_rewards.get(doc, ""),
-        _pairs(one.document_signals.get(doc, {})),
-    ]
+def _documents(event: RecordedEvent, found: RewardResult) -> Iterator[list[object]]:
+    """Yield the cells of each document shown, those of its features apart."""
+    impression, rewards = event.impression, event.outcome.document_rewards
+    earned = (found.document_rewards if rewards is None else rewards).tolist()
+    scores = impression.scores[impression.document_scores].astype(str).tolist()  # shorter than those of float64
+    score = dict(zip(impression.documents, scores, strict=True))
+    propensities = impression.propensities.tolist()
+    for i, doc in enumerate(impression.served):
+        yield [
+            i + 1,
+            safe_cell(doc),
+            score.get(doc, ""),
+            propensities[i] if i < len(propensities) else "",
+            earned[i] if i < len(earned) else "",
+            _pairs(found.document_signals.get(doc, {})),
+        ]
 
 
 def _of_list(signals: Sequence[Signal], specs: Mapping[str, SignalSpec]) -> dict[str, float]:

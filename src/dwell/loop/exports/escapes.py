@@ -16,6 +16,7 @@ _CONTROLS: Final = frozenset("\t\r")  # the same: a spreadsheet drops them, and 
 # and raised forms; what it leaves are the minus sign, the dashes and the hyphens
 _DASHES: Final = frozenset("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u02d7\u2796\u2795\u30a0\ua78a")
 _LINES: Final = re.compile(r"\r\n|[\r\n\v\f\x85\u2028\u2029]")
+_MOST_WORDS: Final = re.compile(r"[\w.,/@+-]*", re.ASCII)  # nearly all: they stay as they are
 _MEANS_MORE: Final = frozenset("|:#'\"%=\\")
 
 
@@ -54,7 +55,7 @@ def safe_word(text: str) -> str:
 
     Blanks, line ends, whatever is not printed, and any of `| : # ' " % = \` stand as %XX of their UTF-8.
     """
-    if text.isalnum() and text.isascii():
+    if _MOST_WORDS.fullmatch(text):
         return text
     return "".join(char if _is_plain(char) else quote(char, safe="") for char in text)
 

@@ -96,6 +96,19 @@ def test_a_retry_is_answered_with_what_was_recorded(memory: Memory) -> None:
     assert memory.loop.event_counts()["open"] == 1
 
 
+def test_a_retry_shows_what_was_shown_whatever_was_pinned_since(memory: Memory) -> None:
+    for i in range(4):
+        memory.add("kettle " * (4 - i) + "stove " * i, id=f"m{i}", now=NOW)
+    plain = [item.id for item in memory.search("kettle", k=2, now=NOW, event_id="e")]
+    memory.pin("m3")
+    pinned = [item.id for item in memory.search("kettle", k=2, now=NOW, event_id="f")]
+    assert pinned == ["m3", plain[0]]
+    assert [item.id for item in memory.search("kettle", k=2, now=NOW, event_id="e")] == plain
+    memory.unpin("m3")
+    memory.pin("m2")
+    assert [item.id for item in memory.search("kettle", k=2, now=NOW, event_id="f")] == pinned
+
+
 def test_what_belongs_to_one_user_is_found_by_that_user_alone(memory: Memory) -> None:
     shared = memory.add("The kettle is in the kitchen.", now=NOW)
     hers = memory.add("My kettle is blue.", user="ann", now=NOW)

@@ -88,7 +88,9 @@ def test_a_file_of_something_else_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_only_its_user_may_read_the_file(tmp_path: Path) -> None:
     texts = Texts.open(str(tmp_path / "t"), mark="m", durability="full")
-    assert (tmp_path / "t").stat().st_mode & 0o777 == 0o600
+    texts.put(row(0, "secret"), "secret")
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert modes == {"t": 0o600, "t-wal": 0o600, "t-shm": 0o600}
     texts.close()
     texts.close()
     with pytest.raises(StoreClosedError):

@@ -205,7 +205,7 @@ class Memory:
         with self._lock:
             found = self._shelf.find(
                 asked if vectors is None else vectors[0],
-                self._texts.matches(words_of(asked)),
+                self._texts.matches(self._shelf.telling(words_of(asked))),
                 owner="" if who is None else self._loop.pseudonym(who),
                 k=n_shown,
                 n=_N_CANDIDATES,
@@ -236,9 +236,20 @@ class Memory:
         )
         shown = sorted(range(len(served.ids)), key=lambda i: not is_pinned.get(served.ids[i], False))[:k]
         if has_pins and served.fallback is None:
+            shown = self._activated(served, shown, now)
+        return self._recalled(served, shown, is_pinned)
+
+    def _activated(self, served: Served, shown: list[int], now: float) -> list[int]:
+        """Record what is shown, and return it; of a list that was shown before, what was shown then."""
+        try:
             # what is pinned was not drawn: where that changes the order the event is marked altered, not learned from
             self._loop.activate(served.event_id, shown=[served.ids[i] for i in shown], now=now)
-        return self._recalled(served, shown, is_pinned)
+        except RecordError as error:
+            if error.code != "not_deferred":
+                raise
+            before = self._loop.shown(served.event_id) or ()
+            return [served.ids.index(item) for item in before if item in served.ids]
+        return shown
 
     def _recalled(self, served: Served, shown: Sequence[int], is_pinned: Mapping[str, bool]) -> Recall:
         items = []

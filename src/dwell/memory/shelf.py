@@ -36,6 +36,10 @@ _DAY_S: Final = 86_400.0
 _FIRST_ROOM: Final = 64
 # Every fit takes in a fourth more: all fits together cost five times the last one (1 / (1 - 1 / 1.25)), however many.
 _GROWTH: Final = 0.25
+# A word of more than half of the texts tells nothing: FTS5 gives it an idf of 1e-6. Among many texts it only costs, for
+# it has every one of them scored; among few it is what finds them at all.
+_LEAST_MANY: Final = 1_000
+_IDF_OF_HALF: Final = math.log(2.0)
 # Texts that share no word have a cosine of about 1e-5 where the space holds them all: float32, and a randomised SVD.
 _LEAST_MATCH: Final = 1e-3
 
@@ -72,6 +76,7 @@ class Shelf:
         self._embed = embed
         self._space: LatentSpace | None = None
         self._vocabulary: dict[str, int] = {}
+        self._everywhere: frozenset[str] = frozenset()
         self._n_fitted = 0
         self._n_since = 0
         self._ids: list[str | None] = []
@@ -173,9 +178,17 @@ class Shelf:
         # the seed is fixed: the same texts in the same order give the same vectors, today or tomorrow
         space = latent_space(index, np.random.default_rng(0), n_dimensions=N_DIMENSIONS)
         self._space, self._vocabulary = space, index.vocabulary
+        is_many = len(rows) >= _LEAST_MANY
+        self._everywhere = frozenset(
+            word for word, number in index.vocabulary.items() if is_many and index.idf[number] < _IDF_OF_HALF
+        )
         width = space.document_vectors.shape[1]
         self._vectors = np.zeros((len(self._added_at), width), dtype=np.float32)
         self._vectors[[row.number for row in rows]] = space.document_vectors
+
+    def telling(self, words: Sequence[str]) -> list[str]:
+        """Return the words of a query that tell texts apart; all of them where none does."""
+        return [word for word in words if word not in self._everywhere] or list(words)
 
     def in_order_of_age(self, *, before: float = math.inf) -> list[str]:
         """Return the ids of what is not pinned and was added before an instant, oldest first."""

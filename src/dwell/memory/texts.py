@@ -11,7 +11,6 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -98,7 +97,10 @@ class Texts:
             ConfigError: The file is something else's.
             StorageError: It can not be opened, is damaged, or belongs to another store.
         """
-        is_new = where == ":memory:" or not Path(where).exists()
+        if where != ":memory:":
+            with contextlib.suppress(OSError):  # what can not be made can not be opened, below
+                # they are what users said, word for word; the journal gets the mode of the file
+                os.close(os.open(where, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         try:
             connection = apsw.Connection(where)
             connection.set_busy_timeout(_BUSY_MS)
@@ -111,9 +113,6 @@ class Texts:
             texts._begin(mark)
         except apsw.Error as error:
             raise told(error, where) from error
-        if is_new and where != ":memory:":
-            with contextlib.suppress(OSError):
-                Path(where).chmod(0o600)  # they are what users said, word for word
         _open_texts.append(connection)
         return texts
 

@@ -97,6 +97,15 @@ def test_it_is_fitted_again_when_a_fourth_has_come() -> None:
     assert shelf.is_grown
 
 
+def test_words_of_half_of_many_texts_are_not_asked_for() -> None:
+    texts = [f"user {'kettle' if i % 2 else 'stove'} word{i}" for i in range(1_000)]
+    many = filled((*texts, "stove"))  # of 1,001 texts: user in 1,000, stove in 501, kettle in 500
+    assert many.telling(["user", "stove", "kettle", "word7"]) == ["kettle", "word7"]
+    assert many.telling(["user", "stove"]) == ["user", "stove"]
+    few = filled(tuple(texts[:999]))
+    assert few.telling(["user", "kettle"]) == ["user", "kettle"]
+
+
 def test_ages_are_in_order_and_pins_are_left_out() -> None:
     shelf = Shelf(None)
     for i, at in enumerate((3.0, 1.0, 2.0)):

@@ -18,7 +18,7 @@ from dwell.health import HealthReport
 from dwell.loop import Loop, TrainReport
 from dwell.loop.item_activation import ItemActivation
 from dwell.memory.recalled import Kept, Recall, Remembered, Why
-from dwell.memory.shelf import Found, Shelf, words_of
+from dwell.memory.shelf import Found, Shelf, fitted_to, words_of
 from dwell.memory.telling import told_why
 from dwell.memory.texts import Row, Texts
 from dwell.records import Feedback, Served, checks
@@ -55,6 +55,7 @@ class Memory:
         self._max_items = max_items
         self._max_age_s = max_age_s
         self._lock = threading.RLock()
+        self._fitting = threading.Lock()
 
     # ---- keep
 
@@ -110,7 +111,23 @@ class Memory:
                 found = self._shelf.vectors([body]) if vectors is None else vectors  # None: it was there a moment ago
                 row = row if found is None else row._replace(vector=found[0])
             self._put(row, is_new=before is None, now=moment)
-            return row.id
+        if self._shelf.is_grown:
+            self._fit()
+        return row.id
+
+    def _fit(self) -> None:
+        """Fit the latent space to the texts that are there; other calls go on meanwhile, in the one of before."""
+        if not self._fitting.acquire(blocking=False):
+            return  # another thread is at it
+        try:
+            with self._lock:
+                rows = self._texts.rows()
+                self._shelf.begin_fit(len(rows))
+            fitted = fitted_to(rows)
+            with self._lock:
+                self._shelf.adopt(fitted, rows)
+        finally:
+            self._fitting.release()
 
     def _known(self, item: str | None, likeness: str) -> Row | None:
         return self._texts.like(likeness) if item is None else self._texts.row(item)
@@ -123,8 +140,6 @@ class Memory:
             self._shelf.remove(item)
         self._shelf.put(row)
         self._drop(leaving)
-        if self._shelf.is_grown:
-            self._shelf.fit(self._texts.rows())
 
     def _leaving(self, now: float, *, n_more: int, staying: str | None = None) -> list[str]:
         """Return what goes by age, and then by number: the least active first, the oldest of these first.
@@ -428,9 +443,8 @@ class Memory:
             StorageError: The store could not.
         """
         report = self._loop.train(now=now)
-        with self._lock:
-            if self._shelf.is_changed:
-                self._shelf.fit(self._texts.rows())
+        if self._shelf.is_changed:
+            self._fit()
         return report
 
     def health(self, now: float | None = None) -> HealthReport:

@@ -21,7 +21,7 @@ from dwell.records.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from dwell.retrieval.analysis import content_terms, terms
 from dwell.retrieval.vectors import N_DIMENSIONS, LatentSpace, latent_space, term_index
 
-__all__ = ["FEATURES", "Embed", "Found", "Shelf", "words_of"]
+__all__ = ["FEATURES", "Embed", "Fitted", "Found", "Shelf", "fitted_to", "words_of"]
 
 Embed: TypeAlias = Callable[[Sequence[str]], object]
 
@@ -65,6 +65,33 @@ def words_of(text: str) -> list[str]:
     return content_terms(text) or terms(text)
 
 
+class Fitted(NamedTuple):
+    """A latent space fitted to texts.
+
+    Attributes:
+        space: Vectors of the texts and of their terms.
+        vocabulary: term -> number.
+        everywhere: Terms of more than half of the texts, where there are many texts.
+    """
+
+    space: LatentSpace
+    vocabulary: dict[str, int]
+    everywhere: frozenset[str]
+
+
+def fitted_to(rows: Sequence[Row]) -> Fitted | None:
+    """Return the latent space of texts, None of none; it takes its time for many, and needs no lock."""
+    if not rows:
+        return None
+    index = term_index([words_of(row.text) for row in rows])
+    # the seed is fixed: the same texts in the same order give the same vectors, today or tomorrow
+    space = latent_space(index, np.random.default_rng(0), n_dimensions=N_DIMENSIONS)
+    common: list[str] = []
+    if len(rows) >= _LEAST_MANY:
+        common = [word for word, number in index.vocabulary.items() if index.idf[number] < _IDF_OF_HALF]
+    return Fitted(space, index.vocabulary, frozenset(common))
+
+
 class Shelf:
     """The searched part of a memory, kept in this process. Not safe from several threads: the memory has the lock.
 
@@ -88,6 +115,7 @@ class Shelf:
         self._is_pinned = np.zeros(0, dtype=bool)
         self._vectors = np.zeros((0, 0), dtype=np.float32)
         self._numbers: dict[str, int] = {}
+        self._since: dict[int, str] = {}
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -151,7 +179,10 @@ class Shelf:
         self._owner[row.number] = self._owners.setdefault(row.owner, len(self._owners))
         self._is_there[row.number] = True
         self._is_pinned[row.number] = row.is_pinned
-        vector = self._folded(words_of(row.text)) if self._embed is None else row.vector
+        vector = row.vector
+        if self._embed is None:
+            self._since[row.number] = row.text
+            vector = self._folded(words_of(row.text))
         self._vectors[row.number] = 0.0
         if vector is not None:
             self._widen(vector.size)
@@ -161,6 +192,7 @@ class Shelf:
         """Take out a memory."""
         number = self._numbers.pop(item)
         self._ids[number] = None
+        self._since.pop(number, None)
         heapq.heappush(self._free, number)
         self._is_there[number] = self._is_pinned[number] = False
         self._vectors[number] = 0.0
@@ -169,22 +201,33 @@ class Shelf:
         """Set whether a memory is pinned."""
         self._is_pinned[self._numbers[item]] = is_pinned
 
-    def fit(self, rows: Sequence[Row]) -> None:
-        """Fit the latent space to the texts that are there, and give each its vector in it."""
-        self._n_fitted, self._n_since = len(rows), 0
-        if self._embed is not None or not rows:
+    def begin_fit(self, n: int) -> None:
+        """Take note that the space is being fitted to the n texts that are there; what comes after is folded in."""
+        self._n_fitted, self._n_since = n, 0
+        self._since.clear()
+
+    def adopt(self, fitted: Fitted | None, rows: Sequence[Row]) -> None:
+        """Give each text its vector in a new space.
+
+        Args:
+            fitted: As `fitted_to` made it of the rows; None of none.
+            rows: The texts that were there when `begin_fit` was told.
+        """
+        if fitted is None or self._embed is not None:
             return
-        index = term_index([words_of(row.text) for row in rows])
-        # the seed is fixed: the same texts in the same order give the same vectors, today or tomorrow
-        space = latent_space(index, np.random.default_rng(0), n_dimensions=N_DIMENSIONS)
-        self._space, self._vocabulary = space, index.vocabulary
-        is_many = len(rows) >= _LEAST_MANY
-        self._everywhere = frozenset(
-            word for word, number in index.vocabulary.items() if is_many and index.idf[number] < _IDF_OF_HALF
-        )
-        width = space.document_vectors.shape[1]
-        self._vectors = np.zeros((len(self._added_at), width), dtype=np.float32)
-        self._vectors[[row.number for row in rows]] = space.document_vectors
+        self._space, self._vocabulary, self._everywhere = fitted
+        found = self._space.document_vectors
+        self._vectors = np.zeros((len(self._added_at), found.shape[1]), dtype=np.float32)
+        self._vectors[[row.number for row in rows]] = found
+        self._vectors[~self._is_there] = 0.0
+        for number, text in self._since.items():
+            vector = self._folded(words_of(text))
+            self._vectors[number] = 0.0 if vector is None else vector
+
+    def fit(self, rows: Sequence[Row]) -> None:
+        """Fit the latent space to all texts that are there, and give each its vector in it."""
+        self.begin_fit(len(rows))
+        self.adopt(None if self.is_embedded else fitted_to(rows), rows)
 
     def telling(self, words: Sequence[str]) -> list[str]:
         """Return the words of a query that tell texts apart; all of them where none does."""

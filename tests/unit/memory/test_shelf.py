@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dwell.memory.shelf import FEATURES, Shelf, words_of
+from dwell.memory.shelf import FEATURES, Shelf, fitted_to, words_of
 from dwell.memory.texts import Row
 
 DAY_S = 86_400.0
@@ -95,6 +95,26 @@ def test_it_is_fitted_again_when_a_fourth_has_come() -> None:
         assert shelf.is_changed
     shelf.put(row(124, "stove"))
     assert shelf.is_grown
+
+
+def test_what_changes_while_it_is_fitted_is_where_it_belongs_afterwards() -> None:
+    """Added, replaced, removed, and its number given again."""
+    shelf = filled()
+    rows = [row(i, text) for i, text in enumerate(TEXTS)]
+    shelf.begin_fit(len(rows))
+    fitted = fitted_to(rows)
+    shelf.put(row(5, TEXTS[1]))
+    shelf.put(row(0, TEXTS[3]))
+    shelf.remove("m4")
+    shelf.remove("m2")
+    shelf.put(row(2, TEXTS[0])._replace(id="new"))
+    shelf.adopt(fitted, rows)
+    found = shelf.find("stove cat kettle", NOTHING, owner="", k=9, n=9, now=0.0, oldest=-1.0)
+    ours = dict(zip(found.ids, found.features[:, 1].tolist(), strict=True))
+    plain = filled().find("stove cat kettle", NOTHING, owner="", k=9, n=9, now=0.0, oldest=-1.0)
+    theirs = dict(zip(plain.ids, plain.features[:, 1].tolist(), strict=True))
+    twins = {"m5": "m1", "m1": "m1", "m0": "m3", "m3": "m3", "new": "m0"}
+    assert ours == pytest.approx({item: theirs[twin] for item, twin in twins.items()}, abs=1e-5)
 
 
 def test_words_of_half_of_many_texts_are_not_asked_for() -> None:

@@ -23,7 +23,7 @@ __all__ = ["CANARY", "Canary", "kept", "pytest_runtest_makereport"]
 CANARY: Final = "canary-5f1d0c9a7be24a83a1f6-do-not-tell"
 _SHORTEST: Final = 16  # characters; anything shorter is found by chance
 _FORMS: Final = {
-    "the secret part of a key": re.compile(r"dwell_(?:pub|sec|adm)_[0-9A-Za-z]{11}_[0-9A-Za-z]{43}"),
+    "the secret part of a key": re.compile(r"dwell_(?:pub|agt|sec|adm)_[0-9A-Za-z]{11}_[0-9A-Za-z]{43}"),
     "an impression token": re.compile(r"(?<![\w.-])[A-Za-z0-9_-]{70,}\.[A-Za-z0-9_-]{43}(?![\w.-])"),
 }
 _MOST_KEPT: Final = 200_000  # characters of one text that are searched again for secrets that are kept later

@@ -27,7 +27,7 @@ from dwell.cli.program import main
 from dwell.errors import ConfigError
 from dwell.integrations.mcp import HttpSettings, checked_http, loop_server, memory_server
 
-from .serving import service
+from .serving import made_key, service
 
 PEPPER = "a pepper of these tests"
 TOKEN = "a-token-of-these-tests-0123456789"  # noqa: S105 - guards nothing
@@ -408,6 +408,43 @@ def test_over_http(tmp_path: Path) -> None:
     assert (out, process.returncode) == ("", 0)
     assert not (tmp_path / "agent.dwell-wal").exists()  # closed, and not just ended
     assert TOKEN not in err
+
+
+def test_an_agent_with_a_key_of_its_own_speaks_as_an_agent_and_may_do_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DWELL_PEPPER", PEPPER)
+    place = tmp_path / "a.dwell"
+    with dwell.open(place, features=["bm25"], pepper=PEPPER):
+        pass
+    key, page = (made_key(place, kind) for kind in ("agent", "public"))
+    with service(place) as served:
+        asked = {"query": "q", "candidates": [{"id": f"d{i}", "bm25": float(i)} for i in range(3)], "event_id": "e"}
+        status, found, _ = served.call("POST", "/v1/rank", asked, key=key)
+        assert (status, found.get("token")) == (200, None)
+        doc = found["ids"][0]
+        said = {"event_id": "e", "signal": "click", "doc": doc}
+        assert served.call("POST", "/v1/feedback", said, key=key)[1]["status"] == "joined"
+        assert served.call("POST", "/v1/feedback", [said, {**said, "signal": "agent_copy"}], key=key)[0] == 200
+        assert served.call("POST", "/v1/feedback", said, key=page)[0] == 403  # without a token
+        assert served.call("POST", "/v1/feedback", {"items": [said], "key": key})[0] == 403  # in a page
+        for method, path, body in (
+            ("POST", "/v1/log_retrieval", {"query": "q", "results": [{"id": "a"}]}),
+            ("POST", "/v1/activate", {"event_id": "e"}),
+            ("POST", "/v1/logs", {"resourceLogs": []}),
+            ("POST", "/v1/traces", {"resourceSpans": []}),
+            ("POST", "/ubi/events", {}),
+            ("POST", "/v1/train", {}),
+            ("POST", "/v1/erase", {"user": "u"}),
+            ("GET", "/v1/params", None),
+            ("GET", "/v1/health", None),
+            ("GET", "/v1/experiences", None),
+            ("GET", "/metrics", None),
+        ):
+            assert served.call(method, path, body, key=key)[0] == 403, path
+    with dwell.open(place, pepper=PEPPER) as loop:
+        signals = {name for one in loop.experiences() for name in one.feedback_signals}
+        assert signals == {"agent_click", "agent_copy"}
 
 
 def test_a_service_for_an_agent(tmp_path: Path) -> None:

@@ -35,7 +35,9 @@ def keys() -> None:
 
 
 @keys.command()
-@click.option("--kind", type=click.Choice(["public", "secret", "admin"]), required=True, help="What the key may do.")
+@click.option(
+    "--kind", type=click.Choice(["public", "agent", "secret", "admin"]), required=True, help="What the key may do."
+)
 @click.option("--name", required=True, metavar="N", help="What to call it.")
 @click.option("--expires-in-s", type=click.FloatRange(min=0.0, min_open=True), metavar="N", help="Default: never.")
 @store_argument

@@ -14,7 +14,8 @@ from dwell.server.keys import Kind
 
 __all__ = ["Caller", "caller_of", "granted", "house_of"]
 
-_RANK: Final[dict[Kind, int]] = {"public": 0, "secret": 1, "admin": 2}  # who may do more may do less
+# who may do more may do less; an agent stands in no such order: it may do what lets agents in, and nothing else
+_RANK: Final[dict[Kind, int]] = {"agent": -1, "public": 0, "secret": 1, "admin": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,20 @@ class Caller:
         """Whether it proves nothing by itself: its feedback needs a token."""
         return self.kind == "public"
 
+    @property
+    def is_agent(self) -> bool:
+        """Whether all that it says of what it was served is an agent's own word."""
+        return self.kind == "agent"
+
 
 def house_of(request: Request) -> House:
     """Return the house that this service runs in."""
     return cast("House", request.app.state.house)
 
 
-def caller_of(request: Request, needed: Kind, *, key: str | None = None) -> tuple[House, Caller]:
+def caller_of(
+    request: Request, needed: Kind, *, key: str | None = None, lets_agents: bool = False
+) -> tuple[House, Caller]:
     """Return the house and who calls, where that caller may do what needs such a key.
 
     Args:
@@ -50,6 +58,7 @@ def caller_of(request: Request, needed: Kind, *, key: str | None = None) -> tupl
             it, `Ocp-Apim-Subscription-Key`, never in the address.
         needed: The least kind of key.
         key: A public key that came in the body, as browsers send it when a page ends.
+        lets_agents: Whether an agent's key will do as well.
 
     Raises:
         RequestError: 401 without a good key, 403 with one of another kind.
@@ -64,7 +73,8 @@ def caller_of(request: Request, needed: Kind, *, key: str | None = None) -> tupl
             value="(not shown)",
             hint="Send `Authorization: Bearer <key>`; `dwell keys create` makes one.",
         )
-    if _RANK[found.kind] < _RANK[needed] or (found.kind != "public" and key is not None and not _presented(request)):
+    may = _RANK[found.kind] >= _RANK[needed] or (lets_agents and found.kind == "agent")
+    if not may or (found.kind != "public" and key is not None and not _presented(request)):
         raise RequestError(
             f"this call needs a key of kind {needed}",
             code="forbidden",

@@ -42,7 +42,7 @@ __all__ = [
     "write_keyring",
 ]
 
-Kind = Literal["public", "secret", "admin"]
+Kind = Literal["public", "agent", "secret", "admin"]
 
 MAX_KEYS: Final = 1_000  # the ring is one value, read and written whole: about 300 KB when full
 OVERLAP_S: Final = 7 * 86_400.0  # a week to bring a new secret to every server that has the old one
@@ -50,11 +50,11 @@ _N_ID_BYTES: Final = 8
 _N_SECRET_BYTES: Final = 32  # 256 bits: not to be guessed, now or ever
 N_ENTROPY_BYTES: Final = _N_ID_BYTES + _N_SECRET_BYTES
 
-_PREFIX: Final[dict[Kind, str]] = {"public": "pub", "secret": "sec", "admin": "adm"}
+_PREFIX: Final[dict[Kind, str]] = {"public": "pub", "agent": "agt", "secret": "sec", "admin": "adm"}
 _KIND: Final[dict[str, Kind]] = {prefix: kind for kind, prefix in _PREFIX.items()}
 _DIGITS: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 # Enough digits of base 62 for 64, 256 and 32 bits: ceil(bits / log2(62))
-_FORM: Final = re.compile(r"dwell_(pub|sec|adm)_([0-9A-Za-z]{11})_([0-9A-Za-z]{43})_([0-9A-Za-z]{6})", re.ASCII)
+_FORM: Final = re.compile(r"dwell_(pub|agt|sec|adm)_([0-9A-Za-z]{11})_([0-9A-Za-z]{43})_([0-9A-Za-z]{6})", re.ASCII)
 _N_CHECK: Final = 6
 _N_CHARACTERS: Final = len("dwell_pub_") + 11 + 1 + 43 + 1 + _N_CHECK
 _SETTING: Final = "api_keys"
@@ -82,7 +82,8 @@ class Key:
 
     Attributes:
         id: Public identity, 11 digits of base 62.
-        kind: "public" sends feedback with a token, "secret" is an application's server, "admin" moves params.
+        kind: "public" sends feedback with a token, "agent" ranks and speaks of it as an agent, "secret" is an
+            application's server, "admin" moves params.
         tenant: The one tenant it belongs to; "" is the default one.
         name: What people call it.
         created_at: UTC epoch seconds.

@@ -14,7 +14,7 @@ __all__ = ["MASK", "JsonLines", "log_as_lines", "redacted"]
 
 MASK: Final = "[redacted]"
 # By their form, wherever they stand: a key keeps its kind and id, by which it is found and revoked
-_KEY: Final = re.compile(r"(dwell_(?:pub|sec|adm)_[0-9A-Za-z]{1,11})_[0-9A-Za-z_]+")
+_KEY: Final = re.compile(r"(dwell_(?:pub|agt|sec|adm)_[0-9A-Za-z]{1,11})_[0-9A-Za-z_]+")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{70,}\.[A-Za-z0-9_-]{20,}")
 # By the name before them: what looks like neither, as a key that was cut or that is somebody else's. The mark
 # around and after the name covers headers, query strings, JSON, and the repr of a mapping or of pairs of bytes

@@ -18,6 +18,7 @@ from dwell.loop.ids import new_event_id
 from dwell.loop.ingest import KEY_CONFLICT
 from dwell.records import Feedback, Served
 from dwell.records.readable import readable_ids
+from dwell.reward import named_by
 from dwell.server.caller import Caller, caller_of, granted
 from dwell.server.house import House
 from dwell.server.rank_body import read_ranked
@@ -52,7 +53,7 @@ def _answer(body: object, version: int | None = None) -> Response:
 
 async def rank(request: Request) -> Response:
     """Order candidates and record what was served."""
-    house, caller = caller_of(request, "secret")
+    house, caller = caller_of(request, "secret", lets_agents=True)
     body = await request.body()
     began = time.perf_counter()
     loop, derived = house.loop(caller.tenant), _derived(caller, request)
@@ -65,7 +66,9 @@ async def rank(request: Request) -> Response:
         recorded = "durable" if await _recorded(house, caller, served.event_id) else "dropped"
         if house.is_shared and (asked.event_id or derived) is not None:
             asked, served = _ranked(loop, body, derived=derived)  # another one's list may have been first
-    token = None if served.fallback else house.token(served.event_id, served.ids, asked.user, caller.tenant)
+    # by a token, and a page's public key, an agent could speak as a person
+    has_token = not served.fallback and not caller.is_agent
+    token = house.token(served.event_id, served.ids, asked.user, caller.tenant) if has_token else None
     return _answer(rank_reply(served, token=token, recorded=recorded), served.params_version)
 
 
@@ -185,7 +188,8 @@ async def feedback(request: Request) -> Response:
         given, early = _read_feedback(request, body)
     except RecordError as error:
         raise in_envelope(error) from error
-    house, caller = caller_of(request, "public", key=given.key)
+    house, caller = caller_of(request, "public", key=given.key, lets_agents=True)
+    given = given.by(caller)
     granted(house, caller, request, subject=given.user, n=len(given.items))
     loop, now = house.loop(caller.tenant), time.time()
     refused = dict(early)
@@ -223,6 +227,13 @@ class _Given(msgspec.Struct, frozen=True):
     key: str | None = None
     user: str | None = None
     is_single: bool = False
+
+    def by(self, caller: Caller) -> _Given:
+        """Return what is taken of it from this caller: from an agent, as its own word."""
+        if not caller.is_agent:
+            return self
+        said = [msgspec.structs.replace(item, signal=named_by(item.signal, "agent")) for item in self.items]
+        return msgspec.structs.replace(self, items=said)
 
 
 def _read_feedback(request: Request, body: bytes) -> tuple[_Given, dict[int, Feedback]]:

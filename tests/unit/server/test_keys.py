@@ -36,7 +36,7 @@ def number(text: str) -> int:
     return value
 
 
-@pytest.mark.parametrize(("kind", "prefix"), [("public", "pub"), ("secret", "sec"), ("admin", "adm")])
+@pytest.mark.parametrize(("kind", "prefix"), [("public", "pub"), ("agent", "agt"), ("secret", "sec"), ("admin", "adm")])
 def test_the_text_holds_id_secret_and_check_and_the_ring_the_hash_alone(kind: str, prefix: str) -> None:
     made = issued(kind=kind)
     product, kind_part, key_id, secret, check = made.text.split("_")

@@ -58,7 +58,7 @@ async def sign_in(request: Request) -> Response:
     key, then = house.key_of(given.get("key", "").strip()), _own_page(given.get("then", ""))
     if key is None:
         return login(request, message="That is no key, or one that is not good any more.", status=401, then=then)
-    if key.kind == "public":
+    if key.kind in {"public", "agent"}:
         words = "A public key opens no dashboard: it is read by everybody."
         return login(request, message=words, status=403, then=then)
     name = house.begin_session(key.id, now)

@@ -161,7 +161,8 @@ class Visit:
 def visit_of(request: Request) -> Visit | None:
     """Return the visit, or None where nobody is signed in.
 
-    A key that was revoked, that is over, or that is of kind "public" lets nobody in, whatever the cookie says.
+    A key that was revoked, that is over, or that is of kind "public" or "agent" lets nobody in, whatever the cookie
+    says.
     """
     house, now = house_of(request), time.time()
     base = str(request.scope.get("root_path", "")).rstrip("/")
@@ -171,7 +172,7 @@ def visit_of(request: Request) -> Visit | None:
         )  # fmt: skip
     session = house.session(request.cookies.get(COOKIE, ""), now)
     key = None if session is None else house.key_by_id(session.key_id)
-    if session is None or key is None or key.kind == "public":
+    if session is None or key is None or key.kind in {"public", "agent"}:
         return None
     return Visit(
         request=request, house=house, tenant=key.tenant, name=key.name, kind=key.kind, csrf=session.csrf, base=base,

@@ -14,8 +14,8 @@ import dwell
 
 pytestmark = pytest.mark.crash
 
-N_KILLS = int(os.environ.get("DWELL_KILLS", "30")) // 4
-N_LISTS = 3_000
+N_KILLS = int(os.environ.get("DWELL_KILLS", "30")) // 6
+N_LISTS = 1_500
 
 
 def test_kill9_of_an_import_leaves_each_event_once(tmp_path: Path, nursery: Callable[..., Nursery]) -> None:

@@ -46,7 +46,10 @@ def test_documents_come_in_the_order_of_the_params_and_the_list_is_recorded(loop
     assert ids(answer) == ["new", "mid"]  # by freshness: 0.8, 0.3, 0.1
     assert answer["event_id"] == "e-1"
     assert [one.score for one in answer["documents"]] == [0.5, 0.7]
-    assert [one.meta["event_id"] for one in answer["documents"]] == ["e-1", "e-1"]
+    assert [one.meta for one in answer["documents"]] == [
+        {"fresh": 0.8, "event_id": "e-1"},
+        {"fresh": 0.3, "event_id": "e-1"},
+    ]
     assert "event_id" not in DOCUMENTS[1].meta
     (kept,) = loop.experiences()
     assert (kept.query, [one["id"] for one in kept.results_served]) == ("q", ["new", "mid"])
@@ -191,6 +194,9 @@ def test_a_loop_is_opened_by_warm_up_alone_and_one_store_has_one_loop(tmp_path: 
     with pytest.raises(ConfigError, match="with other features or settings"):
         DwellRanker(where, features=["bm25"]).warm_up()
     opened.close_opened()
+    DwellFeedback(where).run("e-1", "click")  # opens it with what the store knows
+    with pytest.raises(ConfigError, match="with other features or settings"):
+        DwellRanker(where, features=["bm25"]).warm_up()
     DwellRanker(where, features=FEATURES).warm_up()
 
 

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from langfuse import Langfuse
+from opentelemetry.sdk.trace import TracerProvider
 from phoenix.client import Client as Phoenix
 
 import dwell
@@ -34,6 +35,7 @@ from dwell.integrations.scores import (
     langfuse_scores,
     opik_scores,
     phoenix_scores,
+    rewards_to_langfuse,
 )
 
 AT = 1_760_000_000.0
@@ -55,6 +57,7 @@ class Elsewhere(ThreadingHTTPServer):
         self.spans: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
         self.asked: list[tuple[str, dict[str, list[str]]]] = []
+        self.written: list[tuple[str, Any]] = []
         self.fails_after: int | None = None
         self.page = 2
         super().__init__(("127.0.0.1", 0), Answering)
@@ -105,6 +108,15 @@ class Answering(BaseHTTPRequestHandler):
         answer = None if is_down else here.answer(path, query)
         body = json.dumps({"message": "no"} if answer is None else answer).encode()
         self.send_response(400 if is_down else 404 if answer is None else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.server.written.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+        body = b'{"successes": [], "errors": [], "results": {}}'
+        self.send_response(202)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -273,6 +285,26 @@ def test_who_knows_better_is_asked_first(loop: dwell.Loop, elsewhere: Elsewhere,
     reader = langfuse_scores(langfuse, event_of=lambda score: "e-2" if score.name == "helpful" else None)
     import_scores(loop, reader, {"helpful": "helpful"}, now=NOW)
     assert (signals(loop, "e-1"), signals(loop, "e-2")) == ([], [("helpful", None, 1.0)])
+
+
+def test_rewards_go_back_as_scores_of_their_traces(loop: dwell.Loop, elsewhere: Elsewhere) -> None:
+    for event_id, signal in ((TRACE, "thumbs"), (f"{TRACE}:{SPAN}", "helpful"), ("e-1", "thumbs")):
+        loop.feedback(event_id, signal, value=1.0, now=AT + 60.0)
+    loop.close_events(AT + 10_000.0)
+    login = {"public_key": f"pk-write-{elsewhere.server_port}", "secret_key": "sk"}
+    client = Langfuse(**login, base_url=elsewhere.url, tracer_provider=TracerProvider(shutdown_on_exit=False))
+    assert rewards_to_langfuse(loop, client) == 2  # e-1 names no trace, e-2 and the other have no feedback
+    assert rewards_to_langfuse(loop, client, trace_of=lambda one: TRACE if one.event_id == "e-1" else None) == 1
+    client.flush()
+    client.shutdown()
+    text = json.dumps(elsewhere.written)
+    rewards = {one.event_id: one.reward for one in loop.experiences()}
+    for event_id in (TRACE, f"{TRACE}:{SPAN}", "e-1"):
+        assert f'"dwell:{event_id}"' in text
+        assert f'"value": {rewards[event_id]}' in text
+    assert f'"observationId": "{SPAN}"' in text
+    with pytest.raises(ConfigError, match="does not read scores page by page"):
+        langfuse_scores(SimpleNamespace(api=SimpleNamespace(scores=SimpleNamespace(get_many=lambda page: page))))
 
 
 def test_the_command_reads_with_the_clients_own_variables(

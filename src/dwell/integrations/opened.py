@@ -79,7 +79,8 @@ def _is_closed(loop: object) -> bool:
 
 
 def _check_same(held: _Opened, features: tuple[str, ...] | None, settings: Mapping[str, object], where: str) -> None:
-    is_other = features is not None and held.features is not None and set(features) != set(held.features)
+    known = held.loop.feature_columns if isinstance(held.loop, Loop) else held.features
+    is_other = features is not None and known is not None and set(features) != set(known)
     if is_other or (settings and settings != held.settings):
         raise ConfigError(
             "this store is open in this process with other features or settings",

@@ -4,7 +4,7 @@
 """
 
 from dwell.integrations.scores.importing import import_scores
-from dwell.integrations.scores.langfuse import langfuse_scores
+from dwell.integrations.scores.langfuse import langfuse_scores, rewards_to_langfuse
 from dwell.integrations.scores.meanings import Meaning
 from dwell.integrations.scores.opik import opik_scores
 from dwell.integrations.scores.phoenix import phoenix_scores
@@ -20,4 +20,5 @@ __all__ = [
     "langfuse_scores",
     "opik_scores",
     "phoenix_scores",
+    "rewards_to_langfuse",
 ]

@@ -1,17 +1,23 @@
-"""Langfuse: scores of traces and observations, by the user's own client (5 or newer: `api.scores`, with cursors)."""
+"""Langfuse: scores of traces and observations, and rewards as scores, by the user's own client (5 or newer)."""
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+from dwell.errors import ConfigError
 from dwell.integrations.scores.records import Page, Reader, Score
 from dwell.integrations.scores.telling import EVENT_KEY, distinct, instant, mapping, moment, text
+from dwell.loop import Loop
+from dwell.records import Experience
 
-__all__ = ["langfuse_scores"]
+__all__ = ["langfuse_scores", "rewards_to_langfuse"]
 
 _PAGE: Final = 100  # the most that Langfuse gives at once
 _LOOKBACK_S: Final = 300.0  # Langfuse writes scores 15 to 30 s after they were given (facts/product.md C.3); ten times
+_TRACE: Final = re.compile(r"([0-9a-f]{32})(?::([0-9a-f]{16}))?")  # as OpenTelemetry, and so Langfuse, names them
 _WORDS: Final = {"TEXT", "CORRECTION"}  # types of scores whose value is no category
 
 
@@ -33,13 +39,24 @@ def langfuse_scores(
         event_key: Key of a score's metadata that holds the event id.
         document_key: Key of a score's metadata that holds the document it is about.
         event_of: Gives the event id of a score that you know better, None where you do not.
+
+    Raises:
+        ConfigError: The client can not read scores, or not by cursors.
     """
     api = getattr(client, "api", client)
+    get_many = getattr(getattr(api, "scores", None), "get_many", None)
+    if get_many is None or "cursor" not in inspect.signature(get_many).parameters:
+        raise ConfigError(
+            "this client does not read scores page by page",
+            field="client",
+            value=type(client).__name__,
+            hint="Pass a langfuse.Langfuse of version 5 or newer: pip install -U 'dwell[langfuse]'.",
+        )
 
     def pages(names: Sequence[str], since: float | None, until: float, following: str | None) -> Iterator[Page]:
         cursor = following
         while True:
-            answer = api.scores.get_many(
+            answer = get_many(
                 limit=_PAGE,
                 cursor=cursor,
                 fields="details,subject",
@@ -80,3 +97,47 @@ def _score(
         targets=distinct((known, metadata.get(event_key), whole, own, trace)),
         doc=text(metadata.get(document_key)),
     )
+
+
+def rewards_to_langfuse(
+    loop: Loop,
+    client: Any,  # noqa: ANN401 - langfuse.Langfuse
+    *,
+    since: float | None = None,
+    name: str = "dwell_reward",
+    trace_of: Callable[[Experience], str | None] | None = None,
+) -> int:
+    """Write the reward of each closed list with feedback as a score of its trace, and return how many were handed over.
+
+    The client sends them in the background: `client.flush()` waits for it. Written again, the same score is replaced.
+
+    Args:
+        loop: Any loop.
+        client: A `langfuse.Langfuse` of yours, tracing enabled.
+        since: Only lists served at or after this instant.
+        name: Name of the score there; do not map it to a signal.
+        trace_of: Gives the trace of a list, None to leave it out. Else event ids that are a trace's (32 hex digits), or
+            `trace:span`, name theirs, and other lists are left out.
+    """
+    n_written = 0
+    for one in loop.experiences(since=since):
+        if one.state not in {"closed", "reopened"} or not one.feedback_signals:
+            continue
+        found = _TRACE.fullmatch(one.event_id)
+        trace, observation = (found[1], found[2]) if found else (None, None)
+        if trace_of is not None:
+            trace, observation = trace_of(one), None
+        if trace is None:
+            continue
+        client.create_score(
+            name=name,
+            value=one.reward,
+            trace_id=trace,
+            observation_id=observation,
+            score_id=f"dwell:{one.event_id}",
+            data_type="NUMERIC",
+            timestamp=moment(one.timestamp),
+            metadata={EVENT_KEY: one.event_id, "reward_version": one.reward_version},
+        )
+        n_written += 1
+    return n_written

@@ -130,7 +130,7 @@ def test_who_is_erased_while_an_export_runs_is_not_in_the_pages_after() -> None:
         gone = loop.pseudonym("user-0")
         found = recorded_events(loop._state)
         first = next(found)
-        loop.rank("q", ids=["x"], features=[[1.0]], event_id="too late", now=START + 999)
+        loop.rank("q", ids=["x"], features=[[1.0]], event_id="too-late", now=START + 999)
         loop.erase("user-0")
         left = [one.impression for one in found]
     assert first.impression.user == gone

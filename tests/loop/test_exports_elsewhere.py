@@ -257,6 +257,21 @@ def test_only_one_policys_choices_are_rounds(store: dwell.Loop) -> None:
         to_obp(store, limit=0)
 
 
+def test_a_kept_candidate_stands_for_as_many_as_its_inclusion_says(store: dwell.Loop) -> None:
+    params = replace(store.params, weights={"bm25": 1.0, "cosine": -2.0}, temperature=0.5)
+    found = to_obp(store, params=params)
+    assert found["action_dist"].sum(axis=1) == pytest.approx(1.0)
+    one = events(store)[found["event_id"][0]].impression
+    assert (len(one.documents), one.n_candidates) == (8, 12)
+    # by hand: five shown stand for themselves, three sampled for seven; so in the mean, the spread and the sum
+    times = np.array([1.0] * 5 + [7 / 3] * 3)
+    s = one.features.astype(np.float64) @ [1.0, -2.0]
+    spread = np.sqrt(times @ (s - times @ s / 12) ** 2 / 12)
+    weight = times * np.exp(s / (0.5 * spread))
+    told = dict(zip(found["action_id"].tolist(), found["action_dist"][0, :, 0].tolist(), strict=True))
+    assert [told[doc] for doc in one.documents] == pytest.approx((weight / weight.sum()).tolist())
+
+
 def test_deterministic_params_choose_for_certain(judged: dwell.Loop) -> None:
     sure = replace(judged.params, temperature=0.0)
     told = to_obp(judged, params=sure)

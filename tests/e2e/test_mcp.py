@@ -165,7 +165,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("feedback", {"event_id": "e", "signal": "used", "item": "i", "value": True}, "value"),
     ("feedback", {"event_id": "e", "signal": "nothing"}, "unknown_signal"),
     ("feedback", {"event_id": "e", "signal": "used"}, "signal_scope"),
-    ("feedback", {"event_id": "e e", "signal": "task_completed"}, "event_id"),
+    ("feedback", {"event_id": "e e", "signal": "task_completed"}, "an event id"),
     ("feedback", {"event_id": "e", "signal": "rating", "value": 9}, "signal_range"),
     ("forget", {"ids": []}, "ids"),
     ("forget", {"ids": "m-1"}, "ids"),
@@ -246,7 +246,14 @@ def test_a_loop_for_an_agent_with_candidates_of_its_own() -> None:
                     assert await refusal(client, "rank", query="q", candidates=bad)
                 assert "bm25, cosine" in await refusal(client, "rank", query="q", candidates=[{"id": "a", "bm25": 1.0}])
 
+                assert "non_finite" in await refusal(client, "feedback", **told, value=10**400)
+                async with Client(loop_server(loop, user="v")) as other:
+                    assert "no such answer" in await refusal(other, "explain", event_id=found["event_id"])
+                # what waits for a list that never comes takes the room of people's
+                assert "no such answer" in await refusal(client, "feedback", **(told | {"event_id": "never"}))
+
         run(work)
+        assert loop.event_counts()["orphans"] == 0
         assert next(loop.experiences()).reward == 0.0
 
 

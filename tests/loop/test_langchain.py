@@ -20,6 +20,7 @@ from langchain_core.load import dumps
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_tests.integration_tests import RetrieversIntegrationTests
+from langsmith.schemas import FeedbackSourceType
 from pydantic import ValidationError
 
 import dwell
@@ -223,6 +224,17 @@ def test_a_mirrored_client_passes_everything_on_and_tells_the_loop(loop: dwell.L
     assert [(one.name, one.value) for one in loop.signals(str(run_id))] == [("helpful", 1.0)]
     counted = {"joined": 1, "duplicate": 1, "other_key": 1, "no_score": 1, "unknown_run": 1, "no_run": 1, "rejected": 1}
     assert client.counts == counted
+
+
+def test_a_models_score_is_an_agents_own_word_and_in_no_reward(loop: dwell.Loop) -> None:
+    run_id = uuid.uuid4()
+    retriever_of(loop).invoke("q", run_id=run_id)
+    client = mirrored_client(LangSmith(), loop, {"user_score": "helpful"})
+    for source in ("model", FeedbackSourceType.MODEL, "api", FeedbackSourceType.API):
+        client.create_feedback(run_id, "user_score", score=1.0, feedback_source_type=source)
+        loop.health()
+    assert [one.name for one in loop.signals(str(run_id))] == ["agent_helpful", "helpful", "helpful"]
+    assert client.counts == {"joined": 3, "duplicate": 1}  # an agent is heard once
 
 
 def test_a_mirrored_client_raises_what_langsmith_raises_and_nothing_of_ours(loop: dwell.Loop) -> None:

@@ -15,6 +15,8 @@ from dwell.errors import ConfigError
 from dwell.integrations.found import RankingLoop
 from dwell.integrations.langchain.trail import RunTrail
 from dwell.records import Feedback
+from dwell.reward import named_by
+from dwell.reward.provenance import Provenance
 
 __all__ = ["MirroredClient", "mirrored_client"]
 
@@ -78,7 +80,8 @@ class MirroredClient:
         """Return what LangSmith's `create_feedback(run_id, key, score=...)` does, and tell the loop of the score.
 
         True and False count as 1 and 0; the value must lie in the range of the signal's declaration, or the loop
-        rejects it. A retry under the same `feedback_id` is told once.
+        rejects it. A retry under the same `feedback_id` is told once. A score that says it is a model's
+        (`feedback_source_type="model"`) is an agent's own word: the signal `agent_<name>`.
         """
         answer = self._client.create_feedback(*args, **said)
         told = dict(zip(("run_id", "key"), args, strict=False)) | said
@@ -97,11 +100,12 @@ class MirroredClient:
         try:
             about = told.get("run_id") or told.get("trace_id")
             feedback_id = told.get("feedback_id") or getattr(answer, "id", None)
-            self._tell(about, told.get("key"), told.get("score"), feedback_id)
+            is_models = str(getattr(source := told.get("feedback_source_type"), "value", source)) == "model"
+            self._tell(about, told.get("key"), told.get("score"), feedback_id, by="agent" if is_models else "person")
         except Exception:  # noqa: BLE001 - the user's call has gone through: it must not fail because of us
             self._count("failed")
 
-    def _tell(self, about: object, key: object, score: object, feedback_id: object) -> None:
+    def _tell(self, about: object, key: object, score: object, feedback_id: object, *, by: Provenance) -> None:
         signal = self._keys.get(key) if isinstance(key, str) else None
         if signal is None:
             return self._count("other_key")
@@ -113,7 +117,7 @@ class MirroredClient:
         for event_id in self._known(event_ids):
             self._loop.submit_feedback(
                 event_id,
-                signal,
+                named_by(signal, by),
                 value=float(score),
                 idempotency_key=None if feedback_id is None else f"langsmith:{feedback_id}:{event_id}",
             ).add_done_callback(lambda done: self._heard(done.result()))

@@ -28,9 +28,12 @@ from dwell.integrations.mcp.tools import (
     AGENTS_WORD,
     VERSION,
     alerts_of,
+    check_is_recorded,
+    check_word,
     confirmed,
     feedback_words,
     ledger_of,
+    no_such_answer,
     params_of,
     said_names,
     suggested,
@@ -111,13 +114,18 @@ class _Tools:
         return isinstance(self._loop, Loop) and signal in self._loop.rewards.signals
 
     def feedback(self, event_id: EventId, signal: Signal, item: Item = None, value: Value = 1.0) -> Confirmed:
-        found = self._loop.feedback(event_id, named_by(signal, "agent"), doc=item, value=float(value))
+        if isinstance(self._loop, Loop):
+            check_word(self._loop, event_id, signal, item=item, value=value)
+        found = self._loop.feedback(event_id, named_by(signal, "agent"), doc=item, value=value)
         return cast("Confirmed", confirmed(found, signal))
 
     def explain(self, event_id: EventId) -> Explained:
         loop = cast("Loop", self._loop)
-        loop.when_recorded(event_id).result()
+        check_is_recorded(loop, event_id)
         found = loop.inspect(event_id)
+        if found.story.get("user") != (None if self._user is None else loop.pseudonym(self._user)):
+            # another user's list is, to this one, none at all
+            raise no_such_answer()
         story = {document["id"]: document for document in found.story.get("served", ())}
         return {
             "event_id": event_id,

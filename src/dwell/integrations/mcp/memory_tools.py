@@ -32,9 +32,11 @@ from dwell.integrations.mcp.tools import (
     AGENTS_WORD,
     VERSION,
     alerts_of,
+    check_word,
     confirmed,
     feedback_words,
     ledger_of,
+    no_such_answer,
     params_of,
     said_names,
     suggested,
@@ -71,7 +73,8 @@ class _Tools:
         return {"id": item, "is_new": kept is not None and abs(kept.added_at - now) < _INSTANT_S}
 
     def feedback(self, event_id: EventId, signal: Signal, item: Item = None, value: Value = 1.0) -> Confirmed:
-        found = self._memory.feedback(event_id, signal, item=item, value=float(value), by="agent")
+        check_word(self._memory.loop, event_id, signal, item=item, value=value)
+        found = self._memory.feedback(event_id, signal, item=item, value=value, by="agent")
         return cast("Confirmed", confirmed(found, signal))
 
     def forget(self, ids: Ids) -> Forgot:
@@ -90,7 +93,7 @@ class _Tools:
             if found.story.get("user") == whose:
                 return _explained(found)
         # another user's list is, to this one, none at all
-        raise UnknownEventError("no such answer of yours", field="event_id", hint="Pass the event_id of a recall.")
+        raise no_such_answer()
 
     def status(self) -> Status:
         memory = self._memory

@@ -16,16 +16,20 @@ from mcp_types import ToolAnnotations
 from dwell.errors import ConfigError, DwellError, RecordError, RequestError, UnknownEventError
 from dwell.health import HealthReport
 from dwell.integrations.mcp.answers import Alert, SuggestedAction
-from dwell.records import Feedback, GateDecision, Params
-from dwell.reward import RewardPreset, is_agents, named_by
+from dwell.loop import Loop
+from dwell.records import Feedback, GateDecision, Params, checks
+from dwell.reward import RewardPreset, check_signal, is_agents, named_by
 
 __all__ = [
     "AGENTS_WORD",
     "VERSION",
     "alerts_of",
+    "check_is_recorded",
+    "check_word",
     "confirmed",
     "feedback_words",
     "ledger_of",
+    "no_such_answer",
     "params_of",
     "said_names",
     "suggested",
@@ -102,6 +106,32 @@ def _telling(function: Callable[P, R]) -> Callable[P, R]:
             raise ToolError(f"{error.code}: {words}") from error
 
     return told
+
+
+def check_word(loop: Loop, event_id: str, signal: str, *, item: str | None, value: float) -> None:
+    """Refuse a word that says nothing, or is about what nobody was answered: it would wait in the room of people's.
+
+    Raises:
+        RecordError: As `dwell.reward.check_signal`.
+        UnknownEventError: No such list.
+    """
+    check_signal(loop.rewards.signals, named_by(signal, "agent"), item, value)
+    check_is_recorded(loop, event_id)
+
+
+def check_is_recorded(loop: Loop, event_id: str) -> None:
+    """Refuse what no list has as its id.
+
+    Raises:
+        UnknownEventError: No such list.
+    """
+    if not loop.when_recorded(checks.event_id(event_id)).result():
+        raise no_such_answer()
+
+
+def no_such_answer() -> UnknownEventError:
+    """Return what is raised about a list that was not served to whoever asks."""
+    return UnknownEventError("no such answer of yours", field="event_id", hint="Pass the event_id of an answer.")
 
 
 def confirmed(found: Feedback, signal: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ HOSTILE = "\x1b]0;owned\x07\x1b[31m\u202egnp.exe\r\nsecond line"
 PUBLIC_COMMANDS = {
     "demo", "inspect", "params", "history", "health", "train", "evaluate", "promote", "rollback", "erase", "export",
     "import", "keys", "config", "serve", "activation", "doctor", "db",
-    "cluster", "archive",
+    "cluster", "archive", "mcp",
 }  # fmt: skip
 
 
@@ -121,6 +121,7 @@ def test_every_help_shows_an_example(words: tuple[str, ...], dwell_: Run) -> Non
             ("db", "grants"),  # it prints SQL, to be read and run
             ("import",),
             ("keys",),
+            ("mcp",),  # what it prints is the protocol's
             ("serve",),
         }
     ],

@@ -302,6 +302,14 @@ def test_what_the_log_does_not_tell_counts_as_not_supported(loop: dwell.Loop) ->
     assert outcome(loop, 1) == (("b", "a", "c"), [0.25, 0.0, 0.0])
 
 
+def test_what_was_shown_with_chance_one_was_not_drawn(loop: dwell.Loop) -> None:
+    report = import_log(loop, [drawn(0, "b", {"a": 0.0, "b": 1.0, "c": 0.0})], format="jsonl")
+    assert (report.n_lists, report.n_lists_drawn) == (1, 0)
+    ended(loop)
+    assert outcome(loop, 1) == (("b", "a", "c"), [1.0, 0.0, 0.0])
+    assert loop.inspect("e0").story["is_deterministic"] is True
+
+
 @pytest.mark.parametrize(
     ("chances", "shown", "code"),
     [

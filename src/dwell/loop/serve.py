@@ -164,7 +164,8 @@ def drawn_elsewhere(
 
     The scores are the logs of the chances, and the temperature is the one at which a Plackett-Luce policy with these
     scores draws the first document with just these chances. A chance that is not known is taken for none, as where a
-    list was sorted: what was not shown then counts as not supported.
+    list was sorted: what was not shown then counts as not supported. What was shown with chance 1 was not drawn: such a
+    record is deterministic, whatever the log calls it.
 
     Args:
         candidates: In the order in which that policy was given them.
@@ -182,6 +183,8 @@ def drawn_elsewhere(
     drawn = Drawn(np.array([shown]), np.array([max(float(chances[shown]), _LEAST)]))
     rng = named_generator(serving.secret, "serve", serving.seed, request.event_id)
     temperature = 1.0 / spread if spread > MIN_SPREAD else 1.0
+    if chances[shown] >= 1.0:
+        temperature = 0.0
     return _impression(candidates, request, serving._replace(temperature=temperature), drawn, logged, rng)
 
 

@@ -58,6 +58,14 @@ def test_a_module_keeps_the_event_id_and_is_awaited_too(loop: dwell.Loop) -> Non
     assert module.deepcopy().rm is module.rm  # optimisers copy programs; there is one loop
 
 
+def test_what_can_not_rank_is_refused_by_name(loop: dwell.Loop) -> None:
+    with pytest.raises(RecordError, match=r"a dwell\.Loop or a dwell\.Client is due here"):
+        DwellRM(upside_down, "search.dwell")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"DwellRM\(rm, loop\)"):
+        DwellRetrieve(upside_down)  # type: ignore[arg-type]
+    assert DwellRetrieve(DwellRM(upside_down, loop)).k == 3
+
+
 def test_nothing_found_is_no_event(loop: dwell.Loop) -> None:
     answer = DwellRetrieve(DwellRM(giving([]), loop))(query="q")
     assert (answer.passages, answer.event_id) == ([], None)

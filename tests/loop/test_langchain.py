@@ -1,6 +1,7 @@
 """LangChain, with the real library: its own suite for retrievers, what is served and recorded, and what fails how."""
 
 import asyncio
+import functools
 import json
 import pickle
 import runpy
@@ -393,6 +394,12 @@ def test_what_can_not_work_is_refused_when_it_is_made(loop: dwell.Loop) -> None:
         Reading(defaults={"a": float("nan")})
     with pytest.raises(ConfigError, match="tuple of names"):
         Reading(features="fresh")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [DwellCompressor, functools.partial(DwellRetriever, base=Listed(found=[]))])
+def test_a_name_that_it_does_not_have_is_refused(loop: dwell.Loop, make: Any) -> None:
+    with pytest.raises(ValidationError, match="top_k"):
+        make(loop=loop, top_k=3)
 
 
 def test_the_event_loop_is_never_waited_in(loop: dwell.Loop) -> None:

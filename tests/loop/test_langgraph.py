@@ -161,6 +161,16 @@ def test_bad_arguments_are_refused_by_name(loop: dwell.Loop) -> None:
         DwellStore(InMemoryStore(), loop).feedback("e", "used", by="robot")  # type: ignore[arg-type]
 
 
+def test_a_key_alone_is_no_item(loop: dwell.Loop) -> None:
+    store = DwellStore(plain(), loop)
+    first = store.search(ANN, query="kettle")[0]
+    assert isinstance(first, RecalledItem)
+    with pytest.raises(RecordError, match="an item of the store is due here"):
+        store.feedback(first.event_id or "", "used", item=first.key)  # type: ignore[arg-type]
+    told = store.get(ANN, first.key)  # an item that no search gave is one as well
+    assert store.feedback(first.event_id or "", "used", item=told).status == "joined"
+
+
 def test_agents_words_have_their_own_name(loop: dwell.Loop) -> None:
     store = DwellStore(plain(), loop)
     found = store.search(ANN, query="kettle", limit=1)

@@ -219,6 +219,13 @@ def test_edges(loop: dwell.Loop) -> None:
 # ---- capture
 
 
+def test_names_that_it_does_not_have_are_refused(loop: dwell.Loop) -> None:
+    with pytest.raises(ValidationError, match="top_n"):
+        DwellPostprocessor(loop=loop, top_n=2)  # type: ignore[call-arg]
+    with pytest.raises(RecordError, match=r"loop\.feedback\(event_id"):
+        feedback_for(loop, "an-event-id", "helpful")
+
+
 def test_capture_records_what_a_query_showed(index: VectorStoreIndex, loop: dwell.Loop, watching: Capture) -> None:
     plain = str(engine(index).query("reset 2fa"))
     watching.flush()

@@ -273,7 +273,7 @@ def test_texts_of_another_store_or_none_are_refused(path: Path, tmp_path: Path) 
     with pytest.raises(StorageError, match="belongs to another store"):
         dwell.memory.open(path)
     texts.unlink()
-    with pytest.raises(StorageError, match="is gone"):
+    with pytest.raises(StorageError, match=r"is gone.*`dwell mcp --loop STORE`"):
         dwell.memory.open(path)
     texts.write_bytes(b"no database at all" * 100)
     with pytest.raises(StorageError, match="no SQLite database"):

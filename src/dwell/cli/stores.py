@@ -71,7 +71,8 @@ def check_place(store: str) -> None:
         raise StorageError(
             f"there is no store at {store}",
             code="no_store",
-            hint="Check the path. `dwell serve STORE --features NAMES` makes one, as `dwell demo` and dwell.open do.",
+            hint="Check the path. dwell.open makes one, as `dwell serve STORE --features NAMES` does, and imports with "
+            "--create --features NAMES.",
         )
     if not path.is_file() or path.stat().st_size == 0:
         raise StorageError(

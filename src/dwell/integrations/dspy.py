@@ -47,7 +47,7 @@ class DwellRM:
 
     Raises:
         ConfigError: `rm` can not be called, or a client came without features.
-        RecordError: `k` or `n_candidates` is no positive integer.
+        RecordError: `k` or `n_candidates` is no positive integer, or `loop` is no loop.
     """
 
     def __init__(
@@ -190,10 +190,18 @@ class DwellRetrieve(dspy.Module):  # type: ignore[misc]
     Args:
         rm: A `DwellRM`.
         k: Passages to return; the model's own number when not given.
+
+    Raises:
+        ConfigError: Another retrieval model, which orders nothing and knows no event.
+        RecordError: `k` is no positive integer.
     """
 
     def __init__(self, rm: DwellRM, k: int | None = None) -> None:
         super().__init__()
+        if not isinstance(rm, DwellRM):
+            raise ConfigError(
+                "a DwellRM is due here", field="rm", value=type(rm).__name__, hint="Wrap it: DwellRM(rm, loop)."
+            )
         self.rm = rm
         self.k = rm.k if k is None else checks.positive_integer(k, "k")
 

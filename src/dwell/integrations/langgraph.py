@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from dwell.errors import ConfigError, MissingDependencyError
+from dwell.errors import ConfigError, MissingDependencyError, RecordError
 from dwell.integrations.items import drop, numbers_in, recency
 from dwell.integrations.reranking import Order, Ranks, Row, check_defaults, names_of, ordered, ordered_async
 from dwell.records import Feedback, checks
@@ -152,8 +152,16 @@ class DwellStore(BaseStore):
             idempotency_key: The caller's key for retries.
 
         Raises:
-            RecordError: `by` is neither.
+            RecordError: `by` is neither, or `item` is no item: its key alone does not tell the namespace.
         """
+        if item is not None and not isinstance(item, Item):
+            raise RecordError(
+                "an item of the store is due here",
+                code="type",
+                field="item",
+                value=type(item).__name__,
+                hint="Pass what a search found, or store.get(namespace, key).",
+            )
         doc = None if item is None else doc_id(item.namespace, item.key)
         named = named_by(signal, by)
         told: Feedback = self._loop.feedback(event_id, named, doc=doc, value=value, idempotency_key=idempotency_key)

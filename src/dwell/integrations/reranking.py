@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from dwell.errors import ConfigError, DwellError
+from dwell.errors import ConfigError, DwellError, RecordError
 from dwell.integrations.found import Reading
 from dwell.records import Served, checks
 
@@ -62,8 +62,16 @@ def names_of(loop: object, given: Sequence[str] | None) -> tuple[str, ...]:
 
     Raises:
         ConfigError: They are not given, and a client of a service knows none without asking.
-        RecordError: A name is no feature's.
+        RecordError: A name is no feature's, or this is no loop.
     """
+    if not callable(getattr(loop, "rank", None)):
+        raise RecordError(
+            "a dwell.Loop or a dwell.Client is due here",
+            code="type",
+            field="loop",
+            value=type(loop).__name__,
+            hint="Open one with dwell.open, or connect with dwell.Client.",
+        )
     if given is not None:
         return checks.feature_names(given) if len(given) else ()
     told = getattr(loop, "feature_columns", None)

@@ -159,7 +159,8 @@ def _texts(loop: Loop, place: str, durability: str) -> Texts:
         raise StorageError(
             f"{beside} is gone: lists were served from the texts in it",
             code="not_in_step",
-            hint="Restore both files of the memory from one backup.",
+            hint="Restore both files of the memory from one backup. A store that dwell.open made was never a memory: "
+            "`dwell mcp --loop STORE` serves it.",
         )
     return Texts.open(beside, mark=loop.pseudonym("dwell.memory"), durability=durability)
 

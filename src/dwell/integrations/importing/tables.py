@@ -46,31 +46,50 @@ _SPELLINGS: Final[Mapping[str, Sequence[str]]] = {
     "user": ("user_id",),
     "key": ("idempotency_key",),
 }
+_MAX_NAMES: Final = 20  # of columns that nothing is read from; further ones are counted together
 _MOST_ROWS: Final = 100_000  # of one event: as many candidates as one call may have
 _TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": True}
 
 
 def checked_columns(given: Mapping[str, str] | None) -> dict[str, str]:
-    """Return a mapping {field or feature: column}.
+    """Return a mapping {field, feature or signal: column}; other spellings of a field are that field.
 
     Raises:
-        ConfigError: Something in it is no text.
+        ConfigError: Something in it is no text, or a field is mapped twice.
     """
-    columns = dict(given or {})
-    for name, column in columns.items():
+    fields = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
+    columns: dict[str, str] = {}
+    for name, column in (given or {}).items():
         if not name or not isinstance(column, str):
             raise ConfigError(
                 "a column has a name", field="columns", value=str(name), hint=f"Fields are {', '.join(FIELDS)}."
             )
+        field = fields.get(name, name)
+        if field in columns:
+            raise ConfigError(
+                f"two columns are given for {field!r}", field="columns", value=name, hint="Give the one to read."
+            )
+        columns[field] = column
     return columns
 
 
 def check_header(names: Sequence[str], reading: Reading, *, needed: Sequence[str] = ("event_id",)) -> None:
-    """Refuse a table that lacks what is needed.
+    """Refuse a table that lacks what is needed, and a mapping of what nothing is read for.
 
     Raises:
-        ConfigError: It has no column for one of these fields, or not one that the mapping names.
+        ConfigError: It has no column for one of these fields, or not one that the mapping names, or the mapping has a
+            name that is no field, feature of the store or signal.
     """
+    known = (*FIELDS, *reading.features, *reading.overrides, *reading.signals)
+    strange = next((name for name in reading.columns if name not in known), None)
+    if strange is not None:
+        raise ConfigError(
+            f"a column is given for {strange!r}, which is no field, feature of the store or signal",
+            field="columns",
+            value=strange,
+            hint=f"Fields are {', '.join(FIELDS)}; features {', '.join(reading.features) or 'none'}; signals are those "
+            "of the rewards.",
+        )
     missing = sorted(column for column in reading.columns.values() if column not in names)
     missing += [name for name in needed if _column(name, names, reading) is None]
     if missing:
@@ -78,7 +97,8 @@ def check_header(names: Sequence[str], reading: Reading, *, needed: Sequence[str
             f"the table has no column {missing[0]!r}",
             field="columns",
             value=", ".join(names)[:200],
-            hint='Say which column is which: columns={"event_id": "request", "doc": "item", ...}.',
+            hint='Say which column is which: columns={"event_id": "request", "doc": "item", ...}.'
+            + ("" if len(names) > 1 else " Columns are separated by commas."),
         )
 
 
@@ -192,8 +212,9 @@ def read(item: Item, reading: Reading) -> Iterator[Told]:
         yield from _reaction(rows[0], reading)
         return
     yield _list(rows, reading)
+    named = _signals_named(rows[0], reading)
     for row in rows:
-        yield from _signals_beside(row, reading)
+        yield from _signals_beside(row, named, reading)
 
 
 def _pointer(name: str, reading: Reading) -> str:
@@ -287,14 +308,32 @@ def _reaction(row: Mapping[str, Any], reading: Reading) -> Iterator[ToldReaction
     )
 
 
-def _signals_beside(row: Mapping[str, Any], reading: Reading) -> Iterator[ToldReaction]:
+def _signals_named(row: Mapping[str, Any], reading: Reading) -> dict[str, str]:
+    """Return {column: what its reactions are called}; columns that nothing is read from are counted as left out."""
+    reads = {*FIELDS, *(one for spellings in _SPELLINGS.values() for one in spellings), *reading.features}
+    named = {
+        column: name
+        for name, column in reading.columns.items()
+        if name not in reads and (name in reading.overrides or name in reading.signals)
+    }
+    mapped = set(reading.columns.values())
+    for column in row:
+        if column in reading.overrides or (column in reading.signals and column not in {*reads, *mapped}):
+            named.setdefault(column, column)
+        elif column not in reads and column not in mapped:
+            what = f"column {column}"
+            n_known = sum(one.startswith("column ") for one in reading.left_out)
+            reading.left_out[what if what in reading.left_out or n_known < _MAX_NAMES else "other columns"] += 1
+    return named
+
+
+def _signals_beside(row: Mapping[str, Any], named: Mapping[str, str], reading: Reading) -> Iterator[ToldReaction]:
     """Yield reactions that stand in columns of their own, named as a signal or mapped to one."""
-    taken = {*FIELDS, *reading.columns.values(), *reading.features}
-    for column, given in row.items():
-        is_named = column in reading.overrides or (column in reading.signals and column not in taken)
-        if not is_named or given is None or given == "":
+    for column, name in named.items():
+        given = row.get(column)
+        if given is None or given == "":
             continue
-        signal, value = reading.signal(column), number(given, f"/{column}")
+        signal, value = reading.signal(name), number(given, f"/{column}")
         if signal is not None and value != 0.0:
             event_id, doc = _event_id(row, reading), _doc(row, reading)
             key = f"log:{digest_of(event_id, signal, doc, column)}"

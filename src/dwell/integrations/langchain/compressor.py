@@ -36,7 +36,7 @@ class DwellCompressor(BaseDocumentCompressor):
         pydantic.ValidationError: As `DwellRetriever`.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")  # `top_n` would be dropped silently
 
     loop: Annotated[Any, Field(exclude=True, repr=False)]
     k: Annotated[int, Field(ge=1, strict=True)] = 10

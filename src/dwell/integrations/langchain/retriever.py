@@ -9,7 +9,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, RetrieverLike
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config, run_in_executor
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import override
 
 from dwell.integrations.found import Reading, checked_loop
@@ -43,8 +43,10 @@ class DwellRetriever(BaseRetriever):
         is_strict: Whether what the loop raises comes out, as it should while testing; a loop raises where it is strict.
 
     Raises:
-        pydantic.ValidationError: A field of another type, `k` below 1, or a client without `reading.features`.
+        pydantic.ValidationError: A field of another name or type, `k` below 1, or a client without `reading.features`.
     """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")  # `top_k` would be dropped silently
 
     base: RetrieverLike
     loop: Annotated[Any, Field(exclude=True, repr=False)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from llama_index.core.schema import BaseNode, NodeWithScore
 
+from dwell.errors import RecordError
 from dwell.integrations.found import NOTE, RankingLoop, event_id_in
 from dwell.records import Feedback
 
@@ -45,7 +46,18 @@ def feedback_for(
         value: Its value, in the unit and range of the signal's declaration.
         at: When the user acted, UTC epoch seconds.
         idempotency_key: The caller's key for retries.
+
+    Raises:
+        RecordError: `about` is text, which has no nodes.
     """
+    if isinstance(about, str):
+        raise RecordError(
+            "a response, nodes or one node are due here",
+            code="type",
+            field="about",
+            value=about,
+            hint="With an event id: loop.feedback(event_id, signal, doc=...).",
+        )
     doc = None
     if isinstance(about, BaseNode | NodeWithScore):
         doc = (about.metadata.get(NOTE) or {}).get("doc")

@@ -8,7 +8,7 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index_instrumentation import get_dispatcher
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import override
 
 from dwell.integrations.found import Reading, checked_loop
@@ -41,8 +41,10 @@ class DwellPostprocessor(BaseNodePostprocessor):
         is_strict: Whether what the loop raises comes out, as it should while testing.
 
     Raises:
-        pydantic.ValidationError: A field of another type, `k` below 1, or a client without `reading.features`.
+        pydantic.ValidationError: A field of another name or type, `k` below 1, or a client without `reading.features`.
     """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")  # `top_n` would be dropped silently
 
     loop: Annotated[Any, Field(exclude=True, repr=False)]
     k: Annotated[int, Field(ge=1, strict=True)] = 10

@@ -141,6 +141,11 @@ def confirmed(found: Feedback, signal: str) -> dict[str, Any]:
         ToolError: It was rejected.
     """
     if found.status == "rejected":
+        if (found.reason or "").startswith("signal_scope:"):  # the loop's remedy names its own argument, `doc`
+            raise ToolError(
+                f"signal_scope: {signal!r} is about one item: pass item, the id of one in that answer; a signal about "
+                "the whole answer takes none"
+            )
         raise ToolError(found.reason or "rejected")
     return {"status": found.status, "reason": found.reason, "recorded_as": named_by(signal, "agent")}
 

@@ -188,6 +188,45 @@ def test_a_table_that_names_no_event_is_refused_with_its_columns() -> None:
         told(CSV, ["event_id,doc\n", "e,a\n"], reading(columns={"event_id": "id_of_request"}))
 
 
+def test_a_mapping_may_name_signals_and_any_spelling_of_a_field() -> None:
+    given = {"event_id": "Search", "id": "Article", "user_id": "Member", "click": "Clicked?", "bm25": "BM25"}
+    under = reading("bm25", columns=given)
+    one, reaction = told(CSV, ["Search,Article,Member,Clicked?,BM25,Shop\n", "e,a,ann,1,2.5,x\n"], under)
+    assert isinstance(one, ToldList)
+    assert isinstance(reaction, ToldReaction)
+    assert (one.user, one.results) == ("ann", [{"id": "a", "bm25": 2.5}])
+    assert (reaction.signal, reaction.doc, reaction.value) == ("click", "a", 1.0)
+    assert under.left_out == {"column Shop": 1, "timestamp": 2}  # of the list and of the reaction
+
+
+def test_names_that_the_log_alone_has_may_be_mapped_twice() -> None:
+    under = reading(columns={"opened": "Opened?"}, opened="click")
+    assert [one.signal for one in reactions(told(CSV, ["event_id,doc,Opened?\n", "e,a,1\n"], under))] == ["click"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"clik": "click"}, "'clik', which is no field, feature of the store or signal"),
+        ({"user": "a", "user_id": "b"}, "two columns are given for 'user'"),
+    ],
+)
+def test_a_mapping_that_nothing_would_be_read_by_is_refused(given: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        told(CSV, ["event_id,doc,click,a,b\n", "e,a,1,x,y\n"], reading("bm25", columns=given))
+
+
+def test_columns_that_nothing_is_read_from_are_counted_under_a_bounded_number_of_names() -> None:
+    under = reading()
+    told(CSV, [f"event_id,doc,timestamp,{','.join(f'x{i}' for i in range(25))}\n", f"e,a,{NOW}{',1' * 25}\n"], under)
+    assert under.left_out == {**{f"column x{i}": 1 for i in range(20)}, "other columns": 5}
+
+
+def test_a_table_of_other_separators_is_told_so() -> None:
+    with pytest.raises(ConfigError, match="separated by commas"):
+        told(CSV, ["event_id;doc\n", "e;a\n"], reading())
+
+
 # ---- metarank
 
 

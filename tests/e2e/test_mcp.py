@@ -164,7 +164,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("remember", {"text": "t", "metadata": {"a": "x" * 70_000}}, "metadata"),
     ("feedback", {"event_id": "e", "signal": "used", "item": "i", "value": True}, "value"),
     ("feedback", {"event_id": "e", "signal": "nothing"}, "unknown_signal"),
-    ("feedback", {"event_id": "e", "signal": "used"}, "pass item"),
+    ("feedback", {"event_id": "e", "signal": "used"}, "needs item"),
     ("feedback", {"event_id": "e e", "signal": "task_completed"}, "an event id"),
     ("feedback", {"event_id": "e", "signal": "rating", "value": 9}, "signal_range"),
     ("forget", {"ids": []}, "ids"),

@@ -50,6 +50,8 @@ VERSION: Final = version("dwell")
 _JSON: Final = "application/json"
 _MOST_DECISIONS: Final = 100  # a page that a model reads
 # These say what was wrong with what was asked, in words that name nothing of the host; others stay in the log
+# the loop's own remedy names its argument, `doc`, which no tool has
+_SCOPE: Final = "signal_scope: a signal about one item needs item, the id of one in that answer; one about the whole answer takes none"
 _TELLING: Final = (RecordError, UnknownEventError, ConfigError, RequestError)
 
 
@@ -113,9 +115,15 @@ def check_word(loop: Loop, event_id: str, signal: str, *, item: str | None, valu
 
     Raises:
         RecordError: As `dwell.reward.check_signal`.
+        ToolError: An item is due, or none is.
         UnknownEventError: No such list.
     """
-    check_signal(loop.rewards.signals, named_by(signal, "agent"), item, value)
+    try:
+        check_signal(loop.rewards.signals, named_by(signal, "agent"), item, value)
+    except RecordError as error:
+        if error.code == "signal_scope":
+            raise ToolError(_SCOPE) from error
+        raise
     check_is_recorded(loop, event_id)
 
 
@@ -141,11 +149,8 @@ def confirmed(found: Feedback, signal: str) -> dict[str, Any]:
         ToolError: It was rejected.
     """
     if found.status == "rejected":
-        if (found.reason or "").startswith("signal_scope:"):  # the loop's remedy names its own argument, `doc`
-            raise ToolError(
-                f"signal_scope: {signal!r} is about one item: pass item, the id of one in that answer; a signal about "
-                "the whole answer takes none"
-            )
+        if (found.reason or "").startswith("signal_scope:"):
+            raise ToolError(_SCOPE)
         raise ToolError(found.reason or "rejected")
     return {"status": found.status, "reason": found.reason, "recorded_as": named_by(signal, "agent")}
 

@@ -49,9 +49,9 @@ AGENTS_WORD: Final = (
 VERSION: Final = version("dwell")
 _JSON: Final = "application/json"
 _MOST_DECISIONS: Final = 100  # a page that a model reads
-# These say what was wrong with what was asked, in words that name nothing of the host; others stay in the log
 # the loop's own remedy names its argument, `doc`, which no tool has
-_SCOPE: Final = "signal_scope: a signal about one item needs item, the id of one in that answer; one about the whole answer takes none"
+_SCOPE: Final = "signal_scope: a signal about one item needs item, its id; one about the whole answer takes none"
+# These say what was wrong with what was asked, in words that name nothing of the host; others stay in the log
 _TELLING: Final = (RecordError, UnknownEventError, ConfigError, RequestError)
 
 

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import dwell
 from dwell.errors import ConfigError, RecordError
-from dwell.integrations.importing import ImportReport, import_log, import_logs
+from dwell.integrations.importing import ImportReport, import_log, import_logs, parquet, tables, vowpal
+from dwell.integrations.importing.reading import Reading
 from dwell.records import Experience
 
 from .conftest import PEPPER, START
@@ -260,6 +263,51 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
 
     few, many = peak(300), peak(900)
     assert many < few + 300_000, (few, many)  # the log has grown by half a megabyte, and what is made of it by more
+
+
+def test_a_table_that_unfolds_to_far_more_than_its_size_is_refused_before(loop: dwell.Loop, tmp_path: Path) -> None:
+    n = 5_000_000
+    docs = pa.StructArray.from_arrays([pa.array(["d"]).take(pa.array(np.zeros(n, np.int32)))], names=["id"])
+    told = {"event_id": ["e"], "timestamp": [T], "query": ["q"]}
+    table = {**told, "results": pa.ListArray.from_arrays(pa.array([0, n], pa.int32()), docs)}
+    pq.write_table(pa.table(table), tmp_path / "many.parquet", compression="zstd")
+    long = {**told, "query": ["q" * 80_000_000], "doc": ["d"]}
+    pq.write_table(pa.table(long), tmp_path / "long.parquet", compression="zstd")
+    for name in ("many", "long"):
+        assert (tmp_path / f"{name}.parquet").stat().st_size < 10_000
+        with pytest.raises(RecordError, match="far more than its size") as refused:
+            import_log(loop, tmp_path / f"{name}.parquet", format="parquet")
+        assert refused.value.code == "bomb"
+    some = pa.ListArray.from_arrays(pa.array([0, 100_001, 100_002], pa.int32()), docs[:100_002])
+    table = {name: [values[0] + values[0], values[0]] for name, values in told.items()} | {"results": some}
+    table["timestamp"] = [T, T]
+    pq.write_table(pa.table(table), tmp_path / "some.parquet")
+    report = import_log(loop, tmp_path / "some.parquet", format="parquet")
+    assert [one.reason[:13] for one in report.refused] == ["results_shape"]
+    assert report.n_lists == 1  # the other row
+
+
+def test_a_text_that_stands_in_every_row_is_held_once(tmp_path: Path) -> None:
+    table = {"event_id": ["e"] * 3, "query": ["a question"] * 3, "doc": ["a", "b", "c"]}
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    reading = Reading("t", (), {}, {}, {}, T)
+    (item,) = parquet.items_of_file(tmp_path / "t.parquet", reading)
+    assert [row["doc"] for row in item.value] == ["a", "b", "c"]
+    assert len({id(row["query"]) for row in item.value}) == 1
+
+
+@pytest.mark.parametrize("kind", ["vw-text", "csv"])
+def test_what_never_ends_is_refused_and_not_held(loop: dwell.Loop, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vowpal, "_MOST_BYTES", 1_000)
+    monkeypatch.setattr(tables, "MAX_ITEM_BYTES", 1_000)
+    if kind == "vw-text":
+        lines = ["shared |s a\n", *("|a bm25:1\n" for _ in range(200)), "\n", "|a bm25:1\n", "0:1:0.5 |b bm25:2\n"]
+    else:
+        row = ",".join(['"a\n"'] * 800) + "\n"
+        lines = ["event_id,timestamp,doc,bm25\n", f"e1,{T},a,1.0\n", *(f"{part}\n" for part in row.split("\n")[:-1])]
+    report = import_log(loop, lines, format=kind, name="n")
+    assert report.n_lists == 1
+    assert any("too_long" in one.reason for one in report.refused)
 
 
 # ---- drawn elsewhere

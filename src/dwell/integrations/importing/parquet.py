@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dwell.errors import ConfigError, MissingDependencyError
+from dwell.errors import ConfigError, MissingDependencyError, RecordError
 from dwell.integrations.importing.reading import Format, Reading
 from dwell.integrations.importing.records import Item
 from dwell.integrations.importing.tables import check_header, grouped, read
 from dwell.integrations.ubi.lines import opened_plain
+from dwell.integrations.ubi.records import Refusal
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
 __all__ = ["PARQUET", "items_of_file", "mark_of"]
@@ -21,6 +23,13 @@ __all__ = ["PARQUET", "items_of_file", "mark_of"]
 _AT_ONCE: Final = 2_000  # rows decoded together: 5 MB with 100 columns of text
 _CHUNK: Final = 1_048_576
 _NESTED: Final = ("results", "results_served")  # columns that hold a whole list
+# Parquet repeats a value, or nothing, for a few bits: what a file may unfold to is asked before anything is unfolded
+_MOST_RATIO: Final = 200  # as of a packed text
+_FREE_BYTES: Final = 67_108_864
+_FREE_VALUES: Final = 4_000_000  # 30 MB of numbers
+_MOST_VALUES: Final = 100_000_000  # of a column in a row group: 0.8 GB of numbers, a million lists of a hundred
+_MOST_RESULTS: Final = 100_000  # of one list: as many candidates as one call may have
+_HELD_RESULTS: Final = 200_000  # of lists that are told together: 100 MB of mappings
 
 
 def _arrow() -> Any:  # noqa: ANN401 - a module
@@ -53,6 +62,7 @@ def items_of_file(path: Path, reading: Reading) -> Iterator[Item]:
 
     Raises:
         ConfigError: The file can not be read, is no Parquet, or names no event.
+        RecordError: code `bomb`: it would unfold to far more than a log does.
         MissingDependencyError: pyarrow is not installed.
     """
     arrow = _arrow()
@@ -60,12 +70,14 @@ def items_of_file(path: Path, reading: Reading) -> Iterator[Item]:
 
     with opened_plain(path) as raw:
         try:
-            file: pq.ParquetFile = arrow.ParquetFile(raw)
+            # a text that stands in a million rows is held once
+            file: pq.ParquetFile = arrow.ParquetFile(raw, read_dictionary=_texts_of(arrow.ParquetFile(raw)))
             names = file.schema_arrow.names
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ConfigError(
                 f"{path} is no Parquet file that can be read", field="path", value=path.name, hint="Check the file."
             ) from error
+        _check_size(file, path)
         mark = mark_of(path)
         is_nested = any(name in names for name in _NESTED)
         if not is_nested:
@@ -74,19 +86,75 @@ def items_of_file(path: Path, reading: Reading) -> Iterator[Item]:
         yield from rows if is_nested else grouped(rows, reading)
 
 
+def _texts_of(file: pq.ParquetFile) -> list[str]:
+    """Return the columns of a table that are texts."""
+    import pyarrow as pa
+
+    text_types = {pa.string(), pa.large_string()}
+    return [field.name for field in file.schema_arrow if field.type in text_types]
+
+
+def _check_size(file: pq.ParquetFile, path: Path) -> None:
+    """Refuse a file that says of itself that a little of it becomes a lot.
+
+    Raises:
+        RecordError: code `bomb`.
+    """
+    about = file.metadata
+    n_bytes = path.stat().st_size
+    groups = [about.row_group(i) for i in range(about.num_row_groups)]
+    columns = [group.column(i) for group in groups for i in range(about.num_columns)]
+    unfolded = sum(one.total_uncompressed_size for one in columns)
+    n_values = sum(one.num_values for one in columns)
+    most = max((one.num_values for one in columns), default=0)
+    is_bomb = unfolded > max(_FREE_BYTES, _MOST_RATIO * n_bytes) or n_values > max(_FREE_VALUES, _MOST_RATIO * n_bytes)
+    if is_bomb or most > _MOST_VALUES:
+        raise RecordError(
+            "the file unfolds to far more than its size, or a row group to more than is held",
+            code="bomb",
+            field="path",
+            value=path.name,
+            hint="Write it anew with smaller row groups if you trust it.",
+        )
+
+
 def _rows(file: pq.ParquetFile, path: Path, mark: int) -> Iterator[Item]:
     import pyarrow as pa
 
     n = 0
     try:
         for batch in file.iter_batches(batch_size=_AT_ONCE):
-            for row in batch.to_pylist():
+            for row in _told(batch):
                 n += 1
-                yield Item(n, n, mark, row)
+                yield Item(n, n, mark, Refusal(n, "", row) if isinstance(row, str) else row)
     except (pa.ArrowException, OSError) as error:
         raise ConfigError(
             f"{path} is damaged after row {n}", field="path", value=path.name, hint="Fetch it again."
         ) from error
+
+
+def _told(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
+    """Yield rows as mappings, or why one is refused; equal texts of a column are one text, however often they stand."""
+    n_results = [0] * batch.num_rows
+    for column in batch.columns:
+        if hasattr(column, "value_lengths"):
+            n_results = [max(n, m or 0) for n, m in zip(n_results, column.value_lengths().to_pylist(), strict=True)]
+    at_once = max(1, min(batch.num_rows, _HELD_RESULTS // max(1, *n_results)))
+    for start in range(0, batch.num_rows, at_once):
+        part = batch.slice(start, at_once)
+        if max(n_results[start : start + at_once]) > _MOST_RESULTS:  # then it stands alone
+            yield f"results_shape: a list has at most {_MOST_RESULTS} results"
+            continue
+        cells = [_cells(column) for column in part.columns]
+        for row in zip(*cells, strict=True):
+            yield dict(zip(part.schema.names, row, strict=True))
+
+
+def _cells(column: pa.Array) -> list[Any]:
+    if not hasattr(column, "dictionary"):
+        return list(column.to_pylist())
+    texts = column.dictionary.to_pylist()
+    return [None if i is None else texts[i] for i in column.indices.to_pylist()]
 
 
 def _no_lines(*_: object) -> Iterator[Item]:

@@ -21,6 +21,7 @@ from dwell.integrations.importing.reading import (
 from dwell.integrations.importing.records import Item, Told
 from dwell.integrations.importing.sources import Line
 from dwell.integrations.ubi.fields import UnreadableField
+from dwell.integrations.ubi.lines import MAX_ITEM_BYTES
 from dwell.integrations.ubi.records import Refusal
 from dwell.loop.imported import DrawnElsewhere, ToldList, ToldReaction
 
@@ -48,6 +49,7 @@ _SPELLINGS: Final[Mapping[str, Sequence[str]]] = {
 }
 _MAX_NAMES: Final = 20  # of columns that nothing is read from; further ones are counted together
 _MOST_ROWS: Final = 100_000  # of one event: as many candidates as one call may have
+_MOST_BYTES: Final = 67_108_864  # of text of one event: so many candidates with 600 bytes each
 _TRUTHS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": True}
 
 
@@ -123,7 +125,7 @@ def rows_of_csv(lines: Iterable[Line], reading: Reading, *, needed: Sequence[str
     rows = csv.reader(source, strict=True)
     header: list[str] | None = None
     while True:
-        first = source.number + 1
+        first, source.begin = source.number + 1, source.end
         try:
             row = next(rows)
         except StopIteration:
@@ -150,7 +152,7 @@ class _Lines:
 
     def __init__(self, lines: Iterable[Line]) -> None:
         self._lines = iter(lines)
-        self.number = self.end = self.mark = 0
+        self.number = self.begin = self.end = self.mark = 0
         self.is_long = False
 
     def __iter__(self) -> _Lines:
@@ -159,6 +161,8 @@ class _Lines:
     def __next__(self) -> str:
         line = next(self._lines)
         self.number, self.end, self.mark = line.number, line.end, line.mark
+        if line.end - self.begin > MAX_ITEM_BYTES and line.data is not None:
+            raise csv.Error(f"too_long: a row has at most {MAX_ITEM_BYTES} bytes")
         if line.data is None:
             self.is_long = True
             return "-\n"
@@ -177,7 +181,8 @@ def grouped(rows: Iterable[Item], reading: Reading) -> Iterator[Item]:
             continue
         event_id = _value(row.value, "event_id", reading)
         is_list = not _value(row.value, "signal", reading)
-        if held and (not is_list or event_id != held_id or len(held) >= _MOST_ROWS):
+        is_much = bool(held) and (len(held) >= _MOST_ROWS or row.end - held[0].end > _MOST_BYTES)
+        if held and (not is_list or event_id != held_id or is_much):
             yield from _whole(held)
             held = []
         if is_list:

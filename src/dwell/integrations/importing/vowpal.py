@@ -33,6 +33,7 @@ __all__ = ["VW_DSJSON", "VW_TEXT"]
 _REWARD: Final = "reward"
 _ID_KEYS: Final = ("id", "_id", "_tag", "actionId")
 _MOST_LINES: Final = 10_001  # of one example: as many actions as a list may have, and what they share
+_MOST_BYTES: Final = 67_108_864  # of one example: ten thousand actions of 6 KB
 _LABEL: Final = re.compile(r"(\d+):([^:\s]+):([^:\s]+)")
 _CLOSE: Final = 1e-6
 
@@ -125,7 +126,8 @@ def _blocks(lines: Iterable[Line], _: Reading) -> Iterator[Item]:
             yield from _block(held)
             held = []
         elif len(held) <= _MOST_LINES:
-            held.append(line)
+            is_much = bool(held) and line.end - held[0].end > _MOST_BYTES
+            held.append(line._replace(data=None) if is_much else line)
     yield from _block(held)
 
 

@@ -17,13 +17,10 @@ import dwell
 from dwell.errors import MissingDependencyError, RecordError
 from dwell.evaluation.estimators import ips, list_ips
 from dwell.integrations.arrow import ExperienceTable
-from dwell.integrations.importing import import_log
 from dwell.integrations.obp import to_obp, to_obp_slates, write_obp
-from dwell.loop.exports.escapes import plain_word
-from dwell.loop.exports.pieces import has_policy, is_learned
-from dwell.loop.recorded_events import recorded_events
+from dwell.loop.exports.pieces import has_policy
 
-from .exported import N_LISTS, PEPPER, START, WINDOW_S, events, made
+from .exported import N_LISTS, PEPPER, START, events, made
 
 
 @pytest.fixture(scope="module")
@@ -308,36 +305,3 @@ def test_adapters_import_none_of_the_libraries() -> None:
     ran = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in ran.stdout.split()}
     assert not loaded & {"pyarrow", "pandas", "polars", "obp", "torch", "sklearn"}
-
-
-# ---- back into a store
-
-
-def test_lines_of_json_come_back_into_another_store(store: dwell.Loop, tmp_path: Path) -> None:
-    store.export(tmp_path / "a.jsonl", "jsonl")
-    known = {one.event_id: one for one in store.experiences()}
-    how: dict[str, Any] = {"pepper": PEPPER, "attribution_window_s": WINDOW_S, "embedding_dim": 3}
-    with dwell.open(":memory:", features=["bm25", "cosine", "age =1"], **how) as other:
-        report = import_log(other, tmp_path / "a.jsonl", format="jsonl")
-        other.close_events(now=START + 10_000)
-        found = {one.event_id: one for one in other.experiences()}
-    assert (report.n_items, report.n_refused) == (N_LISTS + 6, 0)
-    assert set(found) == set(known) - {"unseen"}  # never shown
-    for event_id, one in found.items():
-        was = known[event_id]
-        assert (one.query, one.segment, one.timestamp) == (was.query, was.segment, was.timestamp)
-        assert [shown["id"] for shown in one.results_served] == [shown["id"] for shown in was.results_served]
-        assert one.document_signals == was.document_signals
-        assert event_id == "open" or one.reward == pytest.approx(was.reward)
-
-
-def test_choices_of_vw_come_back_with_their_probability_and_reward(store: dwell.Loop, tmp_path: Path) -> None:
-    n = store.export(tmp_path / "a.vw", "vw")
-    with dwell.open(":memory:", features=["bm25", "cosine", "age%20%3D1"], pepper=PEPPER) as other:
-        report = import_log(other, tmp_path / "a.vw", format="vw-text")
-        found = [event.impression for event in recorded_events(other._state)]
-    assert (report.n_lists_drawn, report.n_refused) == (n, 0)
-    known = [event.impression for event in events(store).values() if is_learned(event.impression, event.outcome)]
-    known = [one for one in known if has_policy(one)]
-    assert [plain_word(one.served[0]) for one in found] == [one.served[0] for one in known]
-    assert [one.propensities[0] for one in found] == pytest.approx([one.propensities[0] for one in known])

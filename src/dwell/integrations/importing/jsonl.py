@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from dwell.integrations.importing.exported import NEVER_SHOWN, aggregated, note_chances
 from dwell.integrations.importing.reading import (
     Format,
     Reading,
@@ -21,9 +22,6 @@ from dwell.integrations.ubi.fields import UnreadableField
 from dwell.loop.imported import DrawnElsewhere, ToldList, ToldReaction
 
 __all__ = ["JSONL", "read"]
-
-# of an exported experience: it was never shown, so nothing can be said of it
-_NEVER_SHOWN: Final = "not_shown"
 
 
 def read(item: Item, reading: Reading) -> Iterator[Told]:
@@ -135,14 +133,13 @@ def _signals(found: Mapping[str, Any], reading: Reading) -> Iterator[ToldReactio
 
 def _experience(found: Mapping[str, Any], reading: Reading) -> Iterator[Told]:
     """Yield an exported experience: the list, and each aggregated signal at the instant at which it was served."""
-    if found.get("state") == _NEVER_SHOWN:
+    if found.get("state") == NEVER_SHOWN:
         reading.left_out["never_shown"] += 1
         return
     listed = _list(
         {**{k: v for k, v in found.items() if k != "candidates"}, "results": found["results_served"]}, reading
     )
-    if found.get("policy") != "external" and any(p != 1.0 for p in found.get("propensities") or ()):
-        reading.left_out["propensities"] += 1
+    note_chances(found.get("propensities") or (), reading)
     yield listed
     by_document = found.get("document_signals") or {}
     overall = found.get("feedback_signals") or {}
@@ -153,24 +150,8 @@ def _experience(found: Mapping[str, Any], reading: Reading) -> Iterator[Told]:
         if not isinstance(signals, Mapping):
             raise UnreadableField("/document_signals", "type: an object {signal: value} is due here")
         told |= signals.keys()
-        yield from _exported(listed, signals, doc, reading)
-    yield from _exported(listed, {name: value for name, value in overall.items() if name not in told}, None, reading)
-
-
-def _exported(
-    listed: ToldList, signals: Mapping[str, Any], doc: str | None, reading: Reading
-) -> Iterator[ToldReaction]:
-    for name, value in signals.items():
-        signal = reading.signal(name)
-        if signal is not None:
-            yield ToldReaction(
-                event_id=listed.event_id,
-                signal=signal,
-                at=listed.at,
-                key=f"export:{digest_of(listed.event_id, name, doc)}",
-                doc=doc,
-                value=number(value, f"/feedback_signals/{name}"),
-            )
+        yield from aggregated(listed, signals, doc, reading)
+    yield from aggregated(listed, {name: value for name, value in overall.items() if name not in told}, None, reading)
 
 
 JSONL: Final = Format(items_of_lines, read)

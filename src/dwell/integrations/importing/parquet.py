@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dwell.errors import ConfigError, MissingDependencyError, RecordError
+from dwell.integrations.importing import exported
 from dwell.integrations.importing.reading import Format, Reading
-from dwell.integrations.importing.records import Item
+from dwell.integrations.importing.records import Item, Told
 from dwell.integrations.importing.tables import check_header, grouped, read
 from dwell.integrations.ubi.lines import opened_plain
 from dwell.integrations.ubi.records import Refusal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["PARQUET", "items_of_file", "mark_of"]
 
 _AT_ONCE: Final = 2_000  # rows decoded together: 5 MB with 100 columns of text
+_WHOLE_AT_ONCE: Final = 128  # of rows that hold a whole list each: as many as an export has in a batch
 _CHUNK: Final = 1_048_576
 _NESTED: Final = ("results", "results_served")  # columns that hold a whole list
 # Parquet repeats a value, or nothing, for a few bits: what a file may unfold to is asked before anything is unfolded
@@ -61,7 +63,7 @@ def items_of_file(path: Path, reading: Reading) -> Iterator[Item]:
     """Yield the items of a table: rows of one event together, or each row that holds a whole list.
 
     Raises:
-        ConfigError: The file can not be read, is no Parquet, or names no event.
+        ConfigError: The file can not be read, is no Parquet, names no event, or is an export of an unknown format.
         RecordError: code `bomb`: it would unfold to far more than a log does.
         MissingDependencyError: pyarrow is not installed.
     """
@@ -70,28 +72,35 @@ def items_of_file(path: Path, reading: Reading) -> Iterator[Item]:
 
     with opened_plain(path) as raw:
         try:
+            schema: pa.Schema = arrow.ParquetFile(raw).schema_arrow
             # a text that stands in a million rows is held once
-            file: pq.ParquetFile = arrow.ParquetFile(raw, read_dictionary=_texts_of(arrow.ParquetFile(raw)))
-            names = file.schema_arrow.names
+            file: pq.ParquetFile = arrow.ParquetFile(raw, read_dictionary=_texts_of(schema))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ConfigError(
                 f"{path} is no Parquet file that can be read", field="path", value=path.name, hint="Check the file."
             ) from error
         _check_size(file, path)
         mark = mark_of(path)
-        is_nested = any(name in names for name in _NESTED)
-        if not is_nested:
-            check_header(names, reading)
-        rows = _rows(file, path, mark)
-        yield from rows if is_nested else grouped(rows, reading)
+        if not reading.columns and exported.is_exported_table(schema):
+            rows = _rows(file, path, mark, _WHOLE_AT_ONCE, exported.EVENT_FIELDS)
+            yield from map(_exported, rows)
+        elif any(name in schema.names for name in _NESTED):
+            yield from _rows(file, path, mark, _WHOLE_AT_ONCE)
+        else:
+            check_header(schema.names, reading)
+            yield from grouped(_rows(file, path, mark, _AT_ONCE), reading)
 
 
-def _texts_of(file: pq.ParquetFile) -> list[str]:
+def _exported(row: Item) -> Item:
+    return row if isinstance(row.value, Refusal) else row._replace(value=exported.ExportedEvent(row.value))
+
+
+def _texts_of(schema: pa.Schema) -> list[str]:
     """Return the columns of a table that are texts."""
     import pyarrow as pa
 
     text_types = {pa.string(), pa.large_string()}
-    return [field.name for field in file.schema_arrow if field.type in text_types]
+    return [field.name for field in schema if field.type in text_types]
 
 
 def _check_size(file: pq.ParquetFile, path: Path) -> None:
@@ -118,12 +127,14 @@ def _check_size(file: pq.ParquetFile, path: Path) -> None:
         )
 
 
-def _rows(file: pq.ParquetFile, path: Path, mark: int) -> Iterator[Item]:
+def _rows(
+    file: pq.ParquetFile, path: Path, mark: int, at_once: int, columns: Sequence[str] | None = None
+) -> Iterator[Item]:
     import pyarrow as pa
 
     n = 0
     try:
-        for batch in file.iter_batches(batch_size=_AT_ONCE):
+        for batch in file.iter_batches(batch_size=at_once, columns=columns):
             for row in _told(batch):
                 n += 1
                 yield Item(n, n, mark, Refusal(n, "", row) if isinstance(row, str) else row)
@@ -157,8 +168,15 @@ def _cells(column: pa.Array) -> list[Any]:
     return [None if i is None else texts[i] for i in column.indices.to_pylist()]
 
 
+def _read(item: Item, reading: Reading) -> Iterator[Told]:
+    if isinstance(item.value, exported.ExportedEvent):
+        yield from exported.read_event(item.value, reading)
+    else:
+        yield from read(item, reading)
+
+
 def _no_lines(*_: object) -> Iterator[Item]:
     raise ConfigError("Parquet is read from a file", field="source", value="lines", hint="Give the path of a file.")
 
 
-PARQUET: Final = Format(_no_lines, read)
+PARQUET: Final = Format(_no_lines, _read)

@@ -222,7 +222,11 @@ def event_id_of(value: object, pointer: str) -> str:
     """
     if value is None or value == "":
         raise UnreadableField(pointer, "missing: an event has an id")
-    return safe_event_id(text(value, pointer))
+    found = text(value, pointer)
+    try:
+        return checks.event_id(found)
+    except RecordError:
+        return safe_event_id(found)
 
 
 def list_of(value: object, pointer: str) -> list[Any]:

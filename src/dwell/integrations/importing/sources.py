@@ -37,12 +37,14 @@ class Line(NamedTuple):
         end: Bytes of the log up to its end.
         mark: CRC-32 of these bytes.
         data: Without its line break; None where it is longer than allowed.
+        ending: Its line break.
     """
 
     number: int
     end: int
     mark: int
     data: bytes | None
+    ending: bytes = b""
 
 
 @contextlib.contextmanager
@@ -131,7 +133,8 @@ def lines_of(given: Iterable[str | bytes], *, most_bytes: int = MAX_ITEM_BYTES) 
     for number, text in enumerate(given, 1):
         data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
         end, mark = end + len(data), zlib.crc32(data, mark)
-        yield Line(number, end, mark, None if len(data) > most_bytes else data.rstrip(b"\r\n"))
+        bare = data.rstrip(b"\r\n")
+        yield Line(number, end, mark, None if len(data) > most_bytes else bare, data[len(bare) :])
 
 
 def lines_of_file(file: BinaryIO, *, most_bytes: int = MAX_ITEM_BYTES) -> Iterator[Line]:
@@ -148,7 +151,8 @@ def lines_of_file(file: BinaryIO, *, most_bytes: int = MAX_ITEM_BYTES) -> Iterat
             end, mark = end + len(data), zlib.crc32(data, mark)
         if number == 1 and not is_long:
             data = data.removeprefix(b"\xef\xbb\xbf")
-        yield Line(number, end, mark, None if is_long else data.rstrip(b"\r\n"))
+        bare = data.rstrip(b"\r\n")
+        yield Line(number, end, mark, None if is_long else bare, data[len(bare) :])
 
 
 def is_same_so_far(file: BinaryIO, end: int, mark: int) -> bool:

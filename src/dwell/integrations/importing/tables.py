@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from dwell.errors import ConfigError
-from dwell.integrations.importing import jsonl
+from dwell.integrations.importing import exported, jsonl
 from dwell.integrations.importing.reading import (
     Format,
     Reading,
@@ -166,7 +166,7 @@ class _Lines:
         if line.data is None:
             self.is_long = True
             return "-\n"
-        return line.data.decode() + "\n"
+        return (line.data + (line.ending or b"\n")).decode()  # a text within quotes has its own line ends
 
 
 def grouped(rows: Iterable[Item], reading: Reading) -> Iterator[Item]:
@@ -206,12 +206,17 @@ def _value(row: Mapping[str, Any], name: str, reading: Reading) -> Any:  # noqa:
 def read(item: Item, reading: Reading) -> Iterator[Told]:
     """Yield what rows of one event tell; a row with nested results is read as an object of JSON lines.
 
+    Where no column is mapped and they are those of an exported CSV, it is read as one.
+
     Raises:
         UnreadableField: A cell can not be read; the pointer names its column.
     """
     rows = item.value
     if isinstance(rows, Mapping):
         yield from jsonl.read(item, reading)
+        return
+    if not reading.columns and exported.is_header(rows[0]):
+        yield from exported.read_rows(rows, reading)
         return
     if _value(rows[0], "signal", reading):
         yield from _reaction(rows[0], reading)

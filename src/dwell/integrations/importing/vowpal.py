@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from dwell.integrations.importing.reading import (
@@ -26,6 +26,7 @@ from dwell.integrations.importing.records import Item, Told
 from dwell.integrations.importing.sources import Line
 from dwell.integrations.personalizer import flattened
 from dwell.integrations.ubi.fields import UnreadableField
+from dwell.loop.exports.escapes import plain_word, safe_word
 from dwell.loop.imported import DrawnElsewhere, ToldList, ToldReaction
 
 __all__ = ["VW_DSJSON", "VW_TEXT"]
@@ -36,6 +37,9 @@ _MOST_LINES: Final = 10_001  # of one example: as many actions as a list may hav
 _MOST_BYTES: Final = 67_108_864  # of one example: ten thousand actions of 6 KB
 _LABEL: Final = re.compile(r"(\d+):([^:\s]+):([^:\s]+)")
 _CLOSE: Final = 1e-6
+# what `dwell export --format vw` writes: a tag and these namespaces everywhere, and words as `safe_word` has them
+_OUR_SHARED: Final = re.compile(r"shared '([^\s|]+)\|query((?: [^\s|]+)*)(?: \|segment ([^\s|]+))?")
+_OUR_ACTION: Final = re.compile(r"(?:0:\S+ )?'([^\s|]+)\|doc ((?:[^\s|:]+:[^\s|:]+(?: |\Z))*)")
 
 
 def _read_dsjson(item: Item, reading: Reading) -> Iterator[Told]:
@@ -146,7 +150,7 @@ def _read_text(item: Item, reading: Reading) -> Iterator[Told]:
         lines = [line.decode() for line in item.value]
     except UnicodeDecodeError as error:
         raise UnreadableField("", "text: this is no UTF-8") from error
-    shared = ""
+    ours, shared = _exported(lines), ""
     if lines[0].startswith("shared"):
         shared = lines.pop(0).removeprefix("shared").strip()
     if not lines:
@@ -154,7 +158,7 @@ def _read_text(item: Item, reading: Reading) -> Iterator[Told]:
     rows, chosen, cost, chance = [], None, 0.0, 0.0
     for i, line in enumerate(lines):
         label, rest = _label_of(line, i)
-        rows.append(_text_action(rest, i, reading))
+        rows.append(_text_action(rest, i, reading, plain=str if ours is None else plain_word))
         if label is not None:
             if chosen is not None:
                 raise UnreadableField(f"/{i}", "results_shape: one action of an example has a label")
@@ -162,16 +166,38 @@ def _read_text(item: Item, reading: Reading) -> Iterator[Told]:
     if chosen is None:
         reading.left_out["examples_without_label"] += 1
         return
-    event_id, shown = reading.unnamed(item), rows[chosen]["id"]
+    shown = rows[chosen]["id"]
+    event_id, query, segment = ours or (reading.unnamed(item), shared, None)
     chances = [chance if i == chosen else None for i in range(len(rows))]
     yield ToldList(
         event_id=event_id,
         at=reading.at(None, ""),
-        query=shared,
+        query=query,
+        segment=segment,
         results=rows,
         drawn=DrawnElsewhere(shown, chances),
     )
     yield from _rewards({"_label_cost": cost}, event_id, reading.now, shown, reading)
+
+
+def _exported(lines: Sequence[str]) -> tuple[str, str, str | None] | None:
+    """Return event id, query and segment of an example that a loop exported, None of any other."""
+    head = _OUR_SHARED.fullmatch(lines[0])
+    actions = [_OUR_ACTION.fullmatch(line) for line in lines[1:]]
+    if head is None or None in actions:
+        return None
+    event_id, words, segment = head[1], head[2].split(), head[3]
+    told = {event_id, *words, segment or event_id}
+    for action in actions:
+        if action is not None:
+            told |= {action[1], *(pair.partition(":")[0] for pair in action[2].split())}
+    try:
+        if any(safe_word(plain_word(word)) != word for word in told):
+            return None
+    except UnicodeDecodeError:
+        return None
+    name = event_id_of(plain_word(event_id), "/shared")
+    return name, " ".join(map(plain_word, words)), None if segment is None else plain_word(segment)
 
 
 def _label_of(line: str, i: int) -> tuple[tuple[float, float] | None, str]:
@@ -190,8 +216,8 @@ def _label_of(line: str, i: int) -> tuple[tuple[float, float] | None, str]:
     return (cost, chance), f"{tag}|{rest}"
 
 
-def _text_action(line: str, i: int, reading: Reading) -> dict[str, Any]:
-    """Return an action with its features: what is not written has the value 0, as there."""
+def _text_action(line: str, i: int, reading: Reading, *, plain: Callable[[str], str]) -> dict[str, Any]:
+    """Return an action with its features, their names made plain: what is not written has the value 0, as there."""
     tag, *spaces = line.split("|")
     row: dict[str, Any] = dict.fromkeys(reading.features, 0.0)
     for space in spaces:
@@ -203,10 +229,10 @@ def _text_action(line: str, i: int, reading: Reading) -> dict[str, Any]:
         for word in words:
             feature, _, value = word.partition(":")
             found = scale * (number(value, f"/{i}") if value else 1.0)
-            for key in (feature, f"{name}.{feature}"):
+            for key in (plain(feature), f"{name}.{feature}"):
                 if key in row:
                     row[key] = found
-    return {**row, "id": tag.removeprefix("'") or f"action-{i + 1}"}
+    return {**row, "id": plain(tag.removeprefix("'")) or f"action-{i + 1}"}
 
 
 VW_DSJSON: Final = Format(items_of_lines, _read_dsjson)

@@ -127,12 +127,13 @@ def test_each_event_once_however_often_it_is_told(store: dwell.Loop, tmp_path: P
 
 
 def test_what_aggregates_do_not_tell_is_lost(tmp_path: Path) -> None:
-    rewards = {"rating": {"weight": 0.5}, "click": {"weight": 0.1, "aggregation": "sum"}}
+    rewards = {"rating": {"weight": 0.5}, "click": {"weight": 0.1, "aggregation": "sum"}, "- bad|=1": {"weight": 0.2}}
     how: dict[str, Any] = {"features": ["f"], "pepper": PEPPER, "attribution_window_s": WINDOW_S, "rewards": rewards}
     with dwell.open(":memory:", **how) as loop:
         loop.rank("secret words", [{"id": "a", "f": 1.0}, {"id": "b", "f": 0.0}], event_id="e", now=START)
         for key in ("one", "two"):  # they add up to 2, and a click is at most 1
             loop.feedback("e", "click", doc="a", idempotency_key=key, now=START + 1)
+        loop.feedback("e", "- bad|=1", doc="b", now=START + 1)
         loop.feedback("e", "rating", doc="a", value=2.0, now=START + 2)
         loop.feedback("e", "rating", value=4.5, now=START + 3)
         loop.close_events(now=START + 400.0)
@@ -141,9 +142,9 @@ def test_what_aggregates_do_not_tell_is_lost(tmp_path: Path) -> None:
             loop.export(tmp_path / name, name, has_text=False)
     for name, reactions in {
         # nor is there a rating of the list beside one of a document
-        "jsonl": {"joined": 1, "rejected:signal_range": 1},
-        "csv": {"joined": 2, "rejected:signal_range": 1},
-        "parquet": {"joined": 4},
+        "jsonl": {"joined": 2, "rejected:signal_range": 1},
+        "csv": {"joined": 3, "rejected:signal_range": 1},
+        "parquet": {"joined": 5},
     }.items():
         with dwell.open(":memory:", **how) as other:
             assert dict(taken(other, tmp_path / name, name).feedback) == reactions
@@ -175,7 +176,7 @@ def test_only_what_was_exported_is_taken_for_an_export(store: dwell.Loop, tmp_pa
             report = import_log(other, tmp_path / file, format="csv", columns=columns, is_dry_run=True)
             # where `reward`, which is the name of a signal, is one (of three documents), and `signals` is nothing
             assert (report.n_lists, report.n_refused, dict(report.feedback)) == (2, 0, {"joined": 3})
-        assert import_log(other, tmp_path / "a.csv", format="csv").feedback["joined"] == 1
+        assert import_log(other, tmp_path / "a.csv", format="csv").feedback["joined"] == 4
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from dwell.records import Experience
 from .exported import N_LISTS, PEPPER, START, WINDOW_S, events, made
 
 FEATURES: Final = ["bm25", "cosine", "age =1"]
+ODD: Final = "@-odd".ljust(128, "x")  # as long as an event id may be
 ODD_IDS: Final = ["=1+1", "-2", "@x", "'q", 'a"b,c', "é | :#\\ ünï %41", "\u2212m 100%"]
 ODD_QUERY: Final = "a\r\n\r\n=b, \"c\"\r\n'd\n\n|e:f '\r"
 N_TAKEN: Final = N_LISTS + 6  # of the store's 47: one was never shown
@@ -27,12 +28,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dwell.Loop]:
     odd = np.random.default_rng(5).random((len(ODD_IDS), 3))
     now = START + 30.0
     ids = loop.rank(ODD_QUERY, ids=ODD_IDS, features=odd, user="=u", segment="-s 1", query_embedding=np.ones(3),
-                    event_id="@-odd", now=now).ids  # fmt: skip
+                    event_id=ODD, now=now).ids  # fmt: skip
     for key in ("one", "two"):  # the same twice: two people of one session, told apart by the key alone
-        loop.feedback("@-odd", "click", doc=ids[0], at=now + 2.5, idempotency_key=key, now=now + 3)
-    loop.feedback("@-odd", "rating", doc=ids[1], value=2.0, now=now + 4)
-    loop.feedback("@-odd", "rating", doc=ids[1], value=4.0, now=now + 5)  # the last one holds
-    loop.feedback("@-odd", "task_completed", now=now + 6)
+        loop.feedback(ODD, "click", doc=ids[0], at=now + 2.5, idempotency_key=key, now=now + 3)
+    loop.feedback(ODD, "rating", doc=ids[1], value=2.0, now=now + 4)
+    loop.feedback(ODD, "rating", doc=ids[1], value=4.0, now=now + 5)  # the last one holds
+    loop.feedback(ODD, "task_completed", now=now + 6)
     loop.close_events(now=START + 400.0)
     yield loop
     loop.close()
@@ -210,7 +211,7 @@ def test_choices_of_vw_come_back_with_names_chances_and_rewards(store: dwell.Loo
     assert (second.n_lists, second.n_lists_known, second.feedback.get("joined", 0)) == (0, 2 * n, 0)
     known = {name: one for name, one in events(store).items() if is_learned(one.impression, one.outcome)}
     known = {name: one for name, one in known.items() if has_policy(one.impression)}
-    assert set(found) == set(known) >= {"@-odd", "hostile"}
+    assert set(found) == set(known) >= {ODD, "hostile"}
     for name, event in found.items():
         one, was = event.impression, known[name].impression
         assert (one.query, one.segment) == (" ".join(was.query.split()), was.segment)

@@ -1,5 +1,7 @@
 """What a loop exported comes into another store: same lists, reactions and rewards. What is lost is what is said."""
 
+import csv
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -163,7 +165,10 @@ def test_only_what_was_exported_is_taken_for_an_export(store: dwell.Loop, tmp_pa
     newer = table.replace_schema_metadata({**table.schema.metadata, b"dwell.export": b"2"})
     wider = table.append_column("later", pa.array([1, 2]))
     with opened() as other:
-        for bad, said in ((newer, "another format than 1"), (table.drop_columns("signals"), "'signals'")):
+        field = table.schema.field("served_at")
+        late = table.set_column(2, field, pa.array([2**60] * 2, field.type))  # no date of Python's
+        cut = table.drop_columns("signals")
+        for bad, said in ((newer, "another format than 1"), (cut, "'signals'"), (late, "damaged after row 0")):
             pq.write_table(bad, tmp_path / "bad.parquet")
             with pytest.raises(ConfigError, match=said):
                 import_log(other, tmp_path / "bad.parquet", format="parquet")
@@ -171,13 +176,21 @@ def test_only_what_was_exported_is_taken_for_an_export(store: dwell.Loop, tmp_pa
         assert import_log(other, tmp_path / "wider.parquet", format="parquet", is_dry_run=True).n_lists == 2
         pq.write_table(table.replace_schema_metadata(None), tmp_path / "none.parquet")
         assert import_log(other, tmp_path / "none.parquet", format="parquet").n_lists == 0
-        text = (tmp_path / "a.csv").read_text("utf-8")
+        text = (tmp_path / "a.csv").read_bytes().decode()
         (tmp_path / "b.csv").write_text(text.replace("list_signals", "of_list", 1), "utf-8")
         for file, columns in (("a.csv", {"timestamp": "served_at"}), ("b.csv", None)):  # as any other table
             report = import_log(other, tmp_path / file, format="csv", columns=columns, is_dry_run=True)
             # where `reward`, which is the name of a signal, is one (of three documents), and `signals` is nothing
             assert (report.n_lists, report.n_refused, dict(report.feedback)) == (2, 0, {"joined": 3})
-        assert import_log(other, tmp_path / "a.csv", format="csv").feedback["joined"] == 4
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        for column, bad, pointer in (
+            ("doc", 7, "doc"),
+            ("rank", "1.5", "results/0/rank"),
+            ("signals", "click", "signals"),
+        ):
+            report = import_log(other, [{**rows[0], column: bad}], format="csv", is_dry_run=True)
+            assert [one.pointer for one in report.refused] == [f"/{pointer}"]
+        assert import_log(other, rows, format="csv").feedback["joined"] == 4
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dwell.errors import ConfigError
-from dwell.integrations.importing.reading import Reading, digest_of, event_id_of, number, text_or_none
+from dwell.integrations.importing.reading import Reading, digest_of, event_id_of, number
 from dwell.integrations.importing.records import Told
 from dwell.integrations.ubi.fields import UnreadableField
 from dwell.loop.exports.arrow_rows import SCHEMA_VERSION, arrow_schema
@@ -72,7 +72,7 @@ def is_exported_table(schema: pa.Schema) -> bool:
             hint="Read it with the dwell that wrote it, or a newer one.",
         )
     for name in EVENT_FIELDS:
-        if name not in schema.names or schema.field(name).type != due.field(name).type:
+        if name not in schema.names or schema.field(name) != due.field(name):
             raise ConfigError(
                 f"this export has not the column {name!r} as it was written",
                 field="path",
@@ -82,11 +82,13 @@ def is_exported_table(schema: pa.Schema) -> bool:
     return True
 
 
-def is_header(names: Iterable[str]) -> bool:
+def is_header(names: Iterable[object]) -> bool:
     """Return whether the columns of a table are those of an exported CSV."""
     found = tuple(names)
     n = len(COLUMNS)
-    return found[:n] == COLUMNS and all(plain_cell(name).startswith(_FEATURE) for name in found[n:])
+    return found[:n] == COLUMNS and all(
+        isinstance(name, str) and plain_cell(name).startswith(_FEATURE) for name in found[n:]
+    )
 
 
 def read_event(event: ExportedEvent, reading: Reading) -> Iterator[Told]:
@@ -142,7 +144,7 @@ def note_chances(propensities: Iterable[float | None], reading: Reading) -> None
         reading.left_out["propensities"] += 1
 
 
-def read_rows(rows: Sequence[Mapping[str, str]], reading: Reading) -> Iterator[Told]:
+def read_rows(rows: Sequence[Mapping[str, object]], reading: Reading) -> Iterator[Told]:
     """Yield the list that rows of an exported CSV tell, and each aggregated signal at the instant of the list.
 
     Args:
@@ -157,36 +159,44 @@ def read_rows(rows: Sequence[Mapping[str, str]], reading: Reading) -> Iterator[T
         reading.left_out["never_shown"] += 1
         return
     note_chances((_number(row, "propensity") for row in rows), reading)
+    features = {name: safe_cell(f"{_FEATURE}{name}") for name in reading.features}
     listed = ToldList(
-        event_id=event_id_of(plain_cell(first["event_id"]), "/event_id"),
+        event_id=event_id_of(_text(first, "event_id"), "/event_id"),
         at=reading.at(first["served_at"], "/served_at"),
-        query=plain_cell(first["query"]),
-        results=[_shown(row, reading) for row in rows],
-        user=text_or_none(plain_cell(first["user"]), "/user"),
-        segment=text_or_none(plain_cell(first["segment"]), "/segment"),
+        query=_text(first, "query"),
+        results=[_shown(row, features) for row in rows],
+        user=_text(first, "user") or None,
+        segment=_text(first, "segment") or None,
     )
     yield listed
     yield from aggregated(listed, _pairs(first, "list_signals"), None, reading)
     for row in rows:
-        yield from aggregated(listed, _pairs(row, "signals"), plain_cell(row["doc"]), reading)
+        yield from aggregated(listed, _pairs(row, "signals"), _text(row, "doc"), reading)
 
 
-def _shown(row: Mapping[str, str], reading: Reading) -> dict[str, Any]:
+def _text(row: Mapping[str, object], column: str) -> str:
+    cell = row[column]
+    if not isinstance(cell, str):  # a program may give rows of its own making
+        raise UnreadableField(f"/{column}", "type: text is due here")
+    return plain_cell(cell)
+
+
+def _shown(row: Mapping[str, object], features: Mapping[str, str]) -> dict[str, Any]:
     rank = _number(row, "rank")
-    told = {"rank": None if rank is None else int(rank), "score": _number(row, "score")}
-    for name in reading.features:
-        told[name] = _number(row, safe_cell(f"{_FEATURE}{name}"))
-    return {**{name: value for name, value in told.items() if value is not None}, "id": plain_cell(row["doc"])}
+    told = {"rank": int(rank) if rank is not None and rank.is_integer() else rank, "score": _number(row, "score")}
+    for name, column in features.items():
+        told[name] = _number(row, column)
+    return {**{name: value for name, value in told.items() if value is not None}, "id": _text(row, "doc")}
 
 
-def _number(row: Mapping[str, str], column: str) -> float | None:
+def _number(row: Mapping[str, object], column: str) -> float | None:
     cell = row.get(column, "")
     return None if cell == "" else number(cell, f"/{column}")
 
 
-def _pairs(row: Mapping[str, str], column: str) -> dict[str, float]:
+def _pairs(row: Mapping[str, object], column: str) -> dict[str, float]:
     found = {}
-    for pair in plain_cell(row[column]).split():
+    for pair in _text(row, column).split():
         word, _, value = pair.partition("=")
         try:
             found[plain_word(word)] = number(value, f"/{column}")

@@ -138,7 +138,7 @@ def _rows(
             for row in _told(batch):
                 n += 1
                 yield Item(n, n, mark, Refusal(n, "", row) if isinstance(row, str) else row)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # these of instants beyond the year 9999
         raise ConfigError(
             f"{path} is damaged after row {n}", field="path", value=path.name, hint="Fetch it again."
         ) from error

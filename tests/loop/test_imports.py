@@ -310,6 +310,26 @@ def test_what_never_ends_is_refused_and_not_held(loop: dwell.Loop, kind: str, mo
     assert any("too_long" in one.reason for one in report.refused)
 
 
+DECISION: dict[str, Any] = {"EventId": "e", "a": [1], "p": [1.0], "c": {"_multi": [{"bm25": 10**400}]}}
+EXPORTED: dict[str, Any] = {"event_id": "e", "results_served": [{"id": "a"}], "timestamp": T}
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "pointer"),
+    [
+        ("jsonl", EXPORTED | {"propensities": 0.3}, "/propensities"),
+        ("vw-dsjson", DECISION | {"_label_Action": [1]}, "/_label_Action"),
+        ("vw-dsjson", DECISION | {"_label_Action": {}}, "/_label_Action"),
+    ],
+)
+def test_one_strange_value_refuses_its_item_and_not_the_log(
+    loop: dwell.Loop, kind: str, line: dict[str, Any], pointer: str
+) -> None:
+    report = import_log(loop, [line, line | {"_label_Action": 1, "propensities": []}], format=kind, name="n")
+    assert [one.pointer for one in report.refused] == [pointer]
+    assert report.n_lists == 1
+
+
 # ---- drawn elsewhere
 
 

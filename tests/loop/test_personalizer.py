@@ -27,8 +27,12 @@ def opened() -> Loop:
 
 def test_numbers_are_named_by_the_way_to_them() -> None:
     left_out: Counter[str] = Counter()
-    assert flattened([{"a": {"b": 1}, "t": "x"}, {"c": 2.5, "d": True, "e": None}], left_out) == {"a.b": 1.0, "c": 2.5}
-    assert left_out == {"text_features": 2}
+    more = {"f": 10**400, "g": float("nan"), "h": float("-inf")}
+    assert flattened([{"a": {"b": 1}}, {"c": 2.5, "d": True, "e": None}, more, {"t": "x"}], left_out) == {
+        "a.b": 1.0,
+        "c": 2.5,
+    }
+    assert left_out == {"text_features": 5}
 
 
 def test_the_first_action_that_is_not_excluded_was_shown() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -72,7 +72,7 @@ def flattened(features: object, left_out: Counter[str]) -> dict[str, float]:
             waiting += [(f"{name}.{key}" if name else str(key), one) for key, one in value.items()]
         elif isinstance(value, list):
             waiting += [(name, one) for one in value]
-        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
             found[name] = float(value)
         elif value is not None:
             left_out["text_features"] += 1

@@ -139,7 +139,7 @@ def _experience(found: Mapping[str, Any], reading: Reading) -> Iterator[Told]:
     listed = _list(
         {**{k: v for k, v in found.items() if k != "candidates"}, "results": found["results_served"]}, reading
     )
-    note_chances(found.get("propensities") or (), reading)
+    note_chances(list_of(found.get("propensities") or [], "/propensities"), reading)
     yield listed
     by_document = found.get("document_signals") or {}
     overall = found.get("feedback_signals") or {}

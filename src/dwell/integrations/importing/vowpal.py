@@ -64,7 +64,7 @@ def _read_dsjson(item: Item, reading: Reading) -> Iterator[Told]:
             raise UnreadableField(f"/a/{i}", "range: an action is a number from 1 to the length of _multi")
         by_action[action] = number(chance, f"/p/{i}")
     chosen = found.get("_label_Action", order[0])
-    if chosen not in by_action:
+    if not isinstance(chosen, int) or chosen not in by_action:
         raise UnreadableField("/_label_Action", "range: the action that was taken is among a")
     told = found.get("_label_probability")
     if told is not None and abs(number(told, "/_label_probability") - by_action[chosen]) > _CLOSE:

@@ -155,6 +155,12 @@ def run(one: Pipeline) -> dict[str, dict[str, object]]:
     return one.run(inputs, include_outputs_from={"ranker"})
 
 
+@pytest.mark.parametrize("where", [":memory:", "http://127.0.0.1:9"])
+def test_a_setting_that_nothing_takes_is_refused_by_name(where: str) -> None:
+    with pytest.raises(ConfigError, match="there is no setting 'wieghts'"):
+        DwellRanker(where, features=FEATURES, settings={"wieghts": {}}).warm_up()
+
+
 def test_a_pipeline_is_written_down_and_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PEPPER", "a pepper that nobody may read")
     first = pipeline()

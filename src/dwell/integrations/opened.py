@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import inspect
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
@@ -52,7 +53,7 @@ def opened(
         settings: What else `dwell.open`, or `dwell.Client`, takes.
 
     Raises:
-        ConfigError: The store is open in this process with other settings.
+        ConfigError: The store is open in this process with other settings, or there is no such setting.
         StorageError: It can not be opened.
     """
     chosen = dict(settings or {})
@@ -65,13 +66,31 @@ def opened(
         if held is not None and not _is_closed(held.loop):
             _check_same(held, names, chosen, where)
             return cast("Ranks", held.loop)
-        if is_service(where):
-            # named late: a client stands beside the integrations, not below them
-            loop: Any = import_module("dwell.client").Client(where, key, **chosen)
-        else:
-            loop = open_loop(where, features=names, pepper=pepper, **cast("Any", chosen))
+        # named late: a client stands beside the integrations, not below them
+        made: Any = import_module("dwell.client").Client if is_service(where) else open_loop
+        _check_settings(made, chosen)
+        loop: Any = (
+            made(where, key, **chosen) if is_service(where) else made(where, features=names, pepper=pepper, **chosen)
+        )
         _OPENED[place] = _Opened(loop, names, chosen)
         return cast("Ranks", loop)
+
+
+def _check_settings(made: Callable[..., Any], settings: Mapping[str, object]) -> None:
+    """Refuse names that nothing takes.
+
+    Raises:
+        ConfigError: There is such a name.
+    """
+    taken = [one.name for one in inspect.signature(made).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    strange = next((name for name in settings if name not in taken), None)
+    if strange is not None:
+        raise ConfigError(
+            f"there is no setting {strange!r}",
+            field=f"settings.{strange}",
+            value=strange,
+            hint=f"There are {', '.join(sorted(taken))}.",
+        )
 
 
 def _is_closed(loop: object) -> bool:

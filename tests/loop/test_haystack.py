@@ -156,9 +156,10 @@ def run(one: Pipeline) -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.parametrize("where", [":memory:", "http://127.0.0.1:9"])
-def test_a_setting_that_nothing_takes_is_refused_by_name(where: str) -> None:
-    with pytest.raises(ConfigError, match="there is no setting 'wieghts'"):
-        DwellRanker(where, features=FEATURES, settings={"wieghts": {}}).warm_up()
+@pytest.mark.parametrize("name", ["wieghts", "features", "_role"])
+def test_a_setting_that_nothing_takes_is_refused_by_name(where: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"there is no setting '{name}'"):
+        DwellRanker(where, features=FEATURES, settings={name: {}}).warm_up()
 
 
 def test_a_pipeline_is_written_down_and_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

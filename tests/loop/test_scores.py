@@ -499,6 +499,11 @@ def test_a_mapping_that_means_nothing_is_refused_before_anything_is_read(
         import_scores(loop, Reader("x", lambda *_: iter(()), 0.0), given, now=NOW)
 
 
+def test_a_client_in_place_of_its_reader_is_refused_with_the_remedy(loop: dwell.Loop) -> None:
+    with pytest.raises(ConfigError, match=r"langfuse_scores\(client\)"):
+        import_scores(loop, object(), {"x": "thumbs"}, now=NOW)  # type: ignore[arg-type]
+
+
 def test_a_judges_score_may_be_an_agents_word_which_is_in_no_reward(loop: dwell.Loop) -> None:
     score = Score(id="1", name="judge", value=1.0, label=None, at=AT, targets=("e-1",))
     reader = Reader("x", lambda *_: iter([Page([score], (), None)]), 0.0)

@@ -25,6 +25,7 @@ class _Opened(NamedTuple):
 
 
 _OPENED: Final[dict[tuple[str, str], _Opened]] = {}
+_OWN: Final = ("features", "pepper")  # arguments of their own beside the settings
 _LOCK: Final = threading.Lock()
 
 
@@ -82,7 +83,8 @@ def _check_settings(made: Callable[..., Any], settings: Mapping[str, object]) ->
     Raises:
         ConfigError: There is such a name.
     """
-    taken = [one.name for one in inspect.signature(made).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    known = [one.name for one in inspect.signature(made).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    taken = [name for name in known if not name.startswith("_") and name not in _OWN]
     strange = next((name for name in settings if name not in taken), None)
     if strange is not None:
         raise ConfigError(

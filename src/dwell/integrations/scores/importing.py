@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from dwell.errors import DwellError, ServiceError, StorageError
+from dwell.errors import ConfigError, DwellError, ServiceError, StorageError
 from dwell.integrations.scores.meanings import Meaning, meanings_of, value_of
 from dwell.integrations.scores.progress import Progress, keep_progress, kept_progress
 from dwell.integrations.scores.records import Page, Reader, Score, ScoresReport
@@ -48,11 +48,18 @@ def import_scores(
         now: Scores that are more than 5 minutes later are refused.
 
     Raises:
-        ConfigError: `scores` maps what is no signal, or the file of progress is another reader's.
+        ConfigError: `scores` maps what is no signal, `reader` is no reader, or the file of progress is another's.
         RecordError: `since` or `now` is no instant.
         ServiceError: The source does not answer; what came before is recorded.
         StorageError: The loop is not the owner of its store.
     """
+    if not callable(getattr(reader, "pages", None)):
+        raise ConfigError(
+            "a reader of scores is due here",
+            field="reader",
+            value=type(reader).__name__,
+            hint="Give the client to its reader: langfuse_scores(client), phoenix_scores, opik_scores.",
+        )
     meanings = meanings_of(scores, loop.rewards.signals)
     if not loop.is_recording:
         raise StorageError("this loop does not record", hint="Open the store as its owner.")

@@ -218,11 +218,11 @@ def test_a_mirrored_client_passes_everything_on_and_tells_the_loop(loop: dwell.L
     client.create_feedback(uuid.uuid4(), "user_score", score=1.0)
     client.create_feedback(key="user_score", score=1.0)
     client.create_feedback(run_id, "user_score", score=7.0)
-    loop.health()
+    loop.feedback(str(run_id), "used", doc="c")  # behind whatever was told before
     assert theirs.heard[0] == (run_id, "user_score", True, {"feedback_id": "f", "comment": "c"})
     assert len(theirs.heard) == 7
     assert client.project == "its own"
-    assert [(one.name, one.value) for one in loop.signals(str(run_id))] == [("helpful", 1.0)]
+    assert [(one.name, one.value) for one in loop.signals(str(run_id))] == [("helpful", 1.0), ("used", 1.0)]
     counted = {"joined": 1, "duplicate": 1, "other_key": 1, "no_score": 1, "unknown_run": 1, "no_run": 1, "rejected": 1}
     assert client.counts == counted
 
@@ -233,8 +233,8 @@ def test_a_models_score_is_an_agents_own_word_and_in_no_reward(loop: dwell.Loop)
     client = mirrored_client(LangSmith(), loop, {"user_score": "helpful"})
     for source in ("model", FeedbackSourceType.MODEL, "api", FeedbackSourceType.API):
         client.create_feedback(run_id, "user_score", score=1.0, feedback_source_type=source)
-        loop.health()
-    assert [one.name for one in loop.signals(str(run_id))] == ["agent_helpful", "helpful", "helpful"]
+    loop.feedback(str(run_id), "used", doc="c")  # behind whatever was told before
+    assert [one.name for one in loop.signals(str(run_id))] == ["agent_helpful", "helpful", "helpful", "used"]
     assert client.counts == {"joined": 3, "duplicate": 1}  # an agent is heard once
 
 

@@ -512,6 +512,28 @@ def test_a_judges_score_may_be_an_agents_word_which_is_in_no_reward(loop: dwell.
     assert (kept.feedback_signals, kept.reward) == ({"agent_helpful": 1.0}, 0.0)
 
 
+def test_what_its_source_calls_a_models_is_an_agents_word_whatever_it_is_mapped_to(
+    loop: dwell.Loop, elsewhere: Elsewhere, langfuse: Langfuse
+) -> None:
+    elsewhere.scores = [langfuse_score(1, 1.0, source="EVAL"), langfuse_score(2, 1.0, metadata={"event_id": "e-2"})]
+    import_scores(loop, langfuse_scores(langfuse), {"helpful": "helpful"}, now=NOW)
+    assert (signals(loop, "e-1"), signals(loop, "e-2")) == ([("agent_helpful", None, 1.0)], [("helpful", None, 1.0)])
+    elsewhere.spans = [span(TRACE, SPAN, AT + 2.0, "RETRIEVER")]
+    elsewhere.annotations = [
+        annotation(1, SPAN, {"score": 1.0}, annotator_kind="LLM"),
+        annotation(2, SPAN, {"score": -1.0}, annotator_kind="CODE"),
+    ]
+    phoenix = Phoenix(base_url=elsewhere.url, api_key="key")
+    import_scores(loop, phoenix_scores(phoenix, "kb"), {"thumbs": "thumbs"}, since=AT, now=NOW)
+    judged = opik_score("helpful", 1.0)
+    judged.source = "online_scoring"
+    client = Opik([], [opik_one(SPAN, [judged], metadata=None, trace_id=TRACE)])
+    import_scores(loop, opik_scores(client, "kb"), {"helpful": "helpful"}, since=AT, now=NOW)
+    assert sorted(signals(loop, f"{TRACE}:{SPAN}")) == [
+        ("agent_helpful", None, 1.0), ("agent_thumbs", None, 1.0), ("thumbs", None, -1.0),
+    ]  # fmt: skip
+
+
 def test_numbers_are_taken_in_proportion(loop: dwell.Loop) -> None:
     scores = [
         Score(id=str(i), name="error", value=value, label=None, at=AT, targets=("e-1",))

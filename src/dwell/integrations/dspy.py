@@ -225,8 +225,9 @@ def _prediction(found: Sequence[Any]) -> Any:  # noqa: ANN401 - a dspy.Predictio
 class FeedbackMetric:
     """A metric that returns another one's score and gives it to the loop, about the lists that a prediction stands on.
 
-    A metric is a program's opinion of its own work: declare a signal of a small weight for it, so that people outvote
-    it. Each list is told once, however often a prediction is scored.
+    A metric is a program's opinion of its own work: declare a signal of a small weight for it, or name an agent's
+    (`agent_helpful`), which is in no reward: a small weight, often given, is a large one. Each list is
+    told once, however often a prediction is scored.
 
     Args:
         metric: Called as DSPy calls it: `metric(example, prediction, trace)`, or without `trace` where it takes none.

@@ -18,6 +18,7 @@ from dwell.integrations.ubi.importing import outcome_of
 from dwell.integrations.ubi.records import Refusal
 from dwell.loop import Loop
 from dwell.records import checks
+from dwell.reward.provenance import named_by
 
 __all__ = ["import_scores"]
 
@@ -134,7 +135,7 @@ class _Taking:
             waiting.append(
                 self._loop.submit_feedback(
                     served.event_id,
-                    self._meanings[score.name].signal,
+                    named_by(self._meanings[score.name].signal, "agent" if score.is_models else "person"),
                     doc=score.doc,
                     value=value,
                     at=score.at,

@@ -96,6 +96,7 @@ def _score(
         at=instant(told.timestamp) + max(instant(told.updated_at) - instant(told.created_at), 0.0),
         targets=distinct((known, metadata.get(event_key), whole, own, trace)),
         doc=text(metadata.get(document_key)),
+        is_models=getattr(told.source, "value", told.source) == "EVAL",  # reserved for its own judges
     )
 
 

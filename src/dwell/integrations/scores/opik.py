@@ -80,4 +80,5 @@ def _score(
         at=instant(at),
         targets=distinct((better, metadata.get(event_key), f"{trace}:{one.id}" if trace else None, one.id, trace)),
         doc=None if trace is None else text(metadata.get(document_key)),
+        is_models=getattr(told, "source", None) == "online_scoring",
     )

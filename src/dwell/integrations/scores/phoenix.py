@@ -111,4 +111,5 @@ def _score(
         at=instant(told["updated_at"]),
         targets=distinct((better, metadata.get(event_key), *known.get(told["span_id"], ()))),
         doc=text(metadata.get(document_key)),
+        is_models=told.get("annotator_kind") == "LLM",
     )

@@ -23,6 +23,7 @@ class Score:
         at: When it was given or changed last, UTC epoch seconds.
         targets: Event ids that it may be about, the likeliest first.
         doc: The document that it is about, or None for the whole list.
+        is_models: Whether a model gave it, as its source says: then it is an agent's word, whatever it is mapped to.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Score:
     at: float
     targets: tuple[str, ...]
     doc: str | None = None
+    is_models: bool = False
 
 
 class Page(NamedTuple):

@@ -68,7 +68,7 @@ def test_what_can_not_rank_is_refused_by_name(loop: dwell.Loop) -> None:
 
 def test_nothing_found_is_no_event(loop: dwell.Loop) -> None:
     answer = DwellRetrieve(DwellRM(giving([]), loop))(query="q")
-    assert (answer.passages, answer.event_id) == ([], None)
+    assert (answer.passages, answer.event_id, answer.fallback) == ([], None, None)
     assert list(loop.experiences()) == []
 
 
@@ -111,6 +111,8 @@ def test_the_loop_fails_open_and_bad_passages_are_refused_by_name(loop: dwell.Lo
     found = DwellRM(giving(["b", "a"]), loop)("q")  # nobody tells a score
     assert [one.long_text for one in found] == ["b", "a"]
     assert loop.counts["fallback"] == 1
+    assert [one.fallback for one in found] == ["feature_schema:score"] * 2
+    assert DwellRetrieve(DwellRM(giving(["b"]), loop))(query="q").fallback == "feature_schema:score"
     with pytest.raises(RecordError, match=r"passages\[1\]"):
         DwellRM(giving(["b", 3]), loop)("q")
     with pytest.raises(RecordError, match="'k'"):

@@ -44,7 +44,7 @@ def ids(answer: dict[str, list[Document]]) -> list[str]:
 def test_documents_come_in_the_order_of_the_params_and_the_list_is_recorded(loop: dwell.Loop) -> None:
     answer = DwellRanker(loop=loop, top_k=2).run("q", DOCUMENTS, user="u", event_id="e-1")
     assert ids(answer) == ["new", "mid"]  # by freshness: 0.8, 0.3, 0.1
-    assert answer["event_id"] == "e-1"
+    assert (answer["event_id"], answer["fallback"]) == ("e-1", None)
     assert [one.score for one in answer["documents"]] == [0.5, 0.7]
     assert [one.meta for one in answer["documents"]] == [
         {"fresh": 0.8, "event_id": "e-1"},
@@ -86,20 +86,33 @@ def test_an_asynchronous_client_is_awaited(loop: dwell.Loop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("documents", "expected"),
+    ("documents", "expected", "code"),
     [
-        ([Document(id="a", content="a", meta={"fresh": 1.0}), DOCUMENTS[1]], ["a", "new"]),
-        ([Document(id="a", content="a", score=math.nan, meta={"fresh": 1.0}), DOCUMENTS[1]], ["a", "new"]),
-        ([DOCUMENTS[0], Document(id="a", content="a", score=1.0, meta={"fresh": True})], ["old", "a"]),
-        ([DOCUMENTS[0], Document(id="a", content="a", score=1.0, meta={"fresh": "today"})], ["old", "a"]),
+        ([Document(id="a", content="a", meta={"fresh": 1.0}), DOCUMENTS[1]], ["a", "new"], "feature_schema:score"),
+        (
+            [Document(id="a", content="a", score=math.nan, meta={"fresh": 1.0}), DOCUMENTS[1]],
+            ["a", "new"],
+            "non_finite:score",
+        ),
+        (
+            [DOCUMENTS[0], Document(id="a", content="a", score=1.0, meta={"fresh": True})],
+            ["old", "a"],
+            "type:fresh",
+        ),
+        (
+            [DOCUMENTS[0], Document(id="a", content="a", score=1.0, meta={"fresh": "today"})],
+            ["old", "a"],
+            "type:fresh",
+        ),
     ],
 )
 def test_a_list_with_a_bad_value_keeps_its_order_and_teaches_nothing(
-    loop: dwell.Loop, documents: list[Document], expected: list[str]
+    loop: dwell.Loop, documents: list[Document], expected: list[str], code: str
 ) -> None:
     answer = DwellRanker(loop=loop).run("q", documents)
     assert ids(answer) == expected
     assert loop.counts["fallback"] == 1
+    assert answer["fallback"] == code
     assert DwellFeedback(loop=loop).run(answer["event_id"], "click", doc="a")["reason"].startswith("quarantined")
 
 
@@ -114,7 +127,7 @@ def test_what_a_document_lacks_may_have_a_default(loop: dwell.Loop) -> None:
 def test_repeats_count_once_and_no_documents_are_no_event(loop: dwell.Loop) -> None:
     ranker = DwellRanker(loop=loop)
     assert ids(ranker.run("q", [*DOCUMENTS, DOCUMENTS[0]])) == ["new", "mid", "old"]
-    assert ranker.run("q", []) == {"documents": [], "event_id": None}
+    assert ranker.run("q", []) == {"documents": [], "event_id": None, "fallback": None}
     assert len(list(loop.experiences())) == 1
 
 

@@ -57,7 +57,7 @@ def test_a_search_comes_in_the_stores_order_until_somebody_reacts(loop: dwell.Lo
     first = ours[0]
     assert isinstance(first, RecalledItem)
     assert (first.value, first.score, first.namespace) == (theirs[0].value, theirs[0].score, ANN)
-    assert first.dict() == {**theirs[0].dict(), "event_id": first.event_id}
+    assert first.dict() == {**theirs[0].dict(), "event_id": first.event_id, "fallback": None}
     assert first.event_id is not None
 
     told = store.feedback(first.event_id, "used", item=ours[1])
@@ -145,6 +145,7 @@ def test_whatever_the_loop_lacks_leaves_the_stores_order() -> None:
         found = DwellStore(inner, loop).search(ANN, query="kettle", limit=2)
         assert keys(found) == keys(inner.search(ANN, query="kettle", limit=2))
         assert loop.counts["fallback"] == 1
+        assert {one.dict()["fallback"] for one in found} == {"feature_schema:price"}
 
 
 def test_namespaces_and_keys_do_not_run_into_each_other() -> None:

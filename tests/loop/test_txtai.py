@@ -45,7 +45,7 @@ def test_mappings_come_in_the_learned_order_unchanged(loop: dwell.Loop) -> None:
     embeddings = Embeddings(ROWS)
     found = searched(embeddings, loop).search("q", 2, user="u", event_id="e-1", weights=0.3)
     assert found.results == [ROWS[1], ROWS[2]]
-    assert found.event_id == "e-1"
+    assert (found.event_id, found.fallback) == ("e-1", None)
     assert embeddings.asked == [("q", 20, 0.3, None)]
     assert loop.feedback("e-1", "click", doc="new").status == "joined"
     assert asyncio.run(searched(embeddings, loop).asearch("q", 1)).results == [ROWS[1]]
@@ -61,11 +61,11 @@ def test_pairs_of_a_bare_index_have_numbers_for_ids(loop: dwell.Loop) -> None:
 def test_the_loop_fails_open(loop: dwell.Loop) -> None:
     found = searched(Embeddings([(0, 0.9), (1, 0.5)]), loop).search("q", 1)  # nobody tells how fresh they are
     assert found.results == [(0, 0.9)]
-    assert loop.counts["fallback"] == 1
+    assert (loop.counts["fallback"], found.fallback) == (1, "feature_schema:fresh")
 
 
 def test_nothing_found_is_no_event_and_bad_input_is_refused_by_name(loop: dwell.Loop) -> None:
-    assert searched(Embeddings([]), loop).search("q") == ([], None)
+    assert searched(Embeddings([]), loop).search("q") == ([], None, None)
     with pytest.raises(RecordError, match=r"results\[0\]\.id"):
         searched(Embeddings([{"text": "one", "score": 1.0}]), loop).search("select text, score from txtai")
     with pytest.raises(RecordError, match="limit"):

@@ -32,8 +32,9 @@ _TEXTS: Final = ("long_text", "text", "passage")
 class DwellRM:
     """A retrieval model around any other: asks it for candidates, and returns the first `k` of the learned order.
 
-    What it returns has `long_text`, `pid` and `event_id`, and whatever the passage had. Features are looked for among
-    the numbers of a passage (`score`, mostly) and `reciprocal_rank`, 1 / its place.
+    What it returns has `long_text`, `pid`, `event_id` and `fallback` (None, or the code of what went wrong: then the
+    order is the model's), and whatever the passage had. Features are looked for among the numbers of a passage
+    (`score`, mostly) and `reciprocal_rank`, 1 / its place.
 
     Args:
         rm: Called as `rm(query, k=n)`, or as `rm(query)` where it takes no `k`. Returns passages: objects or mappings
@@ -181,6 +182,7 @@ def _answer(passages: Sequence[Any], found: Order) -> list[Any]:
     shown = [passages[i] for i in found.positions]
     for one in shown:
         one["event_id"] = found.event_id
+        one["fallback"] = found.fallback
     return shown
 
 
@@ -206,7 +208,7 @@ class DwellRetrieve(dspy.Module):  # type: ignore[misc]
         self.k = rm.k if k is None else checks.positive_integer(k, "k")
 
     def forward(self, query: str, k: int | None = None, **how: Any) -> Any:  # noqa: ANN401 - a dspy.Prediction
-        """Return a prediction with `passages` (texts), `pids` and `event_id`, None where nothing was found."""
+        """Return a prediction with `passages` (texts), `pids`, `event_id` and `fallback`; nothing found: no event."""
         return _prediction(self.rm(query, self.k if k is None else k, **how))
 
     async def aforward(self, query: str, k: int | None = None, **how: Any) -> Any:  # noqa: ANN401 - a dspy.Prediction
@@ -219,6 +221,7 @@ def _prediction(found: Sequence[Any]) -> Any:  # noqa: ANN401 - a dspy.Predictio
         passages=[one.long_text for one in found],
         pids=[one.pid for one in found],
         event_id=found[0].event_id if found else None,
+        fallback=found[0].fallback if found else None,
     )
 
 

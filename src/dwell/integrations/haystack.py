@@ -171,7 +171,7 @@ class DwellRanker:
         names = names_of(loop, self._place.features)
         self._ready = loop, names, check_defaults(self.defaults, names)
 
-    @component.output_types(documents=list[Document], event_id=str | None)
+    @component.output_types(documents=list[Document], event_id=str | None, fallback=str | None)
     def run(
         self,
         query: str,
@@ -183,7 +183,10 @@ class DwellRanker:
         query_embedding: list[float] | None = None,
         event_id: str | None = None,
     ) -> dict[str, Any]:
-        """Return `documents`, in the order to show, and `event_id`, which feedback is given to; None without documents.
+        """Return `documents`, in the order to show, `event_id`, which feedback is given to, and `fallback`.
+
+        `event_id` is None without documents. `fallback` is None, or the code of what went wrong: then the order is the
+        one given.
 
         Args:
             query: What was asked.
@@ -203,7 +206,7 @@ class DwellRanker:
         found = ordered(loop, query, _rows(documents), names=names, k=k, defaults=defaults, **how)
         return self._answer(documents, found)
 
-    @component.output_types(documents=list[Document], event_id=str | None)
+    @component.output_types(documents=list[Document], event_id=str | None, fallback=str | None)
     async def run_async(
         self,
         query: str,
@@ -252,7 +255,7 @@ class DwellRanker:
         shown = [documents[i] for i in found.positions]
         if self.event_id_key is not None and found.event_id is not None:
             shown = [replace(one, meta={**one.meta, self.event_id_key: found.event_id}) for one in shown]
-        return {"documents": shown, "event_id": found.event_id}
+        return {"documents": shown, "event_id": found.event_id, "fallback": found.fallback}
 
 
 def _rows(documents: list[Document]) -> list[Row]:

@@ -34,17 +34,19 @@ class RecalledItem(SearchItem):
 
     Attributes:
         event_id: What feedback is given to; None where nothing could be recorded.
+        fallback: None, or the code of what went wrong: then the order is the store's.
     """
 
-    __slots__ = ("event_id",)
+    __slots__ = ("event_id", "fallback")
 
-    def __init__(self, found: SearchItem, event_id: str | None) -> None:
+    def __init__(self, found: SearchItem, event_id: str | None, fallback: str | None = None) -> None:
         super().__init__(found.namespace, found.key, found.value, found.created_at, found.updated_at, found.score)
         self.event_id = event_id
+        self.fallback = fallback
 
     def dict(self) -> dict[str, Any]:
-        """Return it as plain values, the event id among them."""
-        return {**super().dict(), "event_id": self.event_id}
+        """Return it as plain values, the event id and `fallback` among them."""
+        return {**super().dict(), "event_id": self.event_id, "fallback": self.fallback}
 
 
 def doc_id(namespace: Sequence[str], key: str) -> str:
@@ -206,4 +208,4 @@ def _deleted(ops: Sequence[Op]) -> list[str]:
 
 
 def _shown(asked: _Asked, order: Order) -> list[SearchItem]:
-    return [RecalledItem(asked.items[i], order.event_id) for i in order.positions]
+    return [RecalledItem(asked.items[i], order.event_id, order.fallback) for i in order.positions]

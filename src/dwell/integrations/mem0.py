@@ -78,9 +78,9 @@ class DwellMem0:
         now: float | None = None,
         **how: Any,  # noqa: ANN401 - what else mem0's search takes
     ) -> dict[str, Any]:
-        """Return `{"results": [...], "event_id": ...}`: mem0's own results, unchanged, in the order to show.
+        """Return `{"results": [...], "event_id": ..., "fallback": ...}`: mem0's own results in the order to show.
 
-        Whatever goes wrong within the loop, they are the first ones in mem0's order.
+        Whatever goes wrong within the loop, they are the first ones in mem0's order, and `fallback` is the code.
 
         Args:
             query: The question.
@@ -251,4 +251,5 @@ def _rows(found: Any, now: float) -> list[Row]:  # noqa: ANN401 - mem0's answer
 def _shown(found: Any, order: Order) -> dict[str, Any]:  # noqa: ANN401 - mem0's answer
     results = _results(found)
     beside = dict(found) if isinstance(found, Mapping) else {}
-    return {**beside, "results": [results[i] for i in order.positions], "event_id": order.event_id}
+    shown = [results[i] for i in order.positions]
+    return {**beside, "results": shown, "event_id": order.event_id, "fallback": order.fallback}

@@ -22,10 +22,12 @@ class Found(NamedTuple):
     Attributes:
         results: What `Embeddings.search` gave, in the order to show, shape unchanged.
         event_id: What feedback is given to; None where nothing was found or recorded.
+        fallback: None, or the code of what went wrong: then the order is txtai's.
     """
 
     results: list[Any]
     event_id: str | None
+    fallback: str | None = None
 
 
 class Searched:
@@ -157,4 +159,4 @@ def _rows(results: Sequence[Any]) -> list[Row]:
 
 
 def _found(results: Sequence[Any], order: Order) -> Found:
-    return Found([results[i] for i in order.positions], order.event_id)
+    return Found([results[i] for i in order.positions], order.event_id, order.fallback)

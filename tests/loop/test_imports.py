@@ -98,6 +98,13 @@ def test_the_report_accounts_for_everything_and_doing_it_again_changes_nothing(l
     assert skewed.at == T + 2, "credited when the list was served"
 
 
+def test_rows_of_one_event_that_stand_apart_are_told_to_follow_each_other(loop: dwell.Loop) -> None:
+    rows = ["event_id,doc,bm25,timestamp\n", f"e,a,1,{T}\n", f"f,a,1,{T}\n", f"e,b,1,{T}\n"]
+    (refused,) = import_log(loop, rows, format="csv", now=T + 100).refused
+    assert (refused.index, refused.pointer, refused.reason.partition(":")[0]) == (4, "/event_id", "conflict")
+    assert refused.reason.endswith("rows of one event have to follow each other")
+
+
 def test_a_dry_run_writes_nothing_and_says_what_an_import_says(tmp_path: Path) -> None:
     log = write(tmp_path / "log.jsonl", MIXED)
     with opened(tmp_path / "s.dwell") as loop:

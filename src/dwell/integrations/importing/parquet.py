@@ -179,4 +179,4 @@ def _no_lines(*_: object) -> Iterator[Item]:
     raise ConfigError("Parquet is read from a file", field="source", value="lines", hint="Give the path of a file.")
 
 
-PARQUET: Final = Format(_no_lines, _read)
+PARQUET: Final = Format(_no_lines, _read, has_rows=True)

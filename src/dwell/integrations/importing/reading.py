@@ -43,11 +43,13 @@ class Format(NamedTuple):
         items: Lines in, items out: one at a time, in their order.
         read: An item in, lists and reactions out; raises `UnreadableField` or `RecordError`.
         is_stateful: Whether items tell of others: those that were taken already are read again, for what they tell.
+        has_rows: Whether a list stands in several rows, which have to follow each other.
     """
 
     items: Callable[[Iterable[Line], Reading], Iterator[Item]]
     read: Callable[[Item, Reading], Iterable[Told]]
     is_stateful: bool = False
+    has_rows: bool = False
 
 
 @dataclass(slots=True)
@@ -180,7 +182,9 @@ def number(value: object, pointer: str) -> float:
             value = float(value)
         return checks.finite(value, pointer)
     except ValueError as error:
-        raise UnreadableField(pointer, "type: a finite number is due here") from error
+        is_truth = isinstance(value, str) and value.strip().lower() in {"true", "false", "yes", "no"}
+        due = "type: a finite number is due here" + (": write 1 or 0" if is_truth else "")
+        raise UnreadableField(pointer, due) from error
 
 
 def numbers_of(values: Mapping[str, Any]) -> dict[str, float]:

@@ -354,4 +354,4 @@ def _items(lines: Iterable[Line], reading: Reading) -> Iterator[Item]:
     return grouped(rows_of_csv(lines, reading), reading)
 
 
-CSV: Final = Format(_items, read)
+CSV: Final = Format(_items, read, has_rows=True)

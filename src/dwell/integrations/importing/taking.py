@@ -30,6 +30,7 @@ __all__ = ["import_log", "import_logs"]
 _BATCH: Final = 200
 _BATCH_DOCUMENTS: Final = 20_000  # documents in them: 10 MB with 100 features each
 _BATCH_S: Final = 5.0  # a slow source, as a pipe is, has its progress stored this often
+_APART: Final = "; rows of one event have to follow each other"
 
 Source = Path | str | BinaryIO | Iterable[str | bytes | Mapping[str, Any]]
 
@@ -138,8 +139,9 @@ class _Import:
                 self.waiting.append((item.line, one))
                 self.n_documents += len(one.results) if isinstance(one, ToldList) else 0
 
-    def _refuse_for(self, line: int, error: RecordError) -> None:
-        self._refuse(line, pointer_of(error), f"{error.code}: {error.message}")
+    def _refuse_for(self, line: int, error: RecordError, more: str = "") -> None:
+        why = f"{error.code}: {error.message}"
+        self._refuse(line, pointer_of(error), why + more if error.code == "conflict" else why)
 
     def _refuse(self, line: int, pointer: str, reason: str) -> None:
         self.counts["refused"] += 1
@@ -165,7 +167,7 @@ class _Import:
             code = (taken.reason or "unknown").partition(":")[0]
             self.feedback[f"rejected:{code}" if taken.outcome == "rejected" else taken.outcome] += 1
         elif taken.error is not None:
-            self._refuse_for(line, taken.error)
+            self._refuse_for(line, taken.error, _APART if self.format.has_rows else "")
         else:
             self.counts[taken.outcome] += 1
             is_new = taken.outcome == "recorded"

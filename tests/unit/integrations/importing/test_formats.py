@@ -227,6 +227,15 @@ def test_a_table_of_other_separators_is_told_so() -> None:
         told(CSV, ["event_id;doc\n", "e;a\n"], reading())
 
 
+@pytest.mark.parametrize(
+    ("cell", "due"), [(cell, ": write 1 or 0") for cell in ("yes", "No", "TRUE", "false")] + [("much", "is due here")]
+)
+def test_a_truth_in_the_column_of_a_signal_is_refused_and_told_what_to_write(cell: str, due: str) -> None:
+    with pytest.raises(UnreadableField) as caught:
+        told(CSV, ["event_id,doc,click\n", f"e,a,{cell}\n"], reading())
+    assert (caught.value.pointer, caught.value.reason.endswith(due)) == ("/click", True)
+
+
 # ---- metarank
 
 

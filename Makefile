@@ -35,13 +35,15 @@ $(VENV)/.home:
 	$(SAY) "set-up: the virtual environment $(VENV)"
 	@PYTHON="$(PYTHON)" sh scripts/make_venv.sh $(VENV)
 
-# One stamp per set of requirements: a second run installs nothing.
+# One stamp per set of requirements: a second run installs nothing. What holds another set (scripts/lock.py) stamps it too:
+# pip takes half a minute to find that three hundred packages are there.
 $(VENV)/.has-%: requirements/%.txt requirements/oracles.txt pyproject.toml $(VENV)/.home
 	$(SAY) "set-up: installing requirements/$*.txt"
 	@$(PIP) install --require-hashes --requirement requirements/$*.txt
-	@case $* in test|bench|peers) $(PIP) install --require-hashes --no-deps --requirement requirements/oracles.txt;; esac
+	@case $* in test|lint|bench|peers) $(PIP) install --require-hashes --no-deps --requirement requirements/oracles.txt;; esac
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
+	@case $* in lint) touch $(VENV)/.has-test $(VENV)/.has-demo;; test) touch $(VENV)/.has-demo;; esac
 
 FORCE:
 

@@ -12,7 +12,7 @@ import pytest
 
 from dwell.errors import SchemaVersionError, StorageError, StoreBusyError, StoreOwnedError
 from dwell.records import Params
-from dwell.storage import Role, Store, Transaction, open_store, postgres_sessions, store_secret
+from dwell.storage import Role, Store, Transaction, open_store, postgres, postgres_sessions, store_secret
 from dwell.storage.postgres_schema import VERSION
 from dwell.storage.postgres_sessions import Sessions
 from dwell.storage.schema import FACTS
@@ -119,6 +119,19 @@ def test_the_tables_are_made_once_however_many_begin(opened: Open) -> None:
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(open_tenant, range(4)))
+    assert run(url, "SELECT schema_version FROM dwell.store") == [(VERSION,)]
+
+
+def test_who_makes_the_tables_is_waited_for_longer_than_a_lock(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_sessions, "LOCK_TIMEOUT_S", 0.1)
+    url = database()
+    with psycopg.connect(url, autocommit=True) as maker, ThreadPoolExecutor(1) as threads:
+        maker.execute("SELECT pg_advisory_lock(%s)", (postgres._MAKING_LOCK,))
+        opening = threads.submit(opened, where=url)
+        with pytest.raises(TimeoutError):
+            opening.result(0.5)
+        maker.execute("SELECT pg_advisory_unlock(%s)", (postgres._MAKING_LOCK,))
+        opening.result(PATIENCE_S)
     assert run(url, "SELECT schema_version FROM dwell.store") == [(VERSION,)]
 
 

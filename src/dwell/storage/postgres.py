@@ -118,7 +118,10 @@ class PostgresStore:
                 hint="Open it once as its owner, or run dwell db upgrade.",
             )
         # A lock of the session: within a transaction that began before it, tables made meanwhile may not be known yet
-        connection.execute("SELECT pg_advisory_lock(%s)", (_MAKING_LOCK,))
+        with connection.transaction():  # for the wait alone: whoever makes or migrates them may take longer than a lock
+            connection.execute("SET LOCAL statement_timeout = 0")
+            connection.execute(f"SET LOCAL lock_timeout = '{_MIGRATION_WAITS_S}s'")
+            connection.execute("SELECT pg_advisory_lock(%s)", (_MAKING_LOCK,))
         try:
             with connection.transaction():
                 self._make_or_migrate(connection)

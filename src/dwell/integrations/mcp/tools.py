@@ -11,7 +11,9 @@ from typing import Any, Final, ParamSpec, TypeVar
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
 from mcp_types import ToolAnnotations
+from pydantic import create_model, model_validator
 
 from dwell.errors import ConfigError, DwellError, RecordError, RequestError, UnknownEventError
 from dwell.health import HealthReport
@@ -92,7 +94,23 @@ def tool(
     arguments.model_config["extra"] = "forbid"
     arguments.model_rebuild(force=True)
     made.parameters = arguments.model_json_schema(by_alias=True)
+    made.fn_metadata.arg_model = _naming(arguments)
     return made
+
+
+def _naming(arguments: type[ArgModelBase]) -> type[ArgModelBase]:
+    """Return the model with a refusal that names what the tool takes, from which a model learns what to send."""
+    names = tuple(arguments.model_fields)
+
+    def check_names(given: Any) -> Any:  # noqa: ANN401 - whatever a client sends
+        strange = sorted(set(given) - {*names}) if isinstance(given, dict) else []
+        if strange:
+            takes = f"takes {', '.join(names)}" if names else "takes no arguments"
+            raise ValueError(f"unknown argument {strange[0][:64]!r}: this tool {takes}")
+        return given
+
+    check: Any = model_validator(mode="before")(check_names)
+    return create_model(arguments.__name__, __base__=arguments, __validators__={"check_names": check})
 
 
 def _telling(function: Callable[P, R]) -> Callable[P, R]:

@@ -305,3 +305,8 @@ def test_adapters_import_none_of_the_libraries() -> None:
     ran = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in ran.stdout.split()}
     assert not loaded & {"pyarrow", "pandas", "polars", "obp", "torch", "sklearn"}
+
+
+def test_a_table_of_a_path_is_refused_by_name() -> None:
+    with pytest.raises(RecordError, match=r"an open dwell\.Loop is due here"):
+        ExperienceTable("search.dwell")  # type: ignore[arg-type]

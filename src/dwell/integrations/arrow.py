@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dwell.errors import RecordError
 from dwell.loop import Loop
 from dwell.loop.export import chosen_events
 from dwell.loop.exports.arrow_rows import arrow_batches, arrow_schema, needed_pyarrow
@@ -38,7 +39,7 @@ class ExperienceTable:
 
     Raises:
         MissingDependencyError: When it is read: pyarrow is not installed.
-        RecordError: A limit that is no number of events.
+        RecordError: A limit that is no number of events, or `loop` is no open loop.
     """
 
     loop: Loop
@@ -48,6 +49,14 @@ class ExperienceTable:
     has_text: bool = True
 
     def __post_init__(self) -> None:
+        if not hasattr(self.loop, "_state"):  # a client has none, and a path is not opened here
+            raise RecordError(
+                "an open dwell.Loop is due here",
+                code="type",
+                field="loop",
+                value=type(self.loop).__name__,
+                hint="Open one with dwell.open.",
+            )
         check_limit(self.limit)
 
     @property

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from dwell.errors import SchemaVersionError, StorageError, StoreBusyError, StoreOwnedError
 from dwell.records import Params
 from dwell.storage import Role, Store, Transaction, open_store, postgres, postgres_sessions, store_secret
-from dwell.storage.postgres_schema import VERSION
+from dwell.storage.postgres_schema import SCHEMA, VERSION
 from dwell.storage.postgres_sessions import Sessions
 from dwell.storage.schema import FACTS
 from dwell.testing.store_samples import PATIENCE_S, USERS, sample_impression, sample_signal
@@ -120,6 +121,29 @@ def test_the_tables_are_made_once_however_many_begin(opened: Open) -> None:
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(open_tenant, range(4)))
     assert run(url, "SELECT schema_version FROM dwell.store") == [(VERSION,)]
+
+
+class MadeMeanwhile:
+    """A connection to an empty database, in which another process makes the tables after the first look."""
+
+    def __init__(self, connection: psycopg.Connection, url: str) -> None:
+        self._connection = connection
+        self._url: str | None = url
+
+    def execute(self, sql: Any) -> Any:
+        found = self._connection.execute(sql)
+        if self._url is not None:
+            url, self._url = self._url, None
+            run(url, SCHEMA)
+        return found
+
+
+def test_tables_that_are_made_between_two_looks_are_nobody_elses() -> None:
+    url = database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        looking: Any = MadeMeanwhile(connection, url)
+        assert postgres._version_of(looking, url) in {None, VERSION}
+        assert postgres._version_of(looking, url) == VERSION
 
 
 def test_who_makes_the_tables_is_waited_for_longer_than_a_lock(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:

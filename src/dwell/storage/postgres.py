@@ -32,6 +32,9 @@ _WITH_TEXT: Final = (
 )  # fmt: skip
 _WITH_MAINTAIN: Final = 170_000  # PostgreSQL 17 lets others than the owner vacuum by a privilege of its own
 _MIGRATION_WAITS_S: Final = 60  # for the transactions of processes that go on beside it; they wait meanwhile
+_TABLES_THERE: Final = (
+    "SELECT count(*) FILTER (WHERE tablename = 'store'), count(*) FROM pg_tables WHERE schemaname = 'dwell'"
+)
 _OWN_RETRIES: Final = 1  # a connection that was lost while it lay idle is no failure of the call that finds out
 
 # Locks no row, and is refused where a transaction would be: to a user who may only read, and by a standby
@@ -364,9 +367,11 @@ def _check_code(counters: Counters, where: str) -> None:
 
 
 def _version_of(connection: Connection, where: str) -> int | None:
-    if connection.execute("SELECT to_regclass('dwell.store') IS NOT NULL").fetchall()[0][0]:
+    # In one statement: between two of them another process makes the tables, which then are taken for somebody else's
+    ours, n_tables = connection.execute(_TABLES_THERE).fetchall()[0]
+    if ours:
         return int(connection.execute("SELECT schema_version FROM dwell.store").fetchall()[0][0])
-    if connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'dwell'").fetchall()[0][0]:
+    if n_tables:
         raise StorageError(
             f"the schema dwell of {where} holds somebody else's tables; it was left as it is",
             code="not_a_store",

@@ -1,5 +1,6 @@
 """What leaves a loop is read by the tools that it is for."""
 
+import os
 import subprocess
 import sys
 import warnings
@@ -92,7 +93,7 @@ def test_lightgbm_and_xgboost_read_svmlight(store: dwell.Loop, tmp_path: Path) -
         "\n".join(" ".join(words) for words in bare if words) + "\n", encoding="utf-8"
     )
     with warnings.catch_warnings():  # it says that such files are on their way out, unless it was told to be quiet
-        warnings.filterwarnings("ignore", "Text file input", UserWarning)
+        warnings.filterwarnings("ignore", r"(?s).*Text file input", UserWarning)
         matrix = xgboost.DMatrix(f"{tmp_path / 'with_qid.svm'}?format=libsvm&indexing_mode=1")
     assert matrix.get_label().tolist() == pytest.approx(labels)
     assert np.diff(matrix.get_uint_info("group_ptr")).tolist() == groups
@@ -162,6 +163,8 @@ def obp() -> Any:
     finally:
         sys.path.remove(folder)
     if found is None:
+        if os.environ.get("DWELL_GATES") == "required":
+            pytest.fail("the tests of what goes to obp need obp: requirements/oracles.txt")
         pytest.skip("obp is not installed")
     return found
 

@@ -11,7 +11,7 @@ import pytest
 
 import dwell
 import dwell.memory
-from dwell.errors import ConfigError, RecordError, StorageError, StoreClosedError, StoreOwnedError
+from dwell.errors import ConfigError, FeatureSchemaError, RecordError, StorageError, StoreClosedError, StoreOwnedError
 from dwell.memory import STARTING_WEIGHTS, Memory
 
 DAY_S = 86_400.0
@@ -428,8 +428,9 @@ def test_bad_arguments_of_the_opening_are_refused_by_name(where: object, given: 
 
 def test_a_store_of_something_else_is_no_memory(path: Path) -> None:
     dwell.open(path, features=["price"], pepper=PEPPER).close()
-    with pytest.raises(dwell.DwellError, match="price"):
+    with pytest.raises(FeatureSchemaError, match=r"is no memory.*`dwell mcp --loop STORE`"):
         dwell.memory.open(path, pepper=PEPPER)
+    assert not Path(f"{path}.texts").exists()
 
 
 def test_threads_add_search_and_forget_at_once(path: Path) -> None:

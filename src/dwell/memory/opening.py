@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from dwell.activation import FEATURES as ACTIVATION
-from dwell.errors import ConfigError, RecordError, StorageError
+from dwell.errors import ConfigError, FeatureSchemaError, RecordError, StorageError
 from dwell.loop import Loop, open_loop
 from dwell.memory.memory import Memory
 from dwell.memory.shelf import FEATURES, Embed, Shelf
@@ -68,7 +68,8 @@ def open(  # noqa: A001 - the name is public surface: dwell.memory.open
         config: As `dwell.open`; when not given, activation is kept within 3 nats of a memory that nobody has seen.
 
     Raises:
-        ConfigError: An argument is out of range, by name, or the store is no memory's.
+        ConfigError: An argument is out of range, by name.
+        FeatureSchemaError: The store is no memory's.
         StorageError: It can not be opened: owned elsewhere, another pepper, damaged, texts of another store or none.
     """
     place = _place(where)
@@ -76,21 +77,24 @@ def open(  # noqa: A001 - the name is public surface: dwell.memory.open
     _check(learner, embed)
     is_there = place != ":memory:" and Path(place).exists()
     starting = STARTING_WEIGHTS if weights is None else weights
-    loop = open_loop(
-        place,
-        features=FEATURES,
-        weights=None if is_there and weights is None else starting,
-        mode=mode,
-        temperature=temperature,
-        rewards=rewards,
-        attribution_window_s=attribution_window_s,
-        late_window_s=late_window_s,
-        durability=durability,
-        seed=seed,
-        config=_CONFIG if config is None else config,
-        learner=learner,
-        pepper=pepper,
-    )
+    try:
+        loop = open_loop(
+            place,
+            features=FEATURES,
+            weights=None if is_there and weights is None else starting,
+            mode=mode,
+            temperature=temperature,
+            rewards=rewards,
+            attribution_window_s=attribution_window_s,
+            late_window_s=late_window_s,
+            durability=durability,
+            seed=seed,
+            config=_CONFIG if config is None else config,
+            learner=learner,
+            pepper=pepper,
+        )
+    except FeatureSchemaError as error:
+        raise _no_memory(place) from error
     try:
         texts, shelf = _beside(loop, place, durability, embed)
     except BaseException:
@@ -110,6 +114,15 @@ def _beside(loop: Loop, place: str, durability: str, embed: Embed | None) -> tup
         texts.close()
         raise
     return texts, shelf
+
+
+def _no_memory(place: str) -> FeatureSchemaError:
+    return FeatureSchemaError(
+        "this store was made for other features, and is no memory",
+        field="where",
+        value=place,
+        hint="`dwell mcp --loop STORE` serves it, and dwell.open opens it; give a memory a path of its own.",
+    )
 
 
 def _place(where: object) -> str:
